@@ -1,0 +1,30 @@
+# One row an instruction set: name, compiler flags, the architectures it exists on ("any" or a regex on
+# CMAKE_SYSTEM_PROCESSOR). A row needs src/simd/<name>.hpp and an entry in src/cpu.cpp; the best supported
+# row (the last) wins at run time.
+set(GM_ISAS
+  "scalar|-fno-tree-vectorize -fno-tree-slp-vectorize|any"
+  "avx2|-mavx2 -mfma|x86_64|AMD64"
+  "avx512|-mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma -mprefer-vector-width=512|x86_64|AMD64")
+
+# gm_add_isas(<target>): compiles src/kernels.cpp once for every row that this architecture has, each in a
+# namespace of its own name, and tells dispatch.cpp which there are (GM_ISA_LIST).
+function(gm_add_isas target)
+  set(list "")
+  foreach(row IN LISTS GM_ISAS)
+    string(REGEX MATCH "^([^|]+)\\|([^|]*)\\|(.+)$" _ "${row}")
+    set(name ${CMAKE_MATCH_1})
+    separate_arguments(flags UNIX_COMMAND "${CMAKE_MATCH_2}")
+    set(arch "${CMAKE_MATCH_3}")
+    if(NOT arch STREQUAL "any" AND NOT CMAKE_SYSTEM_PROCESSOR MATCHES "^(${arch})$")
+      continue()
+    endif()
+    add_library(gm_kernels_${name} OBJECT src/kernels.cpp)
+    target_compile_options(gm_kernels_${name} PRIVATE ${flags})
+    target_compile_definitions(gm_kernels_${name} PRIVATE GM_ISA=${name} GM_ISA_HEADER="simd/${name}.hpp")
+    target_link_libraries(gm_kernels_${name} PRIVATE gm_options)
+    set_target_properties(gm_kernels_${name} PROPERTIES INTERPROCEDURAL_OPTIMIZATION OFF)
+    target_sources(${target} PRIVATE $<TARGET_OBJECTS:gm_kernels_${name}>)
+    string(APPEND list " GM_ISA_ROW(${name})")
+  endforeach()
+  set_source_files_properties(src/dispatch.cpp PROPERTIES COMPILE_DEFINITIONS "GM_ISA_LIST=${list}")
+endfunction()

@@ -1,0 +1,150 @@
+// The kernels of one ISA, as a table of plain functions. Each is serial, allocates nothing, keeps no state and
+// works on the range it is given: whoever calls it (kernels' C API, the network's plan) divides the work among
+// threads. How work is divided never changes a bit of a result.
+//
+// This header is compiled into every ISA object: plain data and function pointers only, no inline function.
+// Letters as in ARCHITECTURE.md: x, y; dx, dy = d loss / d x, y; N rows (batch), C features. Matrices are
+// row-major; ld is the distance between rows in elements. Pointers need no alignment beyond their type's.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+namespace gradiometer {
+
+// A hyperparameter of an activation, a layer, a loss or an optimiser: a value with a default and a closed range.
+struct Parameter {
+  const char* name;
+  double initial, low, high;
+};
+constexpr int kMaxParameters = 8;
+
+template <class T>
+struct ActivationKernels {
+  // y = f(x) and dx = dy * f'(x); y may be x, dx may be dy or x. params: one double a Parameter of the row.
+  void (*forward)(int64_t n, const T* x, T* y, const double* params);
+  void (*backward)(int64_t n, const T* x, const T* dy, T* dx, const double* params);
+};
+struct Activation {
+  const char* name;
+  int parameter_count;
+  const Parameter* parameters;
+  ActivationKernels<float> f32;
+  ActivationKernels<double> f64;
+};
+
+// C = A B (+ C), A is M x K with element (m, k) at a[m * a_row + k * a_col], one of the two strides 1.
+// B is K x N: row-major with ldb when `packed` is null, else what gemm_pack made (b is then not read).
+// K goes in blocks of 512; each is summed from zero in order by fma and the blocks are added in order, then
+// bias[n], then the old C: an element's bits depend on nothing but its row of A, its column of B and K.
+template <class T>
+struct Gemm {
+  int64_t M, N, K;
+  const T* a;
+  int64_t a_row, a_col;
+  const T* b;
+  int64_t ldb;
+  const T* packed;
+  T* c;
+  int64_t ldc;
+  const T* bias;    // N values or null
+  bool accumulate;  // add to C instead of overwriting it (C is not read otherwise)
+};
+
+// Sums over a matrix in float64, whatever its type: the material of every measurement.
+struct Moments {
+  int64_t count, zeros, subnormals, nans, infs;
+  double sum, sum_squares, max_abs;  // of the finite elements
+};
+
+template <class T>
+struct OptimizerArgs {
+  int64_t n;
+  T* w;           // parameters
+  const T* g;     // gradients
+  T* const* slot; // state, slot_count vectors of n
+  double learning_rate;
+  int64_t step;   // 1 at the first step
+  const double* params;
+};
+struct Optimizer {
+  const char* name;
+  int slot_count;
+  int parameter_count;
+  const Parameter* parameters;
+  void (*f32)(const OptimizerArgs<float>&);
+  void (*f64)(const OptimizerArgs<double>&);
+};
+
+// A loss over rows of an (N, C) output. `target` is int64 class indices (N) or T values (N, C).
+// Writes the loss of each row to row_loss (float64), not yet divided by anything, and, if dy is not null,
+// dy = scale * d row_loss / d y.
+template <class T>
+struct LossArgs {
+  int64_t N, C;
+  const T* y;
+  const void* target;
+  double scale;
+  double* row_loss;
+  T* dy;
+};
+enum class Target { classes, values };
+struct Loss {
+  const char* name;
+  Target target;
+  bool mean_over_features;  // mse: the loss of a row is its mean over C
+  bool mean_over_rows;
+  void (*f32)(const LossArgs<float>&);
+  void (*f64)(const LossArgs<double>&);
+};
+
+template <class T>
+struct Kernels {
+  // Dense. gemm_pack lays B out in panels for gemm: B is K x N at b[k * b_row + n * b_col] (so a weight (H, I)
+  // is packed for x Wᵀ with b_row 1, b_col I). Columns n0..n1 may be packed apart, n0 a multiple of gemm_columns.
+  int64_t gemm_columns;
+  int64_t (*gemm_packed_size)(int64_t K, int64_t N);  // in elements
+  void (*gemm_pack)(int64_t K, int64_t N, const T* b, int64_t b_row, int64_t b_col, int64_t n0, int64_t n1,
+                    T* packed);
+  void (*gemm)(const Gemm<T>& args);
+  // out[c] (+)= sum over rows of x[r, c]: rows in blocks of 512 summed from zero in order, blocks added in order.
+  void (*column_sum)(int64_t rows, int64_t C, const T* x, int64_t ld, T* out, bool accumulate);
+
+  // y = a + scale * b; dx += scale * dy through the same (y may be a).
+  void (*add_scaled)(int64_t n, const T* a, const T* b, double scale, T* y);
+
+  // Batch norm over C columns of an (N, C) matrix (a range of columns is a shifted pointer and a smaller C).
+  // statistics: mean[c] and biased variance var[c] in float64. forward: y = (x - mean) / sqrt(var + eps) * gamma
+  // + beta, gamma and beta null for 1 and 0; the same kernel serves evaluation with running statistics.
+  // backward: through the batch statistics; dgamma, dbeta null where not wanted, added to under accumulate;
+  // backward_evaluated: mean and var are constants.
+  void (*batch_norm_statistics)(int64_t N, int64_t C, const T* x, int64_t ld, double* mean, double* var);
+  void (*batch_norm_forward)(int64_t N, int64_t C, const T* x, int64_t ldx, const double* mean, const double* var,
+                             double eps, const T* gamma, const T* beta, T* y, int64_t ldy);
+  void (*batch_norm_backward)(int64_t N, int64_t C, const T* x, int64_t ldx, const double* mean, const double* var,
+                              double eps, const T* gamma, const T* dy, int64_t lddy, T* dx, int64_t lddx,
+                              T* dgamma, T* dbeta, bool accumulate);
+  void (*batch_norm_backward_evaluated)(int64_t N, int64_t C, const T* x, int64_t ldx, const double* mean,
+                                        const double* var, double eps, const T* gamma, const T* dy, int64_t lddy,
+                                        T* dx, int64_t lddx, T* dgamma, T* dbeta, bool accumulate);
+
+  // Measurement. moments: over n elements. row_squares[r] = sum over c of x². above: adds to *count the number of
+  // elements with |x| > threshold and sets active[c] (left alone otherwise) where column c has one.
+  void (*moments)(int64_t n, const T* x, Moments* out);
+  void (*row_squares)(int64_t rows, int64_t C, const T* x, int64_t ld, double* out);
+  void (*above)(int64_t rows, int64_t C, const T* x, int64_t ld, double threshold, unsigned char* active,
+                int64_t* count);
+};
+
+struct KernelTable {
+  const char* isa;
+  int activation_count;
+  const Activation* activations;
+  int loss_count;
+  const Loss* losses;
+  int optimizer_count;
+  const Optimizer* optimizers;
+  Kernels<float> f32;
+  Kernels<double> f64;
+};
+
+}  // namespace gradiometer

@@ -1,0 +1,93 @@
+// Compiled once an ISA (GM_ISA, GM_ISA_HEADER): instantiates the mathematics of ops/ in the loops of loops/ and
+// exports one symbol, the table.
+#include GM_ISA_HEADER
+
+#include "kernel_table.hpp"
+#include "loops/gemm.hpp"
+#include "loops/map.hpp"
+#include "loops/reduce.hpp"
+#include "ops/activations.hpp"
+#include "ops/batch_norm.hpp"
+#include "ops/losses.hpp"
+#include "ops/optimizers.hpp"
+
+namespace gradiometer {
+namespace GM_ISA {
+
+template <class Op, class T>
+void activation_forward(int64_t n, const T* x, T* y, const double* p) {
+  map(n, x, y, [p](V<T> v) { return Op::forward(v, p); });
+}
+template <class Op, class T>
+void activation_backward(int64_t n, const T* x, const T* dy, T* dx, const double* p) {
+  map(n, x, dy, dx, [p](V<T> v, V<T> d) { return d * Op::derivative(v, p); });
+}
+template <class T>
+void add_scaled(int64_t n, const T* a, const T* b, double scale, T* y) {
+  V<T> s = V<T>::set1(static_cast<T>(scale));
+  map(n, a, b, y, [s](V<T> u, V<T> v) { return fma(s, v, u); });
+}
+
+template <class... Ops>
+const Activation* activation_rows(List<Ops...>) {
+  static constexpr Activation rows[] = {{Ops::name,
+                                         Ops::parameter_count,
+                                         Ops::parameters,
+                                         {activation_forward<Ops, float>, activation_backward<Ops, float>},
+                                         {activation_forward<Ops, double>, activation_backward<Ops, double>}}...};
+  return rows;
+}
+template <class... Ops>
+const Loss* loss_rows(LossList<Ops...>) {
+  static constexpr Loss rows[] = {{Ops::name, Ops::target, Ops::mean_over_features, Ops::mean_over_rows,
+                                   Ops::template run<float>, Ops::template run<double>}...};
+  return rows;
+}
+template <class... Ops>
+const Optimizer* optimizer_rows(OptimizerList<Ops...>) {
+  static constexpr Optimizer rows[] = {{Ops::name, Ops::slot_count,
+                                        static_cast<int>(sizeof(Ops::parameters) / sizeof(Parameter)),
+                                        Ops::parameters, Ops::template run<float>, Ops::template run<double>}...};
+  return rows;
+}
+template <template <class...> class L, class... Ops>
+constexpr int length(L<Ops...>) { return static_cast<int>(sizeof...(Ops)); }
+
+template <class T>
+constexpr Kernels<T> kernels() {
+  return {kGemmColumns,
+          gemm_packed_size,
+          gemm_pack<T>,
+          gemm<T>,
+          column_sum<T>,
+          add_scaled<T>,
+          batch_norm_statistics<T>,
+          batch_norm_forward<T>,
+          batch_norm_backward<T>,
+          batch_norm_backward_evaluated<T>,
+          moments<T>,
+          row_squares<T>,
+          above<T>};
+}
+
+}  // namespace GM_ISA
+
+#define GM_PASTE_(a, b) a##b
+#define GM_PASTE(a, b) GM_PASTE_(a, b)
+#define GM_STRING_(a) #a
+#define GM_STRING(a) GM_STRING_(a)
+const KernelTable* GM_PASTE(kernel_table_, GM_ISA)() {
+  using namespace GM_ISA;
+  static const KernelTable table = {GM_STRING(GM_ISA),
+                                    length(Activations{}),
+                                    activation_rows(Activations{}),
+                                    length(Losses{}),
+                                    loss_rows(Losses{}),
+                                    length(Optimizers{}),
+                                    optimizer_rows(Optimizers{}),
+                                    kernels<float>(),
+                                    kernels<double>()};
+  return &table;
+}
+
+}  // namespace gradiometer

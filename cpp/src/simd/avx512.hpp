@@ -1,0 +1,117 @@
+// AVX-512 (F, DQ, BW, VL): 16 floats or 8 doubles. Contract: scalar.hpp.
+#pragma once
+#include <immintrin.h>
+#include <stdint.h>
+
+namespace gradiometer {
+namespace GM_ISA {
+
+template <class T>
+struct V;
+template <class T>
+struct M;
+
+template <>
+struct M<float> {
+  __mmask16 v;
+};
+template <>
+struct M<double> {
+  __mmask8 v;
+};
+inline M<float> operator&(M<float> a, M<float> b) { return {static_cast<__mmask16>(a.v & b.v)}; }
+inline M<double> operator&(M<double> a, M<double> b) { return {static_cast<__mmask8>(a.v & b.v)}; }
+inline M<float> operator|(M<float> a, M<float> b) { return {static_cast<__mmask16>(a.v | b.v)}; }
+inline M<double> operator|(M<double> a, M<double> b) { return {static_cast<__mmask8>(a.v | b.v)}; }
+inline M<float> operator!(M<float> a) { return {static_cast<__mmask16>(~a.v)}; }
+inline M<double> operator!(M<double> a) { return {static_cast<__mmask8>(~a.v)}; }
+template <class T>
+inline bool any(M<T> a) { return a.v != 0; }
+template <class T>
+inline int count(M<T> a) { return __builtin_popcount(static_cast<unsigned>(a.v)); }
+
+template <>
+struct V<float> {
+  static constexpr int lanes = 16;
+  static constexpr bool fused = true;
+  __m512 v;
+  static __mmask16 first(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
+  static V load(const float* p) { return {_mm512_loadu_ps(p)}; }
+  static V load(const float* p, int n) { return {_mm512_maskz_loadu_ps(first(n), p)}; }
+  static V set1(float s) { return {_mm512_set1_ps(s)}; }
+  void store(float* p) const { _mm512_storeu_ps(p, v); }
+  void store(float* p, int n) const { _mm512_mask_storeu_ps(p, first(n), v); }
+};
+template <>
+struct V<double> {
+  static constexpr int lanes = 8;
+  static constexpr bool fused = true;
+  __m512d v;
+  static __mmask8 first(int n) { return static_cast<__mmask8>((1u << n) - 1u); }
+  static V load(const double* p) { return {_mm512_loadu_pd(p)}; }
+  static V load(const double* p, int n) { return {_mm512_maskz_loadu_pd(first(n), p)}; }
+  static V set1(double s) { return {_mm512_set1_pd(s)}; }
+  void store(double* p) const { _mm512_storeu_pd(p, v); }
+  void store(double* p, int n) const { _mm512_mask_storeu_pd(p, first(n), v); }
+};
+
+inline V<float> operator+(V<float> a, V<float> b) { return {_mm512_add_ps(a.v, b.v)}; }
+inline V<double> operator+(V<double> a, V<double> b) { return {_mm512_add_pd(a.v, b.v)}; }
+inline V<float> operator-(V<float> a, V<float> b) { return {_mm512_sub_ps(a.v, b.v)}; }
+inline V<double> operator-(V<double> a, V<double> b) { return {_mm512_sub_pd(a.v, b.v)}; }
+inline V<float> operator*(V<float> a, V<float> b) { return {_mm512_mul_ps(a.v, b.v)}; }
+inline V<double> operator*(V<double> a, V<double> b) { return {_mm512_mul_pd(a.v, b.v)}; }
+inline V<float> operator/(V<float> a, V<float> b) { return {_mm512_div_ps(a.v, b.v)}; }
+inline V<double> operator/(V<double> a, V<double> b) { return {_mm512_div_pd(a.v, b.v)}; }
+inline V<float> operator-(V<float> a) { return {_mm512_xor_ps(a.v, _mm512_set1_ps(-0.0f))}; }
+inline V<double> operator-(V<double> a) { return {_mm512_xor_pd(a.v, _mm512_set1_pd(-0.0))}; }
+inline V<float> fma(V<float> a, V<float> b, V<float> c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+inline V<double> fma(V<double> a, V<double> b, V<double> c) { return {_mm512_fmadd_pd(a.v, b.v, c.v)}; }
+inline V<float> fnma(V<float> a, V<float> b, V<float> c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)}; }
+inline V<double> fnma(V<double> a, V<double> b, V<double> c) { return {_mm512_fnmadd_pd(a.v, b.v, c.v)}; }
+inline V<float> product_error(V<float> a, V<float> b, V<float> p) { return {_mm512_fmsub_ps(a.v, b.v, p.v)}; }
+inline V<double> product_error(V<double> a, V<double> b, V<double> p) { return {_mm512_fmsub_pd(a.v, b.v, p.v)}; }
+inline V<float> min(V<float> a, V<float> b) { return {_mm512_min_ps(a.v, b.v)}; }
+inline V<double> min(V<double> a, V<double> b) { return {_mm512_min_pd(a.v, b.v)}; }
+inline V<float> max(V<float> a, V<float> b) { return {_mm512_max_ps(a.v, b.v)}; }
+inline V<double> max(V<double> a, V<double> b) { return {_mm512_max_pd(a.v, b.v)}; }
+inline V<float> abs(V<float> a) { return {_mm512_abs_ps(a.v)}; }
+inline V<double> abs(V<double> a) { return {_mm512_abs_pd(a.v)}; }
+// Ternary logic 0xCA is "first operand ? second : third", bit by bit.
+inline V<float> copysign(V<float> m, V<float> s) {
+  return {_mm512_castsi512_ps(_mm512_ternarylogic_epi32(_mm512_set1_epi32(INT32_MIN), _mm512_castps_si512(s.v),
+                                                        _mm512_castps_si512(m.v), 0xCA))};
+}
+inline V<double> copysign(V<double> m, V<double> s) {
+  return {_mm512_castsi512_pd(_mm512_ternarylogic_epi64(_mm512_set1_epi64(INT64_MIN), _mm512_castpd_si512(s.v),
+                                                        _mm512_castpd_si512(m.v), 0xCA))};
+}
+inline V<float> sqrt(V<float> a) { return {_mm512_sqrt_ps(a.v)}; }
+inline V<double> sqrt(V<double> a) { return {_mm512_sqrt_pd(a.v)}; }
+inline V<float> round(V<float> a) { return {_mm512_roundscale_ps(a.v, 8)}; }
+inline V<double> round(V<double> a) { return {_mm512_roundscale_pd(a.v, 8)}; }
+inline V<float> scale2(V<float> x, V<float> n) { return {_mm512_scalef_ps(x.v, n.v)}; }
+inline V<double> scale2(V<double> x, V<double> n) { return {_mm512_scalef_pd(x.v, n.v)}; }
+inline V<float> exponent(V<float> x) { return {_mm512_getexp_ps(x.v)}; }
+inline V<double> exponent(V<double> x) { return {_mm512_getexp_pd(x.v)}; }
+inline V<float> mantissa(V<float> x) { return {_mm512_getmant_ps(x.v, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_zero)}; }
+inline V<double> mantissa(V<double> x) { return {_mm512_getmant_pd(x.v, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_zero)}; }
+inline M<float> lt(V<float> a, V<float> b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
+inline M<double> lt(V<double> a, V<double> b) { return {_mm512_cmp_pd_mask(a.v, b.v, _CMP_LT_OQ)}; }
+inline M<float> le(V<float> a, V<float> b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LE_OQ)}; }
+inline M<double> le(V<double> a, V<double> b) { return {_mm512_cmp_pd_mask(a.v, b.v, _CMP_LE_OQ)}; }
+inline M<float> eq(V<float> a, V<float> b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ)}; }
+inline M<double> eq(V<double> a, V<double> b) { return {_mm512_cmp_pd_mask(a.v, b.v, _CMP_EQ_OQ)}; }
+inline M<float> unordered(V<float> a, V<float> b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_UNORD_Q)}; }
+inline M<double> unordered(V<double> a, V<double> b) { return {_mm512_cmp_pd_mask(a.v, b.v, _CMP_UNORD_Q)}; }
+inline V<float> select(M<float> m, V<float> a, V<float> b) { return {_mm512_mask_blend_ps(m.v, b.v, a.v)}; }
+inline V<double> select(M<double> m, V<double> a, V<double> b) { return {_mm512_mask_blend_pd(m.v, b.v, a.v)}; }
+inline float sum(V<float> a) { return _mm512_reduce_add_ps(a.v); }
+inline double sum(V<double> a) { return _mm512_reduce_add_pd(a.v); }
+inline float largest(V<float> a) { return _mm512_reduce_max_ps(a.v); }
+inline double largest(V<double> a) { return _mm512_reduce_max_pd(a.v); }
+inline V<double> widen_low(V<float> a) { return {_mm512_cvtps_pd(_mm512_castps512_ps256(a.v))}; }
+inline V<double> widen_high(V<float> a) { return {_mm512_cvtps_pd(_mm512_extractf32x8_ps(a.v, 1))}; }
+
+}  // namespace GM_ISA
+}  // namespace gradiometer

@@ -1,0 +1,210 @@
+"""What a measurement holds: plain numbers, each with its definition. Rules and reports read this and nothing else."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Attenuation", "LayerMeasurement", "Measurement"]
+
+
+@dataclass(frozen=True)
+class LayerMeasurement:
+    """One layer of a measured network: a ``Linear`` with the norm and the activation that follow it, and the
+    addition that closes its residual block if there is one.
+
+    Letters: ``a`` is the pre-activation (what enters the activation), ``h`` the layer's output, ``L`` the loss as
+    stated (mean over the batch, no hidden scaling). All statistics are accumulated in float64.
+
+    Attributes
+    ----------
+    index : int
+        1 for the layer nearest to the input.
+    name : str
+        Readable, for example ``"Linear 128 sigmoid"``.
+    role : str
+        ``"hidden"``, or ``"output"`` for the last layer.
+    fan_in, fan_out : int
+        Width of the weight matrix.
+    activation, norm : str or None
+        Name of the activation and of the norm before it.
+    residual : bool
+        Whether the layer's output is a sum with an earlier one.
+    pre_mean, pre_var, out_mean, out_var : float
+        Mean and variance over samples and units of ``a`` and of ``h``.
+    sample_spread : float
+        ``sqrt(mean_j Var_n a_nj / mean_nj a_nj^2)``: 1 when samples are unrelated, 0 when every sample gives the
+        same pre-activations (the input is lost). ``sqrt(1 - c)`` of the correlation map.
+    saturated : float
+        Share of (sample, unit) where ``|f'(a)|`` is below 5 % of its maximum; NaN for an activation that does not
+        flatten on both sides.
+    dead : int
+        Units whose ``f'(a)`` is exactly 0 for every sample measured.
+    nans, infs : int
+        Non-finite numbers among ``a``, ``h`` and ``dL/dh``.
+    grad_rms : float
+        Root mean square over samples of the norm of ``dL/dh`` of a sample.
+    grad_norm : float
+        Norm of ``dL/dh`` over the whole batch.
+    grad_zeros, grad_subnormals : float
+        Share of entries of ``dL/dh`` that are exactly 0, or below the smallest normal number of the dtype.
+    factor : float
+        Norm of ``dL/dh`` of the layer below (the input, for layer 1) over that of this layer.
+    theory : float
+        What mean field theory predicts for `factor`; NaN where it says nothing.
+    weight_norm, weight_grad_norm, bias_grad_norm : float
+        Norms of ``W``, ``dL/dW`` and ``dL/db`` (NaN without a bias).
+    gradient_to_weight : float
+        ``weight_grad_norm / weight_norm``.
+    update_to_weight : float
+        Norm of the first step that the optimiser given to ``measure`` would make, over `weight_norm`; NaN without.
+    snr : float
+        Gradient signal to noise of ``dL/dW``: norm of its mean over samples over the standard deviation of a single
+        sample's; NaN unless measured with ``per_sample=True``.
+    """
+
+    index: int
+    name: str
+    role: str
+    fan_in: int
+    fan_out: int
+    activation: str | None
+    norm: str | None
+    residual: bool
+    pre_mean: float
+    pre_var: float
+    out_mean: float
+    out_var: float
+    sample_spread: float
+    saturated: float
+    dead: int
+    nans: int
+    infs: int
+    grad_rms: float
+    grad_norm: float
+    grad_zeros: float
+    grad_subnormals: float
+    factor: float
+    theory: float
+    weight_norm: float
+    weight_grad_norm: float
+    bias_grad_norm: float
+    gradient_to_weight: float
+    update_to_weight: float = math.nan
+    snr: float = math.nan
+
+
+@dataclass(frozen=True)
+class Attenuation:
+    """How the norm of ``dL/dh`` changes a layer toward the input: below 1 it vanishes, above 1 it explodes.
+
+    Attributes
+    ----------
+    factor : float
+        ``(|dL/dh_a| / |dL/dh_b|) ** (1 / (b - a))`` over the span: from its end points, not by regression (log norm
+        over depth is a random walk, and a regression's 95 % interval covers 18 %).
+    ci95 : tuple of float
+        Interval for `factor` from the standard error of the layers' increments of ln norm.
+    theory : float
+        The mean field prediction over the same span; NaN where it says nothing.
+    span : tuple of int
+        ``(a, b)``, indices of layers.
+    decay_length : float
+        Layers over which the norm changes e-fold, ``1 / |ln factor|``.
+    float32_zero_depth : float
+        Depth, counted from the output, at which a gradient entry of the size found in the span's last layer
+        becomes 0 in float32 (2**-150); inf if it never does.
+    """
+
+    factor: float
+    ci95: tuple[float, float]
+    theory: float
+    span: tuple[int, int]
+    decay_length: float
+    float32_zero_depth: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A network measured in one pass on one batch (or over a data set), running statistics untouched.
+
+    Attributes
+    ----------
+    layers : tuple of LayerMeasurement
+        In order from the input; the last is the output layer.
+    attenuation : Attenuation
+    network : str
+        Shape in one line, for example ``"64-[128]x50-10"``.
+    loss : str
+    loss_value : float
+        The loss on the samples measured.
+    input_grad_norm : float
+        Norm of ``dL/dx``.
+    samples : int
+    parameters : int
+    dtype : str
+        ``"float32"`` or ``"float64"``.
+    isa : str
+        Instruction set of the kernels that ran.
+    flushes_subnormals : bool
+        Whether the host program has switched subnormals off: then tiny gradients read 0.
+    seconds : float
+        Time the measurement took.
+    """
+
+    layers: tuple[LayerMeasurement, ...]
+    attenuation: Attenuation
+    network: str
+    loss: str
+    loss_value: float
+    input_grad_norm: float
+    samples: int
+    parameters: int
+    dtype: str
+    isa: str
+    flushes_subnormals: bool
+    seconds: float
+
+    @property
+    def hidden(self) -> tuple[LayerMeasurement, ...]:
+        """The layers without the output layer."""
+        return tuple(layer for layer in self.layers if layer.role == "hidden")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested dictionaries and lists of plain numbers; non-finite numbers stay floats."""
+        return dataclasses.asdict(self)
+
+    def to_json(self) -> str:
+        """Standard JSON: a number that is not finite becomes the string "nan", "inf" or "-inf"."""
+        return json.dumps(plain(self.to_dict()), indent=2, allow_nan=False)
+
+    def to_csv(self) -> str:
+        """A line a layer, with a header."""
+        out = io.StringIO()
+        names = [f.name for f in dataclasses.fields(LayerMeasurement)]
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(names)
+        for layer in self.layers:
+            writer.writerow([getattr(layer, name) for name in names])
+        return out.getvalue()
+
+    def __str__(self) -> str:
+        from gradiometer.measure.text import measurement_text
+
+        return measurement_text(self)
+
+
+def plain(value: Any) -> Any:
+    """`value` with every non-finite float replaced by its name, fit for standard JSON."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    return value
