@@ -6,10 +6,12 @@ set(GM_ISAS
   "avx2|-mavx2 -mfma|x86_64|AMD64"
   "avx512|-mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma -mprefer-vector-width=512|x86_64|AMD64")
 
-# gm_add_isas(<target>): compiles src/kernels.cpp once for every row that this architecture has, each in a
-# namespace of its own name, and tells dispatch.cpp which there are (GM_ISA_LIST).
-function(gm_add_isas target)
-  set(list "")
+# gm_add_isas(<names> <list>): compiles src/kernels.cpp once for every row that this architecture has, each into
+# an object library gm_kernels_<name> in a namespace of its own name. <names> receives the rows' names, <list>
+# the value of GM_ISA_LIST, which tells dispatch.cpp which there are.
+function(gm_add_isas names list)
+  set(found "")
+  set(rows "")
   foreach(row IN LISTS GM_ISAS)
     string(REGEX MATCH "^([^|]+)\\|([^|]*)\\|(.+)$" _ "${row}")
     set(name ${CMAKE_MATCH_1})
@@ -19,12 +21,15 @@ function(gm_add_isas target)
       continue()
     endif()
     add_library(gm_kernels_${name} OBJECT src/kernels.cpp)
-    target_compile_options(gm_kernels_${name} PRIVATE ${flags})
+    # GCC 12 believes that its own _mm512_undefined_ps() is a mistake of ours.
+    target_compile_options(gm_kernels_${name} PRIVATE ${flags} $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
     target_compile_definitions(gm_kernels_${name} PRIVATE GM_ISA=${name} GM_ISA_HEADER="simd/${name}.hpp")
     target_link_libraries(gm_kernels_${name} PRIVATE gm_options)
+    # Link-time optimisation would inline wide instructions into code that runs on every processor.
     set_target_properties(gm_kernels_${name} PROPERTIES INTERPROCEDURAL_OPTIMIZATION OFF)
-    target_sources(${target} PRIVATE $<TARGET_OBJECTS:gm_kernels_${name}>)
-    string(APPEND list " GM_ISA_ROW(${name})")
+    list(APPEND found ${name})
+    string(APPEND rows " GM_ISA_ROW(${name})")
   endforeach()
-  set_source_files_properties(src/dispatch.cpp PROPERTIES COMPILE_DEFINITIONS "GM_ISA_LIST=${list}")
+  set(${names} ${found} PARENT_SCOPE)
+  set(${list} "${rows}" PARENT_SCOPE)
 endfunction()

@@ -1,0 +1,23 @@
+# The shared library needs libc, libm and OpenMP's runtime and exports the C API and nothing else.
+execute_process(COMMAND ${READELF} -d ${LIBRARY} OUTPUT_VARIABLE dynamic COMMAND_ERROR_IS_FATAL ANY)
+string(REGEX MATCHALL "\\(NEEDED\\)[^\n]*" needed "${dynamic}")
+if(NOT needed MATCHES "\\[libc\\.")
+  message(SEND_ERROR "no libc among the needed libraries, so they were not read: ${needed}")
+endif()
+foreach(entry IN LISTS needed)
+  if(NOT entry MATCHES "\\[(libc|libm|ld-linux[^.]*)\\." AND NOT (OPENMP AND entry MATCHES "\\[lib(gomp|omp|pthread)\\."))
+    message(SEND_ERROR "unexpected: ${entry}")
+  endif()
+endforeach()
+
+execute_process(COMMAND ${NM} --dynamic --defined-only --extern-only --format=posix ${LIBRARY}
+  OUTPUT_VARIABLE listing COMMAND_ERROR_IS_FATAL ANY)
+string(REGEX MATCHALL "[^\n]+" lines "${listing}")
+if(NOT lines)
+  message(SEND_ERROR "nothing is exported")
+endif()
+foreach(line IN LISTS lines)
+  if(NOT line MATCHES "^gm_")
+    message(SEND_ERROR "exported but not of the C API: ${line}")
+  endif()
+endforeach()
