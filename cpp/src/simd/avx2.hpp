@@ -177,5 +177,15 @@ inline double largest(V<double> a) {
 inline V<double> widen_low(V<float> a) { return {_mm256_cvtps_pd(_mm256_castps256_ps128(a.v))}; }
 inline V<double> widen_high(V<float> a) { return {_mm256_cvtps_pd(_mm256_extractf128_ps(a.v, 1))}; }
 
+inline __m128i first_floats(int n) { return _mm_cmpgt_epi32(_mm_set1_epi32(n), _mm_setr_epi32(0, 1, 2, 3)); }
+inline V<double> widen(const float* p) { return {_mm256_cvtps_pd(_mm_loadu_ps(p))}; }
+inline V<double> widen(const double* p) { return V<double>::load(p); }
+inline V<double> widen(const float* p, int n) { return {_mm256_cvtps_pd(_mm_maskload_ps(p, first_floats(n)))}; }
+inline V<double> widen(const double* p, int n) { return V<double>::load(p, n); }
+inline void narrow(V<double> a, float* p) { _mm_storeu_ps(p, _mm256_cvtpd_ps(a.v)); }
+inline void narrow(V<double> a, double* p) { a.store(p); }
+inline void narrow(V<double> a, float* p, int n) { _mm_maskstore_ps(p, first_floats(n), _mm256_cvtpd_ps(a.v)); }
+inline void narrow(V<double> a, double* p, int n) { a.store(p, n); }
+
 }  // namespace GM_ISA
 }  // namespace gradiometer

@@ -113,5 +113,18 @@ inline double largest(V<double> a) { return _mm512_reduce_max_pd(a.v); }
 inline V<double> widen_low(V<float> a) { return {_mm512_cvtps_pd(_mm512_castps512_ps256(a.v))}; }
 inline V<double> widen_high(V<float> a) { return {_mm512_cvtps_pd(_mm512_extractf32x8_ps(a.v, 1))}; }
 
+inline V<double> widen(const float* p) { return {_mm512_cvtps_pd(_mm256_loadu_ps(p))}; }
+inline V<double> widen(const double* p) { return V<double>::load(p); }
+inline V<double> widen(const float* p, int n) {
+  return {_mm512_cvtps_pd(_mm256_maskz_loadu_ps(V<double>::first(n), p))};
+}
+inline V<double> widen(const double* p, int n) { return V<double>::load(p, n); }
+inline void narrow(V<double> a, float* p) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(a.v)); }
+inline void narrow(V<double> a, double* p) { a.store(p); }
+inline void narrow(V<double> a, float* p, int n) {
+  _mm256_mask_storeu_ps(p, V<double>::first(n), _mm512_cvtpd_ps(a.v));
+}
+inline void narrow(V<double> a, double* p, int n) { a.store(p, n); }
+
 }  // namespace GM_ISA
 }  // namespace gradiometer

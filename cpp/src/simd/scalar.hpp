@@ -20,6 +20,8 @@
 //   lt le eq unordered    masks M<T>; & | ! on masks; select(m,a,b); any(m); count(m)
 //   sum(v) largest(v)     over the lanes; sum in a fixed tree that does not depend on anything but lanes
 //   widen_low/high(v)     the lower/upper half of the lanes of V<float>, as V<double>
+//   widen(p) widen(p,n)   V<double> from float or double memory, lanes beyond n as 0
+//   narrow(v,p) (v,p,n)   V<double> to float or double memory, rounded to nearest, n lanes of it
 #pragma once
 #include <math.h>
 #include <stdint.h>
@@ -121,6 +123,15 @@ inline V<T> product_error(V<T> a, V<T> b, V<T> p) {
 
 // One float fills "half a vector" twice over: low holds it, high does not exist.
 inline V<double> widen_low(V<float> a) { return {static_cast<double>(a.v)}; }
+
+inline V<double> widen(const float* p) { return {static_cast<double>(V<float>::load(p).v)}; }
+inline V<double> widen(const double* p) { return V<double>::load(p); }
+inline V<double> widen(const float* p, int n) { return {static_cast<double>(V<float>::load(p, n).v)}; }
+inline V<double> widen(const double* p, int n) { return V<double>::load(p, n); }
+inline void narrow(V<double> a, float* p) { V<float>{static_cast<float>(a.v)}.store(p); }
+inline void narrow(V<double> a, double* p) { a.store(p); }
+inline void narrow(V<double> a, float* p, int n) { V<float>{static_cast<float>(a.v)}.store(p, n); }
+inline void narrow(V<double> a, double* p, int n) { a.store(p, n); }
 
 }  // namespace GM_ISA
 }  // namespace gradiometer
