@@ -55,7 +55,7 @@ constexpr int length(L<Ops...>) { return static_cast<int>(sizeof...(Ops)); }
 
 template <class T>
 constexpr Kernels<T> kernels() {
-  return {kGemmColumns,
+  return {kGemmColumns<T>,
           gemm_packed_size,
           gemm_pack<T>,
           gemm<T>,

@@ -1,0 +1,410 @@
+// The part of the C API that needs no network: library, activations, dense, batch norm, losses, measurement.
+#include <math.h>
+
+#include "cpu.hpp"
+#include "dispatch.hpp"
+#include "error.hpp"
+#include "loops/parallel.hpp"
+#include "memory.hpp"
+#include "losses.hpp"
+#include "optimizers.hpp"
+#include "parameters.hpp"
+#include "running.hpp"
+
+using namespace gradiometer;
+
+namespace {
+
+// Work below these sizes stays on the calling thread: a fork and join costs 0.4 to 1.4 us.
+constexpr int64_t kElementsPerThread = 16384;
+constexpr int64_t kFlopsPerThread = 500000;
+
+int team_for(int64_t work, int64_t per_thread) {
+  int64_t wanted = work / per_thread;
+  int most = threads();
+  return wanted < most ? (wanted > 1 ? static_cast<int>(wanted) : 1) : most;
+}
+
+gm_status check_count(gm_error* e, const char* argument, int64_t n) {
+  if (n >= 0) return GM_OK;
+  return fail(e, GM_INVALID_ARGUMENT, argument, "%s is %lld; expected 0 or more", argument, static_cast<long long>(n));
+}
+gm_status check_dtype(gm_error* e, gm_dtype dtype) {
+  if (dtype == GM_FLOAT32 || dtype == GM_FLOAT64) return GM_OK;
+  return fail(e, GM_INVALID_ARGUMENT, "dtype", "dtype is %d; expected GM_FLOAT32 or GM_FLOAT64", static_cast<int>(dtype));
+}
+gm_status check_index(gm_error* e, const char* argument, int i, int count) {
+  if (i >= 0 && i < count) return GM_OK;
+  return fail(e, GM_INVALID_ARGUMENT, argument, "%s is %d; expected 0 to %d", argument, i, count - 1);
+}
+gm_status check_product(gm_error* e, const char* argument, int64_t a, int64_t b, size_t bytes) {
+  int64_t n;
+  if (multiply(a, b, &n) && multiply(n, static_cast<int64_t>(bytes), &n)) return GM_OK;
+  return fail(e, GM_INVALID_ARGUMENT, argument, "%s of %lld x %lld elements is too big", argument,
+              static_cast<long long>(a), static_cast<long long>(b));
+}
+
+// Calls f(T{}) with the type that dtype names.
+template <class F>
+auto with_type(gm_dtype dtype, F f) {
+  return dtype == GM_FLOAT32 ? f(float{}) : f(double{});
+}
+
+template <class T>
+const ActivationKernels<T>& pick(const Activation& a);
+template <>
+const ActivationKernels<float>& pick<float>(const Activation& a) { return a.f32; }
+template <>
+const ActivationKernels<double>& pick<double>(const Activation& a) { return a.f64; }
+
+// B for a product whose B is stored (N, K), or a row-major one that the kernels would rather have packed.
+template <class T>
+struct Packed {
+  T* data = nullptr;
+  ~Packed() { free(data); }
+};
+
+// C (M, N) = A B by a team that shares the longer side of C.
+template <class T>
+gm_status multiply_matrices(const Gemm<T>& whole, int64_t b_row, int64_t b_col, gm_error* e) {
+  const Kernels<T>& k = of<T>(kernels());
+  const int64_t M = whole.M, N = whole.N, K = whole.K;
+  if (M == 0 || N == 0) return ok(e);
+  Packed<T> pack;
+  bool transposed = b_col != 1;
+  if (transposed && K > 0) {
+    int64_t bytes = k.gemm_packed_size(K, N) * static_cast<int64_t>(sizeof(T));
+    pack.data = static_cast<T*>(aligned_alloc(kAlign, static_cast<size_t>(align_up(bytes))));
+    if (!pack.data) return out_of_memory(e, "b", bytes);
+  }
+  double flops = 2.0 * static_cast<double>(M) * static_cast<double>(N) * static_cast<double>(K);
+  int64_t work = flops < 9e18 ? static_cast<int64_t>(flops) : INT64_MAX;
+  parallel(team_for(work, kFlopsPerThread), [&](Team team) {
+    Gemm<T> g = whole;
+    if (pack.data) {
+      Range c = team.share(N, k.gemm_columns);
+      k.gemm_pack(K, N, whole.b, b_row, b_col, c.begin, c.end, pack.data);
+      g.packed = pack.data;
+      team.barrier();
+    }
+    if (M >= N || N < 2 * k.gemm_columns) {
+      Range r = team.share(M);
+      g.M = r.size();
+      g.a += r.begin * g.a_row;
+      g.c += r.begin * g.ldc;
+    } else {
+      Range c = team.share(N, k.gemm_columns);
+      g.N = c.size();
+      if (g.packed) g.packed += k.gemm_packed_size(K, c.begin);
+      g.b += g.packed ? 0 : c.begin;
+      g.c += c.begin;
+      if (g.bias) g.bias += c.begin;
+    }
+    if (g.M > 0 && g.N > 0) k.gemm(g);
+  });
+  return ok(e);
+}
+
+}  // namespace
+
+extern "C" {
+
+const char* gm_version(void) { return GM_VERSION; }
+int gm_abi_version(void) { return GM_ABI_VERSION; }
+int gm_openmp(void) {
+#ifdef _OPENMP
+  return 1;
+#else
+  return 0;
+#endif
+}
+
+int gm_isa_count(void) { return isa_count(); }
+const char* gm_isa_name(int i) { return i >= 0 && i < isa_count() ? isa_table(i).isa : nullptr; }
+int gm_isa_supported(int i) { return i >= 0 && i < isa_count() && isa_supported(i); }
+const char* gm_isa(void) { return kernels().isa; }
+const char* gm_isa_error(void) { return isa_error(); }
+gm_status gm_isa_set(const char* name, gm_error* e) {
+  if (isa_set(name)) return ok(e);
+  return fail(e, GM_INVALID_ARGUMENT, "name", "instruction set %.40s is unknown or not supported by this CPU", name);
+}
+
+int gm_threads(void) { return threads(); }
+gm_status gm_threads_set(int n, gm_error* e) {
+  if (n < 0 || n > 1024)
+    return fail(e, GM_INVALID_ARGUMENT, "threads", "threads is %d; expected 1 to 1024, or 0 for the default", n);
+  threads_set(n);
+  return ok(e);
+}
+int gm_flushes_subnormals(void) { return cpu_flushes_subnormals(); }
+
+// ---- activations
+
+int gm_activation_count(void) { return kernels().activation_count; }
+const char* gm_activation_name(int i) {
+  return i >= 0 && i < gm_activation_count() ? kernels().activations[i].name : nullptr;
+}
+int gm_activation_find(const char* name) { return find(kernels().activations, kernels().activation_count, name); }
+int gm_activation_parameters(int i, const gm_parameter** parameters) {
+  static const ParameterTable table(kernels().activations, kernels().activation_count);
+  return table.row(i, parameters);
+}
+
+gm_status gm_activation_forward(int i, gm_dtype dtype, int64_t n, const void* x, void* y, const double* params,
+                                gm_error* e) {
+  GM_TRY(check_index(e, "activation", i, gm_activation_count()));
+  GM_TRY(check_dtype(e, dtype));
+  GM_TRY(check_count(e, "n", n));
+  const Activation& a = kernels().activations[i];
+  double p[kMaxParameters];
+  GM_TRY(resolve(a, params, p, e));
+  with_type(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    parallel(team_for(n, kElementsPerThread), [&](Team team) {
+      Range r = team.share(n, 1024);
+      pick<T>(a).forward(r.size(), static_cast<const T*>(x) + r.begin, static_cast<T*>(y) + r.begin, p);
+    });
+  });
+  return ok(e);
+}
+
+gm_status gm_activation_backward(int i, gm_dtype dtype, int64_t n, const void* x, const void* dy, void* dx,
+                                 const double* params, gm_error* e) {
+  GM_TRY(check_index(e, "activation", i, gm_activation_count()));
+  GM_TRY(check_dtype(e, dtype));
+  GM_TRY(check_count(e, "n", n));
+  const Activation& a = kernels().activations[i];
+  double p[kMaxParameters];
+  GM_TRY(resolve(a, params, p, e));
+  with_type(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    parallel(team_for(n, kElementsPerThread), [&](Team team) {
+      Range r = team.share(n, 1024);
+      pick<T>(a).backward(r.size(), static_cast<const T*>(x) + r.begin, static_cast<const T*>(dy) + r.begin,
+                          static_cast<T*>(dx) + r.begin, p);
+    });
+  });
+  return ok(e);
+}
+
+// ---- dense
+
+gm_status gm_gemm(gm_form form, gm_dtype dtype, int64_t M, int64_t N, int64_t K, const void* a, int64_t lda,
+                  const void* b, int64_t ldb, void* c, int64_t ldc, int accumulate, gm_error* e) {
+  GM_TRY(check_dtype(e, dtype));
+  GM_TRY(check_count(e, "M", M));
+  GM_TRY(check_count(e, "N", N));
+  GM_TRY(check_count(e, "K", K));
+  if (form != GM_NN && form != GM_NT && form != GM_TN)
+    return fail(e, GM_INVALID_ARGUMENT, "form", "form is %d; expected GM_NN, GM_NT or GM_TN", static_cast<int>(form));
+  const int64_t least_a = form == GM_TN ? M : K, least_b = form == GM_NT ? K : N;
+  if (lda < least_a || ldb < least_b || ldc < N)
+    return fail(e, GM_INVALID_ARGUMENT, lda < least_a ? "lda" : ldb < least_b ? "ldb" : "ldc",
+                "a row's distance is shorter than the row: lda %lld, ldb %lld, ldc %lld; expected at least %lld, %lld, %lld",
+                static_cast<long long>(lda), static_cast<long long>(ldb), static_cast<long long>(ldc),
+                static_cast<long long>(least_a), static_cast<long long>(least_b), static_cast<long long>(N));
+  return with_type(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    Gemm<T> g = {M, N, K, static_cast<const T*>(a), form == GM_TN ? 1 : lda, form == GM_TN ? lda : 1,
+                 static_cast<const T*>(b), ldb, nullptr, static_cast<T*>(c), ldc, nullptr, accumulate != 0};
+    return multiply_matrices(g, form == GM_NT ? 1 : ldb, form == GM_NT ? ldb : 1, e);
+  });
+}
+
+gm_status gm_linear_forward(gm_dtype dtype, int64_t N, int64_t I, int64_t H, const void* x, const void* weight,
+                            const void* bias, void* y, gm_error* e) {
+  GM_TRY(check_dtype(e, dtype));
+  GM_TRY(check_count(e, "N", N));
+  GM_TRY(check_count(e, "I", I));
+  GM_TRY(check_count(e, "H", H));
+  return with_type(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    Gemm<T> g = {N, H, I, static_cast<const T*>(x), I, 1, static_cast<const T*>(weight), I, nullptr,
+                 static_cast<T*>(y), H, static_cast<const T*>(bias), false};
+    return multiply_matrices(g, 1, I, e);
+  });
+}
+
+gm_status gm_linear_backward(gm_dtype dtype, int64_t N, int64_t I, int64_t H, const void* x, const void* weight,
+                             const void* dy, void* dx, void* dweight, void* dbias, int accumulate, gm_error* e) {
+  GM_TRY(check_dtype(e, dtype));
+  GM_TRY(check_count(e, "N", N));
+  GM_TRY(check_count(e, "I", I));
+  GM_TRY(check_count(e, "H", H));
+  return with_type(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const T* d = static_cast<const T*>(dy);
+    if (dx) {
+      Gemm<T> g = {N, I, H, d, H, 1, static_cast<const T*>(weight), I, nullptr, static_cast<T*>(dx), I, nullptr, false};
+      GM_TRY(multiply_matrices(g, I, 1, e));
+    }
+    if (dweight) {
+      Gemm<T> g = {H, I, N, d, 1, H, static_cast<const T*>(x), I, nullptr, static_cast<T*>(dweight), I, nullptr,
+                   accumulate != 0};
+      GM_TRY(multiply_matrices(g, I, 1, e));
+    }
+    if (dbias) of<T>(kernels()).column_sum(N, H, d, H, static_cast<T*>(dbias), accumulate != 0);
+    return ok(e);
+  });
+}
+
+// ---- batch norm
+
+static gm_status check_norm(gm_error* e, gm_dtype dtype, int64_t N, int64_t C, const gm_batch_norm* norm) {
+  GM_TRY(check_dtype(e, dtype));
+  GM_TRY(check_count(e, "N", N));
+  if (C < 1) return fail(e, GM_INVALID_ARGUMENT, "C", "C is %lld; expected 1 or more features", static_cast<long long>(C));
+  GM_TRY(check_product(e, "x", N, C, sizeof(double)));
+  if (!norm) return fail(e, GM_INVALID_ARGUMENT, "norm", "norm is null");
+  if (!(norm->eps > 0) || !(norm->eps < HUGE_VAL))
+    return fail(e, GM_INVALID_ARGUMENT, "eps", "eps is %g; expected a positive number", norm->eps);
+  if (!(norm->momentum >= 0 && norm->momentum <= 1))
+    return fail(e, GM_INVALID_ARGUMENT, "momentum", "momentum is %g; expected 0 to 1", norm->momentum);
+  if (norm->training && N == 1)
+    return fail(e, GM_INVALID_ARGUMENT, "x", "one row; expected more than 1 value per channel when training");
+  if (!norm->training && (!norm->running_mean || !norm->running_var))
+    return fail(e, GM_INVALID_ARGUMENT, "running_mean", "evaluation needs running_mean and running_var");
+  return GM_OK;
+}
+
+gm_status gm_batch_norm_forward(gm_dtype dtype, int64_t N, int64_t C, const void* x, const gm_batch_norm* norm,
+                                void* y, double* cache, gm_error* e) {
+  GM_TRY(check_norm(e, dtype, N, C, norm));
+  double* statistics = cache;
+  if (!statistics) {
+    statistics = static_cast<double*>(allocate(2 * C * static_cast<int64_t>(sizeof(double))));
+    if (!statistics) return out_of_memory(e, "cache", 2 * C * static_cast<int64_t>(sizeof(double)));
+  }
+  with_type(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const Kernels<T>& k = of<T>(kernels());
+    T *running_mean = static_cast<T*>(norm->running_mean), *running_var = static_cast<T*>(norm->running_var);
+    parallel(team_for(N * C, kElementsPerThread), [&](Team team) {
+      Range c = team.share(C, 16);
+      double *mean = statistics + c.begin, *var = statistics + C + c.begin;
+      const T *gamma = static_cast<const T*>(norm->gamma), *beta = static_cast<const T*>(norm->beta);
+      if (norm->training && N > 0) {
+        k.batch_norm_statistics(N, c.size(), static_cast<const T*>(x) + c.begin, C, mean, var);
+        if (running_mean && running_var)
+          update_running(c.size(), N, norm->momentum, mean, var, running_mean + c.begin, running_var + c.begin);
+      } else {
+        for (int64_t i = 0; i < c.size(); i++) {
+          mean[i] = running_mean ? static_cast<double>(running_mean[c.begin + i]) : 0;
+          var[i] = running_var ? static_cast<double>(running_var[c.begin + i]) : 1;
+        }
+      }
+      k.batch_norm_forward(N, c.size(), static_cast<const T*>(x) + c.begin, C, mean, var, norm->eps,
+                           gamma ? gamma + c.begin : nullptr, beta ? beta + c.begin : nullptr,
+                           static_cast<T*>(y) + c.begin, C);
+    });
+  });
+  if (!cache) free(statistics);
+  return ok(e);
+}
+
+gm_status gm_batch_norm_backward(gm_dtype dtype, int64_t N, int64_t C, const void* x, const gm_batch_norm* norm,
+                                 const double* cache, const void* dy, void* dx, void* dgamma, void* dbeta,
+                                 int accumulate, gm_error* e) {
+  GM_TRY(check_norm(e, dtype, N, C, norm));
+  if (!cache) return fail(e, GM_INVALID_ARGUMENT, "cache", "cache is null; expected what the forward pass wrote");
+  with_type(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const Kernels<T>& k = of<T>(kernels());
+    parallel(team_for(N * C, kElementsPerThread), [&](Team team) {
+      Range c = team.share(C, 16);
+      auto at = [&](auto* p) { return p ? static_cast<T*>(p) + c.begin : nullptr; };
+      auto from = [&](const void* p) { return p ? static_cast<const T*>(p) + c.begin : nullptr; };
+      auto run = norm->training ? k.batch_norm_backward : k.batch_norm_backward_evaluated;
+      run(N, c.size(), from(x), C, cache + c.begin, cache + C + c.begin, norm->eps, from(norm->gamma), from(dy), C,
+          at(dx), C, at(dgamma), at(dbeta), accumulate != 0);
+    });
+  });
+  return ok(e);
+}
+
+// ---- losses
+
+int gm_loss_count(void) { return kernels().loss_count; }
+const char* gm_loss_name(int i) { return i >= 0 && i < gm_loss_count() ? kernels().losses[i].name : nullptr; }
+int gm_loss_find(const char* name) { return find(kernels().losses, kernels().loss_count, name); }
+gm_target gm_loss_target(int i) {
+  return i >= 0 && i < gm_loss_count() && kernels().losses[i].target == Target::classes ? GM_CLASSES : GM_VALUES;
+}
+
+gm_status gm_loss(int i, gm_dtype dtype, int64_t N, int64_t C, const void* y, const void* target, double* value,
+                  void* dy, gm_error* e) {
+  GM_TRY(check_index(e, "loss", i, gm_loss_count()));
+  GM_TRY(check_dtype(e, dtype));
+  GM_TRY(check_count(e, "N", N));
+  if (C < 1) return fail(e, GM_INVALID_ARGUMENT, "C", "C is %lld; expected 1 or more features", static_cast<long long>(C));
+  const Loss& loss = kernels().losses[i];
+  GM_TRY(check_target(loss, N, C, target, e));
+  double* rows = static_cast<double*>(allocate(N * static_cast<int64_t>(sizeof(double))));
+  if (!rows) return out_of_memory(e, "loss", N * static_cast<int64_t>(sizeof(double)));
+  with_type(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const T* t = static_cast<const T*>(target);
+    const int64_t* classes = static_cast<const int64_t*>(target);
+    parallel(team_for(N * C, kElementsPerThread / 4), [&](Team team) {
+      Range r = team.share(N);
+      LossArgs<T> a = {r.size(), C, static_cast<const T*>(y) + r.begin * C,
+                       loss.target == Target::classes ? static_cast<const void*>(classes + r.begin)
+                                                      : static_cast<const void*>(t + r.begin * C),
+                       loss.mean_over_rows && N > 0 ? 1 / static_cast<double>(N) : 1, rows + r.begin,
+                       dy ? static_cast<T*>(dy) + r.begin * C : nullptr};
+      run_loss(loss, a);
+    });
+  });
+  if (value) *value = total_loss(loss, rows, N, N);
+  free(rows);
+  return ok(e);
+}
+
+// ---- optimisers
+
+int gm_optimizer_count(void) { return kernels().optimizer_count; }
+const char* gm_optimizer_name(int i) {
+  return i >= 0 && i < gm_optimizer_count() ? kernels().optimizers[i].name : nullptr;
+}
+int gm_optimizer_find(const char* name) { return find(kernels().optimizers, kernels().optimizer_count, name); }
+int gm_optimizer_slots(int i) { return i >= 0 && i < gm_optimizer_count() ? kernels().optimizers[i].slot_count : 0; }
+int gm_optimizer_parameters(int i, const gm_parameter** parameters) {
+  static const ParameterTable table(kernels().optimizers, kernels().optimizer_count);
+  return table.row(i, parameters);
+}
+
+gm_status gm_optimizer_step(int i, gm_dtype dtype, int64_t n, void* parameters, const void* gradients, void* slots,
+                            double learning_rate, int64_t step, const double* params, gm_error* e) {
+  GM_TRY(check_index(e, "optimizer", i, gm_optimizer_count()));
+  GM_TRY(check_dtype(e, dtype));
+  GM_TRY(check_count(e, "n", n));
+  const Optimizer& optimizer = kernels().optimizers[i];
+  double p[kMaxParameters];
+  GM_TRY(resolve(optimizer, params, p, e));
+  GM_TRY(check_rate(learning_rate, step, e));
+  with_type(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    parallel(team_for(n, kElementsPerThread), [&](Team team) {
+      step_share(optimizer, team, n, static_cast<T*>(parameters), static_cast<const T*>(gradients),
+                 static_cast<T*>(slots), learning_rate, step, p);
+    });
+  });
+  return ok(e);
+}
+
+// ---- measurement
+
+gm_status gm_measure(gm_dtype dtype, int64_t n, const void* x, gm_moments* out, gm_error* e) {
+  GM_TRY(check_dtype(e, dtype));
+  GM_TRY(check_count(e, "n", n));
+  if (!out) return fail(e, GM_INVALID_ARGUMENT, "out", "out is null");
+  with_type(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    Moments m;
+    of<T>(kernels()).moments(n, static_cast<const T*>(x), &m);
+    *out = {m.count, m.zeros, m.subnormals, m.nans, m.infs, m.sum, m.sum_squares, m.max_abs};
+  });
+  return ok(e);
+}
+
+}  // extern "C"

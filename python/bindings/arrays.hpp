@@ -1,0 +1,52 @@
+// Between NumPy arrays and the C API's pointers: dtype, layout and ownership are settled here, once.
+#pragma once
+#include <gradiometer/gradiometer.h>
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <string>
+#include <vector>
+
+namespace py = pybind11;
+
+using Shape = std::vector<py::ssize_t>;
+
+// A C-contiguous, aligned, native array of float32 or float64 to read from; `array` keeps it alive.
+struct Input {
+  py::array array;
+  gm_dtype dtype;
+  const void* data() const { return array.data(); }
+  py::ssize_t size() const { return array.size(); }
+};
+
+std::string shape_text(const Shape& shape);
+std::string shape_text(const py::array& a);
+py::dtype numpy_dtype(gm_dtype dtype);
+gm_dtype parse_dtype(const std::string& name);
+
+// Accepts what numpy.asarray does; TypeError for another dtype than float32 and float64. A layout that the kernels
+// cannot read (strided, misaligned, byte-swapped) is copied. `like`: the dtype it must have.
+Input input(py::handle x, const char* name);
+Input input(py::handle x, const char* name, gm_dtype like);
+void expect_shape(const py::array& a, const char* name, const Shape& shape);
+void expect_ndim(const py::array& a, const char* name, py::ssize_t ndim);
+
+// `out` if given (checked: an ndarray of that dtype and shape, C-contiguous, writable), else a new array.
+py::array output(py::handle out, const char* name, gm_dtype dtype, const Shape& shape);
+// If `in` shares memory with `out` without being the very same elements, in becomes a copy.
+void separate(Input& in, const py::array& out);
+// An ndarray that Python code may hold on to, used in place (never copied).
+void* in_place(const py::array& a, const char* name, gm_dtype dtype, py::ssize_t size);
+
+// Targets of a loss: int64 classes (any integer dtype is converted, floats are refused) or values of `dtype`.
+py::array targets(py::handle t, const char* name, gm_target kind, gm_dtype dtype, py::ssize_t rows, py::ssize_t features);
+
+struct Error : gm_error {
+  Error() {
+    struct_size = sizeof(gm_error);
+    status = GM_OK;
+    argument[0] = message[0] = '\0';
+  }
+};
+// GM_OK returns; else ValueError, IndexError, MemoryError, or the Python exception that cancelled the call.
+void check(gm_status status, const Error& error);

@@ -1,0 +1,70 @@
+// Between keyword arguments and the numbers of a table row.
+#pragma once
+#include <gradiometer/gradiometer.h>
+#include <pybind11/pybind11.h>
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+namespace py = pybind11;
+
+// {name: (default, low, high)}
+inline py::dict parameter_dict(const gm_parameter* p, int n) {
+  py::dict d;
+  for (int i = 0; i < n; i++) d[p[i].name] = py::make_tuple(p[i].initial, p[i].low, p[i].high);
+  return d;
+}
+
+// The row's numbers from keywords; TypeError for a keyword it does not have or a value that is no number.
+inline std::vector<double> parameter_values(const std::string& owner, const gm_parameter* specs, int n, const py::dict& given) {
+  std::vector<double> values(static_cast<size_t>(n) + 1);
+  size_t used = 0;
+  for (int i = 0; i < n; i++) {
+    values[static_cast<size_t>(i)] = specs[i].initial;
+    if (!given.contains(specs[i].name)) continue;
+    py::object v = given[specs[i].name];
+    double number = PyFloat_AsDouble(v.ptr());
+    if (number == -1.0 && PyErr_Occurred()) {
+      PyErr_Clear();
+      throw py::type_error(std::string(specs[i].name) + " is " + py::repr(v).cast<std::string>() + "; expected a number");
+    }
+    values[static_cast<size_t>(i)] = number;
+    used++;
+  }
+  if (used != given.size())
+    for (auto item : given) {
+      std::string key = py::str(item.first), known;
+      bool found = false;
+      for (int i = 0; i < n; i++) {
+        found = found || key == specs[i].name;
+        known += (i ? ", " : "") + std::string(specs[i].name);
+      }
+      if (!found)
+        throw py::type_error(owner + " has no parameter '" + key + "'; expected " + (n ? "one of: " + known : "none"));
+    }
+  return values;
+}
+
+// Index of a row by name; ValueError that lists the names.
+template <class Find, class Count, class Name>
+int find_or_throw(const char* what, const std::string& name, Find find, Count count, Name name_of) {
+  int i = find(name.c_str());
+  if (i >= 0) return i;
+  std::string known;
+  for (int j = 0; j < count(); j++) known += (j ? ", " : "") + std::string(name_of(j));
+  throw py::value_error(std::string(what) + " is '" + name + "'; expected one of: " + known);
+}
+
+inline py::dict moments_dict(const gm_moments& m) {
+  py::dict d;
+  d["count"] = m.count;
+  d["zeros"] = m.zeros;
+  d["subnormals"] = m.subnormals;
+  d["nans"] = m.nans;
+  d["infs"] = m.infs;
+  d["sum"] = m.sum;
+  d["sum_squares"] = m.sum_squares;
+  d["max_abs"] = m.max_abs;
+  return d;
+}

@@ -1,0 +1,439 @@
+"""The raw kernels of the C++ core, by name, on NumPy arrays.
+
+Arrays are float32 or float64, the result has the dtype of the input; another dtype is a TypeError. Any layout is
+accepted as input (a strided one is copied) and gives the same bits; outputs are C-contiguous. Letters: N batch,
+C features, I input, H output features; dx, dy are derivatives of the loss by x, y.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from gradiometer import _core
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "Moments",
+    "activation_parameters",
+    "activations",
+    "backward",
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "forward",
+    "gemm",
+    "isa",
+    "isas",
+    "linear_backward",
+    "linear_forward",
+    "loss",
+    "losses",
+    "moments",
+    "optimizer_parameters",
+    "optimizer_step",
+    "optimizers",
+    "set_isa",
+    "set_threads",
+    "threads",
+]
+
+Array = Any
+"""A float32 or float64 ndarray (NumPy's own generic alias does not survive `out=`)."""
+
+
+def activations() -> tuple[str, ...]:
+    """Names of the activations.
+
+    Examples
+    --------
+    >>> "tanh" in activations()
+    True
+    """
+    return tuple(_core.activations())
+
+
+def activation_parameters(name: str) -> dict[str, tuple[float, float, float]]:
+    """Parameters of an activation: name to (default, lowest, highest).
+
+    Raises
+    ------
+    ValueError
+        If there is no activation of that name.
+
+    Examples
+    --------
+    >>> activation_parameters("relu")
+    {}
+    """
+    return _lookup("name", name, _core.activations())
+
+
+def forward(name: str, x: ArrayLike, out: Array | None = None, **params: float) -> Array:
+    """Value of an activation, element by element.
+
+    Parameters
+    ----------
+    name : str
+        One of `activations`.
+    x : array_like of float32 or float64, any shape
+    out : ndarray, optional
+        C-contiguous, of the shape and dtype of x, may be x itself. A reused one saves the page faults of a new one.
+    **params : float
+        See `activation_parameters`.
+
+    Returns
+    -------
+    ndarray
+        `out`, or a new array.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an unknown name or parameter, a dtype that is not float32 or float64, an `out` that does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> forward("relu", np.array([-1.0, 2.0]))
+    array([0., 2.])
+    """
+    return _core.activation_forward(name, x, out, **params)
+
+
+def backward(name: str, x: ArrayLike, dy: ArrayLike, out: Array | None = None, **params: float) -> Array:
+    """``dy * f'(x)`` of an activation, from its input and free of cancellation.
+
+    Parameters
+    ----------
+    name : str
+        One of `activations`.
+    x, dy : array_like of float32 or float64, same shape and dtype
+    out : ndarray, optional
+        C-contiguous, of the shape and dtype of x; may be x or dy.
+    **params : float
+        See `activation_parameters`.
+
+    Returns
+    -------
+    ndarray
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> backward("relu", np.array([-1.0, 2.0]), np.array([3.0, 3.0]))
+    array([0., 3.])
+    """
+    return _core.activation_backward(name, x, dy, out, **params)
+
+
+def gemm(
+    a: ArrayLike,
+    b: ArrayLike,
+    form: Literal["NN", "NT", "TN"] = "NN",
+    out: Array | None = None,
+    accumulate: bool = False,
+) -> Array:
+    """Matrix product ``A B``.
+
+    K goes in blocks of 512, each summed from zero in order by fma, the blocks added in order: an element has the same
+    bits whatever the other rows, the columns and the number of threads.
+
+    Parameters
+    ----------
+    a, b : array_like, 2-D
+        ``NN``: A (M, K), B (K, N). ``NT``: b holds B transposed, (N, K). ``TN``: a holds A transposed, (K, M).
+    form : str
+    out : ndarray (M, N), optional
+    accumulate : bool
+        Add the product to `out`.
+
+    Returns
+    -------
+    ndarray (M, N)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> gemm(np.ones((1, 3)), np.ones((2, 3)), "NT")
+    array([[3., 3.]])
+    """
+    return _core.gemm(a, b, form, out, accumulate)
+
+
+def linear_forward(x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None, out: Array | None = None) -> Array:
+    """``y = x weightᵀ + bias``: x (N, I), weight (H, I), bias (H), y (N, H).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> linear_forward(np.ones((1, 2)), np.ones((3, 2)), np.array([0.0, 1.0, 2.0]))
+    array([[2., 3., 4.]])
+    """
+    return _core.linear_forward(x, weight, bias, out)
+
+
+def linear_backward(x: ArrayLike, weight: ArrayLike, dy: ArrayLike) -> tuple[Array, Array, Array]:
+    """``dx`` (N, I), ``dweight`` (H, I) and ``dbias`` (H) of `linear_forward`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> dx, dweight, dbias = linear_backward(np.ones((4, 2)), np.ones((3, 2)), np.ones((4, 3)))
+    >>> dx.shape, dweight[0, 0], dbias[0]
+    ((4, 2), np.float64(4.0), np.float64(4.0))
+    """
+    return _core.linear_backward(x, weight, dy)
+
+
+def batch_norm_forward(
+    x: ArrayLike,
+    gamma: ArrayLike | None = None,
+    beta: ArrayLike | None = None,
+    running_mean: Array | None = None,
+    running_var: Array | None = None,
+    training: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> tuple[Array, NDArray[Any]]:
+    """Batch norm over the columns of x (N, C): ``(x - mean) / sqrt(var + eps) * gamma + beta``.
+
+    Training uses the batch's mean and biased variance and moves the running statistics in place, with the unbiased
+    variance (torch.nn.BatchNorm1d). Ioffe & Szegedy 2015, arXiv:1502.03167.
+
+    Returns
+    -------
+    y : ndarray (N, C)
+    cache : ndarray of float64 (2, C)
+        Mean and variance used; `batch_norm_backward` wants it back.
+
+    Raises
+    ------
+    ValueError
+        In training with one row; for eps that is not positive, momentum outside 0 to 1, shapes that do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y, cache = batch_norm_forward(np.array([[1.0], [3.0]]))
+    >>> cache[:, 0]
+    array([2., 1.])
+    """
+    return _core.batch_norm_forward(x, gamma, beta, running_mean, running_var, training, momentum, eps)
+
+
+def batch_norm_backward(
+    x: ArrayLike,
+    dy: ArrayLike,
+    cache: NDArray[Any],
+    gamma: ArrayLike | None = None,
+    training: bool = True,
+    eps: float = 1e-5,
+) -> tuple[Array, Array, Array]:
+    """``dx`` (N, C), ``dgamma`` (C), ``dbeta`` (C) of `batch_norm_forward`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.array([[1.0], [3.0]])
+    >>> _, cache = batch_norm_forward(x)
+    >>> batch_norm_backward(x, np.ones((2, 1)), cache)[2]
+    array([2.])
+    """
+    return _core.batch_norm_backward(x, dy, cache, gamma, training, eps)
+
+
+def losses() -> dict[str, str]:
+    """Names of the losses, and whether their target is class indices ("classes") or values ("values").
+
+    Examples
+    --------
+    >>> losses()["cross_entropy"]
+    'classes'
+    """
+    return _core.losses()
+
+
+def loss(name: str, y: ArrayLike, target: ArrayLike) -> tuple[float, Array]:
+    """Value of a loss and its derivative by y (N, C).
+
+    ``cross_entropy`` takes int64 classes (N) and averages over rows, ``mse`` takes values (N, C) and averages over
+    all; ``dot`` is the plain sum of ``y * target``. The mean over an empty batch is NaN.
+
+    Raises
+    ------
+    IndexError
+        If a class is outside 0 to C - 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> value, dy = loss("mse", np.array([[1.0]]), np.array([[3.0]]))
+    >>> value, dy[0, 0]
+    (4.0, np.float64(-4.0))
+    """
+    return _core.loss(name, y, target)
+
+
+def optimizers() -> tuple[str, ...]:
+    """Names of the optimisers.
+
+    Examples
+    --------
+    >>> "sgd" in optimizers()
+    True
+    """
+    return tuple(_core.optimizers())
+
+
+def optimizer_parameters(name: str) -> dict[str, tuple[float, float, float]]:
+    """Parameters of an optimiser: name to (default, lowest, highest).
+
+    Examples
+    --------
+    >>> optimizer_parameters("sgd")["momentum"]
+    (0.0, 0.0, 1.0)
+    """
+    parameters: dict[str, tuple[float, float, float]] = _lookup("name", name, _core.optimizers())["parameters"]
+    return parameters
+
+
+def optimizer_slots(name: str) -> int:
+    """How many state vectors an optimiser keeps for each parameter.
+
+    Examples
+    --------
+    >>> optimizer_slots("sgd")
+    1
+    """
+    slots: int = _lookup("name", name, _core.optimizers())["slots"]
+    return slots
+
+
+def optimizer_step(
+    name: str,
+    parameters: NDArray[Any],
+    gradients: ArrayLike,
+    slots: NDArray[Any],
+    learning_rate: float,
+    step: int,
+    **params: float,
+) -> None:
+    """One step of an optimiser on a flat vector, in place; torch.optim's formulas and defaults.
+
+    Parameters
+    ----------
+    parameters : ndarray (n), changed
+    gradients : array_like (n)
+    slots : ndarray (optimizer_slots(name), n), changed; zeros before the first step
+    learning_rate : float
+    step : int
+        1 for the first step.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = np.array([1.0])
+    >>> optimizer_step("sgd", w, np.array([0.5]), np.zeros((1, 1)), learning_rate=0.1, step=1)
+    >>> w
+    array([0.95])
+    """
+    _core.optimizer_step(name, parameters, gradients, slots, learning_rate, step, **params)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Counts over an array, and sums over its finite elements in float64.
+
+    ``zeros`` counts exact zeros, ``subnormals`` non-zero numbers below the smallest normal one of the dtype.
+    """
+
+    count: int
+    zeros: int
+    subnormals: int
+    nans: int
+    infs: int
+    sum: float
+    sum_squares: float
+    max_abs: float
+
+    @property
+    def norm(self) -> float:
+        """Square root of the sum of squares."""
+        return float(self.sum_squares**0.5)
+
+
+def moments(x: ArrayLike) -> Moments:
+    """`Moments` of an array of any shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> moments(np.array([3.0, 4.0, 0.0, np.nan])).norm
+    5.0
+    """
+    return Moments(**_core.moments(x))
+
+
+def isas() -> tuple[str, ...]:
+    """Instruction sets that this build has and this CPU supports, worst first.
+
+    Examples
+    --------
+    >>> isas()[0]
+    'scalar'
+    """
+    return _core.isas()
+
+
+def isa() -> str:
+    """The instruction set whose kernels run: the last of `isas`, unless `set_isa` or the environment variable
+    GRADIOMETER_ISA names another.
+
+    Examples
+    --------
+    >>> isa() in isas()
+    True
+    """
+    return _core.isa()
+
+
+def set_isa(name: str | None) -> None:
+    """Choose the instruction set by name; None for the best again. ValueError if it is not one of `isas`.
+
+    Examples
+    --------
+    >>> set_isa(None)
+    """
+    if name is not None and name not in isas():
+        raise ValueError(f"name is {name!r}; expected one of: {', '.join(isas())}")
+    _core.set_isa(name)
+
+
+def threads() -> int:
+    """How many threads a call may use.
+
+    Examples
+    --------
+    >>> threads() >= 1
+    True
+    """
+    return _core.threads()
+
+
+def set_threads(n: int) -> None:
+    """Set how many threads a call may use; 0 for the default again. Results do not depend on it by a bit.
+
+    Examples
+    --------
+    >>> set_threads(0)
+    """
+    _core.set_threads(n)
+
+
+def _lookup(argument: str, name: str, rows: Mapping[str, Any]) -> Any:
+    if name not in rows:
+        raise ValueError(f"{argument} is {name!r}; expected one of: {', '.join(rows)}")
+    return rows[name]
