@@ -1,0 +1,652 @@
+"""Line and bar charts as inline SVG: no script, no font, no network, readable in light, dark, print and by ear.
+
+Colours are CSS variables (``--series-1`` ... ``--series-6``, ``--grid``) with fall-backs, text takes the colour around it;
+the six are Okabe and Ito's colour-blind-safe palette, and lines also differ by dash and label.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from gradiometer.report.escape import escape, printable
+from gradiometer.report.text import scientific, score
+
+__all__ = ["Bar", "BarChart", "Level", "LineChart", "Series", "linear_ticks", "log_ticks"]
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+PALETTE_DARK = ("#56B4E9", "#E69F00", "#2BB793", "#DE9DC1", "#F0E442", "#E8743B")
+FONT = 13
+SMALL = 12
+LINE = 17
+
+
+# Ticks
+
+
+class Tick(NamedTuple):
+    """A place on an axis and its label; on a log axis `at` is log10 of the value."""
+
+    at: float
+    label: str
+
+
+def nice_step(span: float, most: int) -> float:
+    """The smallest 1, 2 or 5 times a power of ten of which at most `most` intervals cover `span` > 0."""
+    power = 10.0 ** math.floor(math.log10(span / most))
+    # the last factor catches the quotient that rounding pushed just above 10
+    return next(f * power for f in (1, 2, 5, 10, 20) if f * power * most >= span * (1 - 1e-9))
+
+
+def linear_ticks(low: float, high: float, most: int = 6) -> list[Tick]:
+    """All multiples of a 1-2-5 step within [low, high], with labels of equal precision.
+
+    >>> [tick.label for tick in linear_ticks(0.0, 1.0)], [tick.label for tick in linear_ticks(1, 50)]
+    (['0.0', '0.2', '0.4', '0.6', '0.8', '1.0'], ['10', '20', '30', '40', '50'])
+    """
+    if not low < high:
+        return [Tick(low, f"{low:g}")]
+    step = nice_step(high - low, most)
+    counts = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
+    places = max(0, -math.floor(math.log10(step) + 1e-9))
+    biggest = max(abs(low), abs(high))
+    if biggest >= 1e6 or places > 4:
+        digits = min(max(1, math.ceil(math.log10(biggest / step))), 15)
+        return [Tick(n * step, f"{n * step:.{digits}g}") for n in counts]
+    return [Tick(n * step, f"{n * step:.{places}f}") for n in counts]
+
+
+def log_ticks(low: float, high: float, most: int = 7) -> list[Tick]:
+    """Ticks of a log axis within [low, high], exponents of ten: decades, thinned by a 1-2-5 step when there are many.
+
+    Where less than two decades are spanned, 2 and 5 times a power of ten are ticks too.
+
+    >>> [tick.label for tick in log_ticks(-33, 0)], [tick.label for tick in log_ticks(-1, 0)]
+    (['1e-30', '1e-25', '1e-20', '1e-15', '1e-10', '1e-5', '1'], ['0.1', '0.2', '0.5', '1'])
+    """
+    first, last = math.ceil(low - 1e-9), math.floor(high + 1e-9)
+    if high - low < 2:
+        fine = [
+            Tick(power + math.log10(factor), _decade(power, factor))
+            for power in range(first - 1, last + 1)
+            for factor in (1, 2, 5)
+        ]
+        return [tick for tick in fine if low - 1e-9 <= tick.at <= high + 1e-9]
+    step = max(1, round(nice_step(high - low, most)))
+    return [Tick(power, _decade(power)) for power in range(-(-first // step) * step, last + 1, step)]
+
+
+def _decade(power: int, factor: int = 1) -> str:
+    if power == 0:
+        return str(factor)
+    if -4 <= power < 0:
+        return f"{factor * 10.0**power:.{-power}f}"
+    return f"{factor * 10**power}" if 0 < power <= 4 else f"{factor}e{power}"
+
+
+def _axis(low: float, high: float, log: bool, most: int) -> tuple[float, float, list[Tick]]:
+    """Limits and ticks of a value axis that shows [low, high] (exponents of ten if `log`)."""
+    if log:
+        if high - low < 1:
+            edges = [
+                p + math.log10(f) for p in range(math.floor(low) - 1, math.ceil(high) + 1) for f in (1, 2, 5)
+            ]
+            bottom = max(edge for edge in edges if edge <= low + 1e-9)
+            top = min(
+                edge for edge in [*edges, math.ceil(high) + 1.0] if edge >= max(high, bottom + 0.25) - 1e-9
+            )
+        else:
+            bottom, top = math.floor(low + 1e-9), math.ceil(high - 1e-9)
+        return bottom, top, log_ticks(bottom, top, most)
+    if low == high:
+        pad = abs(low) / 2 or 1.0
+        low, high = low - pad, high + pad
+    step = nice_step(high - low, most)
+    bottom, top = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
+    return bottom, top, linear_ticks(bottom, top, most + 2)
+
+
+# Line charts
+
+
+@dataclass(frozen=True)
+class Series:
+    """A named line, dashed line or cloud of points.
+
+    Attributes
+    ----------
+    name : str
+    x, y : sequence of float
+        Equally long. Where `y` is NaN the line has a gap.
+    style : {"solid", "dashed", "points"}
+    """
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    style: Literal["solid", "dashed", "points"] = "solid"
+
+    def __post_init__(self) -> None:
+        if len(self.x) != len(self.y):
+            raise ValueError(
+                f"x of {self.name!r} has {len(self.x)} values and y {len(self.y)}, expected equally many"
+            )
+        if self.style not in ("solid", "dashed", "points"):
+            raise ValueError(f"style is {self.style!r}, expected solid, dashed or points")
+
+
+@dataclass(frozen=True)
+class Level:
+    """A horizontal line of reference at `value`, with its name."""
+
+    value: float
+    label: str
+
+
+@dataclass(frozen=True)
+class LineChart:
+    """Several series over one x axis.
+
+    On a log axis zeros lie on a track of their own below the scale, marked 0; infinities are marked at the upper
+    edge; NaN and (on a log axis) negative numbers are gaps, and their count is part of the description.
+
+    Attributes
+    ----------
+    title : str
+        What the chart shows: its name for a screen reader, and the caption on a page.
+    series : sequence of Series
+    x_label, y_label : str
+    log : bool
+        Log scale of y.
+    levels : sequence of Level
+    description : str
+        Text for those who do not see the chart; made from the series if empty.
+    """
+
+    title: str
+    series: Sequence[Series]
+    x_label: str = ""
+    y_label: str = ""
+    log: bool = True
+    levels: Sequence[Level] = ()
+    description: str = ""
+
+    def svg(self, width: int = 720, height: int | None = None) -> str:
+        """One ``<svg>`` element, `width` units wide; it scales with the page."""
+        return _LineDrawing(self, width, height or round(min(320, width * 0.72)) + 40).svg()
+
+    def describe(self) -> str:
+        """The alternative text."""
+        if self.description:
+            return self.description
+        return " ".join(
+            [
+                *map(self._describe, self.series),
+                *(f"{level.label}: {level.value:g}." for level in self.levels),
+            ]
+        )
+
+    def _describe(self, series: Series) -> str:
+        pairs = sorted(
+            (float(x), float(y)) for x, y in zip(series.x, series.y, strict=True) if _drawable(x, y, self.log)
+        )
+        if not pairs:
+            return f"{series.name}: no values."
+        (x0, y0), (x1, y1) = pairs[0], pairs[-1]
+        lost = len(series.x) - len(pairs)
+        said = f"{series.name}: {scientific(y0)} at {x0:g}"
+        said += f", {scientific(y1)} at {x1:g}" if len(pairs) > 1 else ""
+        zeros = sum(y == 0 for _, y in pairs) if self.log else 0
+        said += f"; exactly 0 in {zeros} of {len(pairs)}" if zeros else ""
+        said += f"; {lost} that cannot be drawn" if lost else ""
+        return said + "."
+
+
+def _drawable(x: float, y: float, log: bool) -> bool:
+    return math.isfinite(x) and not math.isnan(y) and not (log and y < 0)
+
+
+# Beyond this a linear axis cannot form the difference of its ends.
+_HUGE = 8e307
+
+
+class _LineDrawing:
+    """Where everything of one `LineChart` goes, for one width."""
+
+    def __init__(self, chart: LineChart, width: int, height: int) -> None:
+        self.chart, self.width = chart, width
+        self.points = [
+            [
+                (float(x), float(y)) if _drawable(float(x), float(y), chart.log) else None
+                for x, y in zip(s.x, s.y, strict=True)
+            ]
+            for s in chart.series
+        ]
+        drawn = [point for line in self.points for point in line if point]
+        self.has_zero = chart.log and any(y == 0 for _, y in drawn)
+        self.has_inf = any(self._infinite(y) for _, y in drawn)
+        self._scale_y([y for _, y in drawn] + [level.value for level in chart.levels])
+        self._scale_x([x for x, _ in drawn])
+        self._place(height)
+
+    def _infinite(self, y: float) -> bool:
+        return math.isinf(y) or (not self.chart.log and abs(y) > _HUGE)
+
+    def _scale_y(self, values: list[float]) -> None:
+        log = self.chart.log
+        finite = [y for y in values if not math.isnan(y) and not self._infinite(y) and (y > 0 or not log)]
+        on_axis = [math.log10(y) for y in finite] if log else finite
+        self.y0, self.y1, self.y_ticks = _axis(min(on_axis, default=0.0), max(on_axis, default=1.0), log, 7)
+
+    def _scale_x(self, values: list[float]) -> None:
+        low, high = min(values, default=0.0), max(values, default=1.0)
+        if not (high - low > 0 and math.isfinite(high - low)):
+            low, high = (low - 0.5, low + 0.5) if abs(low) < 1e15 else (-1.0, 1.0)
+        self.x0, self.x1 = low, high
+        self.x_ticks = linear_ticks(low, high, 10 if self.width > 500 else 5)
+        if all(x == int(x) for x in values):
+            self.x_ticks = [tick for tick in self.x_ticks if tick.at == round(tick.at)]
+            for end in {min(values, default=0.0), max(values, default=1.0)}:
+                near = min((abs(tick.at - end) for tick in self.x_ticks), default=math.inf)
+                if near > 0.06 * (high - low) and abs(end) < 1e6:
+                    self.x_ticks.append(Tick(end, f"{end:g}"))
+            self.x_ticks.sort()
+
+    def _place(self, height: int) -> None:
+        names = [printable(s.name) for s in self.chart.series]
+        widest = max(map(_text_width, names), default=0.0)
+        ends = [self._end(line) for line in self.points]
+        self.direct = self.width > 500 and len(names) <= 5 and widest <= 170 and all(ends)
+        self.legend = [] if self.direct else _flow(names, self.width, 30)
+        labels = [tick.label for tick in self.y_ticks] + ["inf"] * self.has_inf + ["0"] * self.has_zero
+        self.left = 12 + max(_tick_width(label) for label in labels)
+        self.right = self.width - (widest + 18 if self.direct else 10)
+        self.top = (24 if self.chart.y_label else 8) + LINE * (
+            max((row for row, _ in self.legend), default=-1) + 1
+        )
+        if self.has_inf:
+            self.top += 14
+        self.bottom = self.top + height - 70
+        self.zero = self.bottom + 20
+        self.floor = self.zero + 6 if self.has_zero else self.bottom
+        self.height = self.floor + (44 if self.chart.x_label else 26)
+
+    def _end(self, line: list[tuple[float, float] | None]) -> tuple[float, float] | None:
+        return max((point for point in line if point), key=lambda point: point[0], default=None)
+
+    def x(self, value: float) -> float:
+        return self.left + (self.right - self.left) * (value - self.x0) / (self.x1 - self.x0)
+
+    def y(self, value: float) -> float:
+        """Where a value lies, those off the scale at its edges."""
+        if self._infinite(value):
+            return self.top if value > 0 else self.bottom
+        if self.chart.log:
+            if value == 0:
+                return self.zero
+            value = math.log10(value)
+        return self.bottom - (self.bottom - self.top) * (value - self.y0) / (self.y1 - self.y0)
+
+    def svg(self) -> str:
+        marks = [self._grid(), self._levels()]
+        for number, (series, line) in enumerate(zip(self.chart.series, self.points, strict=True)):
+            marks.append(f'<g class="series">{self._line(series, line, _colour(number))}</g>')
+        if not any(point for line in self.points for point in line):
+            marks.append(
+                _text(
+                    (self.left + self.right) / 2,
+                    (self.top + self.bottom) / 2,
+                    "no values",
+                    "middle",
+                    faint=True,
+                )
+            )
+        marks.append(self._names())
+        return _svg(self.chart.title, self.chart.describe(), self.width, self.height, "".join(marks))
+
+    def _grid(self) -> str:
+        out = []
+        for tick in self.y_ticks:
+            y = self.bottom - (self.bottom - self.top) * (tick.at - self.y0) / (self.y1 - self.y0)
+            out.append(_rule(self.left, y, self.right, y))
+            out.append(_tick_text(self.left - 8, y + 4, tick.label, "end"))
+        if self.has_zero:
+            out.append(_rule(self.left, self.zero, self.right, self.zero, "1 3"))
+            out.append(_tick_text(self.left - 8, self.zero + 4, "0", "end"))
+        if self.has_inf:
+            out.append(_tick_text(self.left - 8, self.top - 8, "inf", "end"))
+        out.append(_rule(self.left, self.floor, self.right, self.floor, strong=True))
+        for tick in self.x_ticks:
+            out.append(_rule(self.x(tick.at), self.floor, self.x(tick.at), self.floor + 4, strong=True))
+            out.append(_tick_text(self.x(tick.at), self.floor + 18, tick.label, "middle"))
+        out.append(
+            _text((self.left + self.right) / 2, self.floor + 37, self.chart.x_label, "middle", faint=True)
+        )
+        out.append(_text(0, 12, self.chart.y_label, faint=True))
+        return "".join(out)
+
+    def _levels(self) -> str:
+        out = []
+        for level in self.chart.levels:
+            if math.isnan(level.value) or (self.chart.log and level.value < 0):
+                continue
+            y = self.y(level.value)
+            out.append(_rule(self.left, y, self.right, y, "2 3", strong=True))
+            out.append(
+                _text(
+                    self.right - 2,
+                    y - 5 if y > self.top + 16 else y + 14,
+                    level.label,
+                    "end",
+                    SMALL,
+                    faint=True,
+                )
+            )
+        return "".join(out)
+
+    def _line(self, series: Series, line: list[tuple[float, float] | None], colour: str) -> str:
+        """The unbroken pieces as paths, lone points and those off the scale as marks."""
+        out, piece = [], list[str]()
+
+        def finish() -> None:
+            if len(piece) > 1:
+                dash = ' stroke-dasharray="6 4"' if series.style == "dashed" else ""
+                path = "M" + "L".join(piece)
+                out.append(
+                    f'<path d="{path}" fill="none" style="stroke:{colour}" stroke-width="2"{dash}'
+                    ' stroke-linejoin="round" stroke-linecap="round"/>'
+                )
+            elif piece:
+                x, y = piece[0].split(" ")
+                out.append(f'<circle cx="{x}" cy="{y}" r="3" style="fill:{colour}"/>')
+            piece.clear()
+
+        for point in line:
+            if point is None:
+                finish()
+                continue
+            x, y = self.x(point[0]), self.y(point[1])
+            if self._infinite(point[1]):
+                finish()
+                tip = 7 if point[1] < 0 else -7
+                out.append(f'<path class="inf" d="M{_n(x - 4)} {_n(y)}h8l-4 {tip}z" style="fill:{colour}"/>')
+            elif self.chart.log and point[1] == 0:
+                finish()
+                out.append(
+                    f'<circle class="zero" cx="{_n(x)}" cy="{_n(y)}" r="3" fill="none" style="stroke:{colour}"'
+                    ' stroke-width="1.5"/>'
+                )
+            else:
+                piece.append(f"{_n(x)} {_n(y)}")
+                if series.style == "points":
+                    finish()
+        finish()
+        return "".join(out)
+
+    def _names(self) -> str:
+        names = [printable(series.name) for series in self.chart.series]
+        if not self.direct:
+            out = []
+            for number, (series, (row, x)) in enumerate(zip(self.chart.series, self.legend, strict=True)):
+                y = (24 if self.chart.y_label else 8) + LINE * row + 5
+                out.append(_swatch(x, y - 4, series.style, _colour(number)))
+                out.append(_text(x + 28, y, names[number]))
+            return "".join(out)
+        ends = [self.y(end[1]) for end in map(self._end, self.points) if end]
+        places = _spread(ends, LINE, self.top, self.floor)
+        out = []
+        for number, (line, end, place) in enumerate(zip(self.points, ends, places, strict=True)):
+            last = self._end(line)
+            x = self.x(last[0]) if last else self.right
+            if abs(place - end) > 3 or self.right - x > 3:
+                out.append(
+                    f'<path d="M{_n(x + 4)} {_n(end)}L{_n(self.right + 9)} {_n(place)}" fill="none"'
+                    f' style="stroke:{_colour(number)}" stroke-width="1" opacity="0.5"/>'
+                )
+            out.append(_text(self.right + 12, place + 4, names[number], colour=_colour(number)))
+        return "".join(out)
+
+
+def _spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Places near the wanted ones, `gap` apart and within [low, high] if there is room, in the same order."""
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    places = [0.0] * len(wanted)
+    free = low
+    for i in order:
+        places[i] = max(wanted[i], free)
+        free = places[i] + gap
+    limit = high
+    for i in reversed(order):
+        places[i] = min(places[i], limit)
+        limit = places[i] - gap
+    return places
+
+
+def _flow(names: Sequence[str], width: float, swatch: float) -> list[tuple[int, float]]:
+    """Row and x of each entry of a legend that runs on like text."""
+    places, row, x = [], 0, 0.0
+    for name in names:
+        need = swatch + _text_width(name) + 18
+        if x > 0 and x + need - 18 > width:
+            row, x = row + 1, 0.0
+        places.append((row, x))
+        x += need
+    return places
+
+
+# Bar charts
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A named value with its interval.
+
+    Attributes
+    ----------
+    name : str
+    value : float
+        NaN is said, not drawn.
+    low, high : float
+        Ends of the interval; NaN for none.
+    note : str
+        A few words behind the value.
+    emphasis : bool
+        Drawn in the first colour, the others in grey.
+    """
+
+    name: str
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    note: str = ""
+    emphasis: bool = False
+
+
+@dataclass(frozen=True)
+class BarChart:
+    """Horizontal bars with whiskers, on a linear axis that begins at ``limits[0]``.
+
+    Attributes
+    ----------
+    title : str
+    bars : sequence of Bar
+    label : str
+        Of the axis.
+    limits : tuple of float, optional
+        Of the axis; from 0 to the largest value if not given.
+    levels : sequence of Level
+        Vertical lines of reference.
+    format : callable
+        From a value to its text.
+    description : str
+        Made from the bars if empty.
+    """
+
+    title: str
+    bars: Sequence[Bar]
+    label: str = ""
+    limits: tuple[float, float] | None = None
+    levels: Sequence[Level] = ()
+    format: Callable[[float], str] = score
+    description: str = ""
+
+    def describe(self) -> str:
+        """The alternative text."""
+        if self.description:
+            return self.description
+        said = []
+        for bar in self.bars:
+            known = math.isfinite(bar.low) and math.isfinite(bar.high)
+            within = f" ({self.format(bar.low)} to {self.format(bar.high)})" if known else ""
+            said.append(f"{bar.name}: {self.format(bar.value)}{within}{', ' + bar.note if bar.note else ''}.")
+        return " ".join(said) or "No bars."
+
+    def svg(self, width: int = 720) -> str:
+        """One ``<svg>`` element, `width` units wide; it scales with the page."""
+        low, high = self.limits or self._limits()
+        names = [printable(bar.name) for bar in self.bars]
+        values = [self.format(bar.value) + ("  " + bar.note if bar.note else "") for bar in self.bars]
+        widest = max(map(_text_width, names), default=0.0)
+        beside = width > 500 and widest < 0.4 * width
+        left = widest + 12 if beside else 0.0
+        right = width - max(map(_text_width, values), default=0.0) - 16
+        if right - left < 0.3 * width:  # long notes go without
+            values = [self.format(bar.value) for bar in self.bars]
+            right = width - max(map(_text_width, values), default=0.0) - 16
+        pitch, shift = (28, 0) if beside else (44, 18)
+        top = 22.0 if self.levels else 6.0
+        bottom = top + pitch * len(self.bars) + 4
+
+        def place(value: float) -> float:
+            share = (min(max(value, low), high) - low) / (high - low)
+            return left + (right - left) * share
+
+        out = []
+        for tick in linear_ticks(low, high, 5):
+            out.append(_rule(place(tick.at), top, place(tick.at), bottom))
+            out.append(
+                _tick_text(place(tick.at), bottom + 16, tick.label, "middle" if tick.at > low else "start")
+            )
+        for level in self.levels:
+            x = place(level.value)
+            side = "start" if x < (left + right) / 2 else "end"
+            out.append(_rule(x, top - 4, x, bottom, "2 3", strong=True))
+            out.append(_text(x, top - 9, level.label, side, SMALL, faint=True))
+        for number, (bar, name, value) in enumerate(zip(self.bars, names, values, strict=True)):
+            y = top + pitch * number + shift + 14
+            out.append(_text(left - 12, y + 4, name, "end") if beside else _text(0, y - 13, name))
+            out.append(self._bar(bar, y, place))
+            out.append(_text(right + 14, y + 4, value, strong=bar.emphasis))
+        if not self.bars:
+            out.append(_text(width / 2, top + 4, "no values", "middle", faint=True))
+        out.append(_rule(left, top, left, bottom, strong=True))
+        out.append(_text((left + right) / 2, bottom + 35, self.label, "middle", faint=True))
+        return _svg(self.title, self.describe(), width, bottom + (44 if self.label else 26), "".join(out))
+
+    def _limits(self) -> tuple[float, float]:
+        ends = [v for bar in self.bars for v in (bar.value, bar.high, bar.low) if abs(v) < _HUGE]
+        low, high, _ = _axis(min([0.0, *ends]), max([0.0, *ends]) or 1.0, log=False, most=6)
+        return low, high
+
+    def _bar(self, bar: Bar, y: float, place: Callable[[float], float]) -> str:
+        if math.isnan(bar.value):
+            return ""
+        colour = _colour(0) if bar.emphasis else "var(--bar, #9aa3ad)"
+        start, end = sorted((place(0.0), place(bar.value)))
+        out = f'<rect x="{_n(start)}" y="{_n(y - 7)}" width="{_n(end - start)}" height="14" style="fill:{colour}"/>'
+        if bar.low <= bar.high:
+            a, b = place(bar.low), place(bar.high)
+            out += (
+                f'<path class="whisker" d="M{_n(a)} {_n(y)}H{_n(b)}M{_n(a)} {_n(y - 4)}v8M{_n(b)} {_n(y - 4)}v8"'
+                ' fill="none" stroke="currentColor" stroke-width="1.5"/>'
+            )
+        return out
+
+
+# Marks
+
+
+def _svg(title: str, description: str, width: float, height: float, marks: str) -> str:
+    name = f"chart-{zlib.crc32((title + description + marks).encode('utf-8', 'replace')):08x}"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" role="img" viewBox="0 0 {_n(width)} {_n(height)}"'
+        f' aria-labelledby="{name}-t" aria-describedby="{name}-d"'
+        f' font-family="system-ui, sans-serif" font-size="{FONT}" fill="currentColor">'
+        f'<title id="{name}-t">{escape(title)}</title><desc id="{name}-d">{escape(description)}</desc>{marks}</svg>'
+    )
+
+
+def _n(value: float) -> str:
+    shown = f"{value:.1f}"
+    return shown[:-2] if shown.endswith(".0") else shown
+
+
+def _colour(number: int) -> str:
+    number %= len(PALETTE)
+    return f"var(--series-{number + 1}, {PALETTE[number]})"
+
+
+def _rule(x0: float, y0: float, x1: float, y1: float, dash: str = "", strong: bool = False) -> str:
+    extra = f' stroke-dasharray="{dash}"' if dash else ""
+    colour = "var(--axis, #8b929a)" if strong else "var(--grid, #8b929a40)"
+    return f'<path d="M{_n(x0)} {_n(y0)}L{_n(x1)} {_n(y1)}" style="stroke:{colour}"{extra}/>'
+
+
+def _swatch(x: float, y: float, style: str, colour: str) -> str:
+    if style == "points":
+        return f'<circle cx="{_n(x + 11)}" cy="{_n(y)}" r="3" style="fill:{colour}"/>'
+    dash = ' stroke-dasharray="6 4"' if style == "dashed" else ""
+    return f'<path d="M{_n(x)} {_n(y)}h22" fill="none" style="stroke:{colour}" stroke-width="2"{dash}/>'
+
+
+def _text(
+    x: float, y: float, content: str, anchor: str = "start", size: int = FONT,
+    faint: bool = False, strong: bool = False, colour: str = "",
+) -> str:  # fmt: skip
+    if not content:
+        return ""
+    extra = f' text-anchor="{anchor}"' if anchor != "start" else ""
+    extra += f' font-size="{size}"' if size != FONT else ""
+    extra += ' class="faint" opacity="0.72"' if faint else ""
+    extra += ' font-weight="600"' if strong else ""
+    extra += f' style="fill:{colour}"' if colour else ""
+    return f'<text x="{_n(x)}" y="{_n(y)}"{extra}>{escape(content)}</text>'
+
+
+def _tick_text(x: float, y: float, label: str, anchor: str) -> str:
+    """A number; a power of ten is set with a raised exponent."""
+    mantissa, _, power = label.partition("e")
+    if not power.lstrip("+-").isdigit():
+        return _text(x, y, label, anchor, SMALL, faint=True)
+    base = "10" if mantissa == "1" else f"{mantissa}×10"
+    raised = f'<tspan dy="-5" font-size="9.5">{str(int(power)).replace("-", "−")}</tspan>'
+    return (
+        f'<text x="{_n(x)}" y="{_n(y)}" text-anchor="{anchor}" font-size="{SMALL}" class="faint" opacity="0.72">'
+        f"{base}{raised}</text>"
+    )
+
+
+def _tick_width(label: str) -> float:
+    mantissa, _, power = label.partition("e")
+    if not power.lstrip("+-").isdigit():
+        return _text_width(label) * SMALL / FONT
+    return _text_width(("" if mantissa == "1" else f"{mantissa}×") + "10") * SMALL / FONT + 6 * len(
+        str(int(power))
+    )
+
+
+def _text_width(text: str) -> float:
+    """Width in a common sans serif at the chart's font size; an estimate, on the wide side."""
+    return FONT * sum(
+        0.32
+        if c in " iljtfr.,:;'|!()[]I"
+        else 0.87
+        if c in "mwMW%@" or ord(c) > 0x2E7F
+        else 0.7
+        if c.isupper()
+        else 0.59
+        for c in text
+    )
