@@ -56,7 +56,7 @@ constexpr int length(L<Ops...>) { return static_cast<int>(sizeof...(Ops)); }
 template <class T>
 constexpr Kernels<T> kernels() {
   return {kGemmColumns<T>,
-          gemm_packed_size,
+          gemm_packed_size<T>,
           gemm_pack<T>,
           gemm<T>,
           column_sum<T>,

@@ -1,0 +1,112 @@
+// The innermost loop of matrix multiplication: a tile of C, MR rows by NV vectors, held in registers while K
+// runs.
+#pragma once
+#include <stdint.h>
+#include <string.h>
+
+namespace gradiometer {
+namespace GM_ISA {
+
+// A's element (m, k) is at a + m * a_row + k * a_col, B's vector v of row k at b + k * b_row + v * b_vector:
+// NN and TN, row-major and packed are values of these strides. They are in bytes: of strides in elements GCC
+// 12 makes a second copy of each kernel, for a_col 1.
+template <class T>
+struct Tile {
+  int64_t depth;
+  const char* a;
+  int64_t a_row, a_col;
+  const char* b;
+  int64_t b_row, b_vector;
+  T* c;
+  int64_t ldc;
+  const T* bias;
+  bool add;  // to C's present value
+  int last;  // lanes of the last vector that exist
+};
+
+// Accumulators, one broadcast and the smaller of a column of A and a row of B live in registers together.
+template <class T>
+constexpr int kRegisters = V<T>::lanes * sizeof(T) == 64 ? 32 : 16;
+constexpr int kTallest = 14;
+template <class T, int NV>
+constexpr int kTileRows = NV == 8                                    ? 1
+                          : NV == 4                                  ? 2
+                          : NV == 1                                  ? 12
+                          : (kRegisters<T> - 1 - NV) / NV < kTallest ? (kRegisters<T> - 1 - NV) / NV
+                                                                     : kTallest;
+
+template <class T>
+inline V<T> broadcast(const char* p) {
+  T s;
+  memcpy(&s, p, sizeof(T));
+  return V<T>::set1(s);
+}
+template <class T, int NV, bool partial>
+inline V<T> load_vector(const T* p, int v, int last) {
+  return partial && v == NV - 1 ? V<T>::load(p, last) : V<T>::load(p);
+}
+template <class T, int NV, bool partial>
+inline void store_vector(V<T> s, T* p, int v, int last) {
+  if (partial && v == NV - 1)
+    s.store(p, last);
+  else
+    s.store(p);
+}
+
+template <class T, int MR, int NV, bool partial>
+void micro_kernel(const Tile<T>& t) {
+  V<T> sum[MR][NV];
+#pragma GCC unroll 16
+  for (int m = 0; m < MR; m++)
+#pragma GCC unroll 8
+    for (int v = 0; v < NV; v++) sum[m][v] = V<T>::set1(T(0));
+
+  // Rows in groups of five share a pointer and the multiples of a_row: 14 offsets do not fit the integer
+  // registers.
+  const char* a[3] = {t.a, t.a + 5 * t.a_row, t.a + 10 * t.a_row};
+  const char* b = t.b;
+  const int64_t a_row = t.a_row, a_col = t.a_col, b_row = t.b_row, b_vector = t.b_vector;
+  const int last = t.last;
+  for (int64_t k = t.depth; k > 0; k--) {
+    V<T> row[NV];
+#pragma GCC unroll 8
+    for (int v = 0; v < NV; v++)
+      row[v] = load_vector<T, NV, partial>(reinterpret_cast<const T*>(b + v * b_vector), v, last);
+#pragma GCC unroll 16
+    for (int m = 0; m < MR; m++) {
+      V<T> s = broadcast<T>(a[m / 5] + m % 5 * a_row);
+#pragma GCC unroll 8
+      for (int v = 0; v < NV; v++) sum[m][v] = fma(s, row[v], sum[m][v]);
+    }
+    a[0] += a_col;
+    a[1] += a_col;
+    a[2] += a_col;
+    b += b_row;
+  }
+
+  constexpr int W = V<T>::lanes;
+  T* c = t.c;
+  const int64_t ldc = t.ldc;
+  if (t.add) {
+#pragma GCC unroll 16
+    for (int m = 0; m < MR; m++, c += ldc)
+#pragma GCC unroll 8
+      for (int v = 0; v < NV; v++) sum[m][v] = load_vector<T, NV, partial>(c + v * W, v, last) + sum[m][v];
+    c = t.c;
+  }
+  if (t.bias) {
+#pragma GCC unroll 8
+    for (int v = 0; v < NV; v++) {
+      V<T> bias = load_vector<T, NV, partial>(t.bias + v * W, v, last);
+#pragma GCC unroll 16
+      for (int m = 0; m < MR; m++) sum[m][v] = sum[m][v] + bias;
+    }
+  }
+#pragma GCC unroll 16
+  for (int m = 0; m < MR; m++, c += ldc)
+#pragma GCC unroll 8
+    for (int v = 0; v < NV; v++) store_vector<T, NV, partial>(sum[m][v], c + v * W, v, last);
+}
+
+}  // namespace GM_ISA
+}  // namespace gradiometer
