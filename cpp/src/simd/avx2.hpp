@@ -53,7 +53,9 @@ struct V<double> {
   static constexpr int lanes = 4;
   static constexpr bool fused = true;
   __m256d v;
-  static __m256i first(int n) { return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3)); }
+  static __m256i first(int n) {
+    return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
+  }
   static V load(const double* p) { return {_mm256_loadu_pd(p)}; }
   static V load(const double* p, int n) { return {_mm256_maskload_pd(p, first(n))}; }
   static V set1(double s) { return {_mm256_set1_pd(s)}; }
@@ -76,7 +78,9 @@ inline V<double> fma(V<double> a, V<double> b, V<double> c) { return {_mm256_fma
 inline V<float> fnma(V<float> a, V<float> b, V<float> c) { return {_mm256_fnmadd_ps(a.v, b.v, c.v)}; }
 inline V<double> fnma(V<double> a, V<double> b, V<double> c) { return {_mm256_fnmadd_pd(a.v, b.v, c.v)}; }
 inline V<float> product_error(V<float> a, V<float> b, V<float> p) { return {_mm256_fmsub_ps(a.v, b.v, p.v)}; }
-inline V<double> product_error(V<double> a, V<double> b, V<double> p) { return {_mm256_fmsub_pd(a.v, b.v, p.v)}; }
+inline V<double> product_error(V<double> a, V<double> b, V<double> p) {
+  return {_mm256_fmsub_pd(a.v, b.v, p.v)};
+}
 inline V<float> min(V<float> a, V<float> b) { return {_mm256_min_ps(a.v, b.v)}; }
 inline V<double> min(V<double> a, V<double> b) { return {_mm256_min_pd(a.v, b.v)}; }
 inline V<float> max(V<float> a, V<float> b) { return {_mm256_max_ps(a.v, b.v)}; }
@@ -91,8 +95,12 @@ inline V<double> copysign(V<double> m, V<double> s) {
 }
 inline V<float> sqrt(V<float> a) { return {_mm256_sqrt_ps(a.v)}; }
 inline V<double> sqrt(V<double> a) { return {_mm256_sqrt_pd(a.v)}; }
-inline V<float> round(V<float> a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
-inline V<double> round(V<double> a) { return {_mm256_round_pd(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+inline V<float> round(V<float> a) {
+  return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+inline V<double> round(V<double> a) {
+  return {_mm256_round_pd(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
 inline M<float> lt(V<float> a, V<float> b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ)}; }
 inline M<double> lt(V<double> a, V<double> b) { return {_mm256_cmp_pd(a.v, b.v, _CMP_LT_OQ)}; }
 inline M<float> le(V<float> a, V<float> b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_LE_OQ)}; }
@@ -114,22 +122,10 @@ inline V<double> power2(V<double> n) {
   __m256i e = _mm256_castpd_si256(_mm256_add_pd(n.v, _mm256_set1_pd(6755399441055744.0)));
   return {_mm256_castsi256_pd(_mm256_slli_epi64(_mm256_add_epi64(e, _mm256_set1_epi64x(1023)), 52))};
 }
-// Four steps of n/4: the first three stay exact as long as the result is finite and not below the normal
-// range divided by 2^(n/4), so only the last can round. |n| <= 2100 keeps every quarter a normal power.
 template <class T>
-inline V<T> scale2_steps(V<T> x, V<T> n) {
-  V<T> q = round(n * V<T>::set1(T(0.25)));
-  V<T> p = power2(q);
-  V<T> rest = power2(n - (q + q) - q);
-  return ((x * p) * p) * p * rest;
-}
-inline V<float> scale2(V<float> x, V<float> n) {
-  n = max(min(n, V<float>::set1(400.0f)), V<float>::set1(-400.0f));
-  return scale2_steps(x, n);
-}
-inline V<double> scale2(V<double> x, V<double> n) {
-  n = max(min(n, V<double>::set1(2400.0)), V<double>::set1(-2400.0));
-  return scale2_steps(x, n);
+inline V<T> scale2(V<T> x, V<T> n) {
+  V<T> half = round(n * V<T>::set1(T(0.5)));
+  return x * power2(half) * power2(n - half);
 }
 
 inline V<float> exponent_field(V<float> x) {
@@ -138,7 +134,8 @@ inline V<float> exponent_field(V<float> x) {
 }
 inline V<double> exponent_field(V<double> x) {
   __m256i e = _mm256_srli_epi64(_mm256_castpd_si256(abs(x).v), 52);
-  __m256d biased = _mm256_castsi256_pd(_mm256_or_si256(e, _mm256_castpd_si256(_mm256_set1_pd(4503599627370496.0))));
+  __m256d biased =
+      _mm256_castsi256_pd(_mm256_or_si256(e, _mm256_castpd_si256(_mm256_set1_pd(4503599627370496.0))));
   return {_mm256_sub_pd(_mm256_sub_pd(biased, _mm256_set1_pd(4503599627370496.0)), _mm256_set1_pd(1023.0))};
 }
 inline V<float> exponent(V<float> x) {
@@ -153,8 +150,17 @@ inline V<double> exponent(V<double> x) {
   V<double> e = exponent_field(select(tiny, x * scale, x));
   return select(tiny, e - V<double>::set1(54.0), e);
 }
-template <class T>
-inline V<T> mantissa(V<T> x) { return abs(scale2(x, -exponent(x))); }
+inline V<float> mantissa(V<float> x) {
+  V<float> m = select(lt(abs(x), V<float>::set1(1.17549435e-38f)), x * V<float>::set1(16777216.0f), x);
+  __m256i field = _mm256_and_si256(_mm256_castps_si256(m.v), _mm256_set1_epi32(0x007fffff));
+  return {_mm256_castsi256_ps(_mm256_or_si256(field, _mm256_set1_epi32(0x3f800000)))};
+}
+inline V<double> mantissa(V<double> x) {
+  V<double> m = select(lt(abs(x), V<double>::set1(2.2250738585072014e-308)),
+                       x * V<double>::set1(18014398509481984.0), x);
+  __m256i field = _mm256_and_si256(_mm256_castpd_si256(m.v), _mm256_set1_epi64x(0x000fffffffffffff));
+  return {_mm256_castsi256_pd(_mm256_or_si256(field, _mm256_set1_epi64x(0x3ff0000000000000)))};
+}
 
 inline float sum(V<float> a) {
   __m128 h = _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
@@ -180,12 +186,42 @@ inline V<double> widen_high(V<float> a) { return {_mm256_cvtps_pd(_mm256_extract
 inline __m128i first_floats(int n) { return _mm_cmpgt_epi32(_mm_set1_epi32(n), _mm_setr_epi32(0, 1, 2, 3)); }
 inline V<double> widen(const float* p) { return {_mm256_cvtps_pd(_mm_loadu_ps(p))}; }
 inline V<double> widen(const double* p) { return V<double>::load(p); }
-inline V<double> widen(const float* p, int n) { return {_mm256_cvtps_pd(_mm_maskload_ps(p, first_floats(n)))}; }
+inline V<double> widen(const float* p, int n) {
+  return {_mm256_cvtps_pd(_mm_maskload_ps(p, first_floats(n)))};
+}
 inline V<double> widen(const double* p, int n) { return V<double>::load(p, n); }
 inline void narrow(V<double> a, float* p) { _mm_storeu_ps(p, _mm256_cvtpd_ps(a.v)); }
 inline void narrow(V<double> a, double* p) { a.store(p); }
-inline void narrow(V<double> a, float* p, int n) { _mm_maskstore_ps(p, first_floats(n), _mm256_cvtpd_ps(a.v)); }
+inline void narrow(V<double> a, float* p, int n) {
+  _mm_maskstore_ps(p, first_floats(n), _mm256_cvtpd_ps(a.v));
+}
 inline void narrow(V<double> a, double* p, int n) { a.store(p, n); }
+
+// Pairs, then pairs of pairs within 128 bits, then the two halves.
+inline void transpose(V<float> (&r)[8]) {
+  __m256d t[8];
+  for (int i = 0; i < 8; i += 2) {
+    t[i] = _mm256_castps_pd(_mm256_unpacklo_ps(r[i].v, r[i + 1].v));
+    t[i + 1] = _mm256_castps_pd(_mm256_unpackhi_ps(r[i].v, r[i + 1].v));
+  }
+  for (int j = 0; j < 4; j++) {
+    int i = j / 2;
+    __m256 low =
+        _mm256_castpd_ps(j % 2 ? _mm256_unpackhi_pd(t[i], t[i + 2]) : _mm256_unpacklo_pd(t[i], t[i + 2]));
+    __m256 high = _mm256_castpd_ps(j % 2 ? _mm256_unpackhi_pd(t[i + 4], t[i + 6])
+                                         : _mm256_unpacklo_pd(t[i + 4], t[i + 6]));
+    r[j].v = _mm256_permute2f128_ps(low, high, 0x20);
+    r[j + 4].v = _mm256_permute2f128_ps(low, high, 0x31);
+  }
+}
+inline void transpose(V<double> (&r)[4]) {
+  __m256d a = _mm256_unpacklo_pd(r[0].v, r[1].v), b = _mm256_unpackhi_pd(r[0].v, r[1].v);
+  __m256d c = _mm256_unpacklo_pd(r[2].v, r[3].v), d = _mm256_unpackhi_pd(r[2].v, r[3].v);
+  r[0].v = _mm256_permute2f128_pd(a, c, 0x20);
+  r[1].v = _mm256_permute2f128_pd(b, d, 0x20);
+  r[2].v = _mm256_permute2f128_pd(a, c, 0x31);
+  r[3].v = _mm256_permute2f128_pd(b, d, 0x31);
+}
 
 }  // namespace GM_ISA
 }  // namespace gradiometer

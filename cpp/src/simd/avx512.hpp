@@ -1,6 +1,16 @@
 // AVX-512 (F, DQ, BW, VL): 16 floats or 8 doubles. Contract: scalar.hpp.
 #pragma once
+// GCC 12 takes the deliberately undefined operand inside its own AVX-512 intrinsics for a mistake (GCC bug
+// 105593).
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include <immintrin.h>
+#pragma GCC diagnostic pop
+#else
+#include <immintrin.h>
+#endif
 #include <stdint.h>
 
 namespace gradiometer {
@@ -26,9 +36,13 @@ inline M<double> operator|(M<double> a, M<double> b) { return {static_cast<__mma
 inline M<float> operator!(M<float> a) { return {static_cast<__mmask16>(~a.v)}; }
 inline M<double> operator!(M<double> a) { return {static_cast<__mmask8>(~a.v)}; }
 template <class T>
-inline bool any(M<T> a) { return a.v != 0; }
+inline bool any(M<T> a) {
+  return a.v != 0;
+}
 template <class T>
-inline int count(M<T> a) { return __builtin_popcount(static_cast<unsigned>(a.v)); }
+inline int count(M<T> a) {
+  return __builtin_popcount(static_cast<unsigned>(a.v));
+}
 
 template <>
 struct V<float> {
@@ -70,7 +84,9 @@ inline V<double> fma(V<double> a, V<double> b, V<double> c) { return {_mm512_fma
 inline V<float> fnma(V<float> a, V<float> b, V<float> c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)}; }
 inline V<double> fnma(V<double> a, V<double> b, V<double> c) { return {_mm512_fnmadd_pd(a.v, b.v, c.v)}; }
 inline V<float> product_error(V<float> a, V<float> b, V<float> p) { return {_mm512_fmsub_ps(a.v, b.v, p.v)}; }
-inline V<double> product_error(V<double> a, V<double> b, V<double> p) { return {_mm512_fmsub_pd(a.v, b.v, p.v)}; }
+inline V<double> product_error(V<double> a, V<double> b, V<double> p) {
+  return {_mm512_fmsub_pd(a.v, b.v, p.v)};
+}
 inline V<float> min(V<float> a, V<float> b) { return {_mm512_min_ps(a.v, b.v)}; }
 inline V<double> min(V<double> a, V<double> b) { return {_mm512_min_pd(a.v, b.v)}; }
 inline V<float> max(V<float> a, V<float> b) { return {_mm512_max_ps(a.v, b.v)}; }
@@ -79,12 +95,12 @@ inline V<float> abs(V<float> a) { return {_mm512_abs_ps(a.v)}; }
 inline V<double> abs(V<double> a) { return {_mm512_abs_pd(a.v)}; }
 // Ternary logic 0xCA is "first operand ? second : third", bit by bit.
 inline V<float> copysign(V<float> m, V<float> s) {
-  return {_mm512_castsi512_ps(_mm512_ternarylogic_epi32(_mm512_set1_epi32(INT32_MIN), _mm512_castps_si512(s.v),
-                                                        _mm512_castps_si512(m.v), 0xCA))};
+  return {_mm512_castsi512_ps(_mm512_ternarylogic_epi32(
+      _mm512_set1_epi32(INT32_MIN), _mm512_castps_si512(s.v), _mm512_castps_si512(m.v), 0xCA))};
 }
 inline V<double> copysign(V<double> m, V<double> s) {
-  return {_mm512_castsi512_pd(_mm512_ternarylogic_epi64(_mm512_set1_epi64(INT64_MIN), _mm512_castpd_si512(s.v),
-                                                        _mm512_castpd_si512(m.v), 0xCA))};
+  return {_mm512_castsi512_pd(_mm512_ternarylogic_epi64(
+      _mm512_set1_epi64(INT64_MIN), _mm512_castpd_si512(s.v), _mm512_castpd_si512(m.v), 0xCA))};
 }
 inline V<float> sqrt(V<float> a) { return {_mm512_sqrt_ps(a.v)}; }
 inline V<double> sqrt(V<double> a) { return {_mm512_sqrt_pd(a.v)}; }
@@ -94,8 +110,12 @@ inline V<float> scale2(V<float> x, V<float> n) { return {_mm512_scalef_ps(x.v, n
 inline V<double> scale2(V<double> x, V<double> n) { return {_mm512_scalef_pd(x.v, n.v)}; }
 inline V<float> exponent(V<float> x) { return {_mm512_getexp_ps(x.v)}; }
 inline V<double> exponent(V<double> x) { return {_mm512_getexp_pd(x.v)}; }
-inline V<float> mantissa(V<float> x) { return {_mm512_getmant_ps(x.v, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_zero)}; }
-inline V<double> mantissa(V<double> x) { return {_mm512_getmant_pd(x.v, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_zero)}; }
+inline V<float> mantissa(V<float> x) {
+  return {_mm512_getmant_ps(x.v, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_zero)};
+}
+inline V<double> mantissa(V<double> x) {
+  return {_mm512_getmant_pd(x.v, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_zero)};
+}
 inline M<float> lt(V<float> a, V<float> b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
 inline M<double> lt(V<double> a, V<double> b) { return {_mm512_cmp_pd_mask(a.v, b.v, _CMP_LT_OQ)}; }
 inline M<float> le(V<float> a, V<float> b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LE_OQ)}; }
@@ -105,7 +125,9 @@ inline M<double> eq(V<double> a, V<double> b) { return {_mm512_cmp_pd_mask(a.v, 
 inline M<float> unordered(V<float> a, V<float> b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_UNORD_Q)}; }
 inline M<double> unordered(V<double> a, V<double> b) { return {_mm512_cmp_pd_mask(a.v, b.v, _CMP_UNORD_Q)}; }
 inline V<float> select(M<float> m, V<float> a, V<float> b) { return {_mm512_mask_blend_ps(m.v, b.v, a.v)}; }
-inline V<double> select(M<double> m, V<double> a, V<double> b) { return {_mm512_mask_blend_pd(m.v, b.v, a.v)}; }
+inline V<double> select(M<double> m, V<double> a, V<double> b) {
+  return {_mm512_mask_blend_pd(m.v, b.v, a.v)};
+}
 inline float sum(V<float> a) { return _mm512_reduce_add_ps(a.v); }
 inline double sum(V<double> a) { return _mm512_reduce_add_pd(a.v); }
 inline float largest(V<float> a) { return _mm512_reduce_max_ps(a.v); }
@@ -125,6 +147,51 @@ inline void narrow(V<double> a, float* p, int n) {
   _mm256_mask_storeu_ps(p, V<double>::first(n), _mm512_cvtpd_ps(a.v));
 }
 inline void narrow(V<double> a, double* p, int n) { a.store(p, n); }
+
+// Pairs, then pairs of pairs within 128 bits; then the 4 x 4 blocks of 128 bits of every fourth (second) row.
+inline void transpose_quarters(__m512d a, __m512d b, __m512d c, __m512d d, __m512d (&out)[4]) {
+  __m512d ab_even = _mm512_shuffle_f64x2(a, b, 0x88), ab_odd = _mm512_shuffle_f64x2(a, b, 0xdd);
+  __m512d cd_even = _mm512_shuffle_f64x2(c, d, 0x88), cd_odd = _mm512_shuffle_f64x2(c, d, 0xdd);
+  out[0] = _mm512_shuffle_f64x2(ab_even, cd_even, 0x88);
+  out[1] = _mm512_shuffle_f64x2(ab_odd, cd_odd, 0x88);
+  out[2] = _mm512_shuffle_f64x2(ab_even, cd_even, 0xdd);
+  out[3] = _mm512_shuffle_f64x2(ab_odd, cd_odd, 0xdd);
+}
+inline void transpose(V<float> (&r)[16]) {
+  __m512d pair[16], four[16], quarters[4];
+#pragma GCC unroll 8
+  for (int i = 0; i < 16; i += 2) {
+    pair[i] = _mm512_castps_pd(_mm512_unpacklo_ps(r[i].v, r[i + 1].v));
+    pair[i + 1] = _mm512_castps_pd(_mm512_unpackhi_ps(r[i].v, r[i + 1].v));
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 16; i += 4) {
+    four[i] = _mm512_unpacklo_pd(pair[i], pair[i + 2]);
+    four[i + 1] = _mm512_unpackhi_pd(pair[i], pair[i + 2]);
+    four[i + 2] = _mm512_unpacklo_pd(pair[i + 1], pair[i + 3]);
+    four[i + 3] = _mm512_unpackhi_pd(pair[i + 1], pair[i + 3]);
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; j++) {
+    transpose_quarters(four[j], four[j + 4], four[j + 8], four[j + 12], quarters);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) r[4 * i + j].v = _mm512_castpd_ps(quarters[i]);
+  }
+}
+inline void transpose(V<double> (&r)[8]) {
+  __m512d pair[8], quarters[4];
+#pragma GCC unroll 4
+  for (int i = 0; i < 8; i += 2) {
+    pair[i] = _mm512_unpacklo_pd(r[i].v, r[i + 1].v);
+    pair[i + 1] = _mm512_unpackhi_pd(r[i].v, r[i + 1].v);
+  }
+#pragma GCC unroll 2
+  for (int j = 0; j < 2; j++) {
+    transpose_quarters(pair[j], pair[j + 2], pair[j + 4], pair[j + 6], quarters);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) r[2 * i + j].v = quarters[i];
+  }
+}
 
 }  // namespace GM_ISA
 }  // namespace gradiometer

@@ -11,19 +11,21 @@
 //   + - * / and unary -   IEEE, one rounding each
 //   fma(a,b,c)            a*b + c; fnma(a,b,c) c - a*b. Fused where the ISA has it, two roundings where not:
 //                         formulas must hold their accuracy either way
-//   product_error(a,b,p)  a*b - p exactly, for p = a*b rounded (no overflow in the splitting: |a|,|b| < 2^100)
-//   min(a,b) max(a,b)     b where the two are unordered: max(x, set1(0)) is 0 for NaN, max(set1(0), x) is NaN
-//   abs copysign(m,s) sqrt round (to nearest even)
-//   scale2(x,n)           x * 2^n for integral n in [-2100, 2100], rounded once, subnormal results right
+//   product_error(a,b,p)  a*b - p exactly, for p = a*b rounded (no overflow in the splitting: |a|,|b| <
+//   2^100) min(a,b) max(a,b)     b where the two are unordered: max(x, set1(0)) is 0 for NaN, max(set1(0), x)
+//   is NaN abs copysign(m,s) sqrt round (to nearest even) scale2(x,n)           x * 2^n for integral n, |n| <
+//   250 (float) or 2000 (double): rounded once, subnormal
+//                         results right, as long as x * 2^(n/2) is a normal number, 0, inf or NaN; NaN for n
+//                         NaN and x NaN
 //   exponent(x)           floor(log2 |x|) for finite x != 0, subnormals included
-//   mantissa(x)           |x| / 2^exponent(x), in [1, 2)
+//   mantissa(x)           |x| / 2^exponent(x), in [1, 2), for the same x
 //   lt le eq unordered    masks M<T>; & | ! on masks; select(m,a,b); any(m); count(m)
+//   transpose(r)          the lanes x lanes matrix of the rows r[0], r[1], ...
 //   sum(v) largest(v)     over the lanes; sum in a fixed tree that does not depend on anything but lanes
 //   widen_low/high(v)     the lower/upper half of the lanes of V<float>, as V<double>
 //   widen(p) widen(p,n)   V<double> from float or double memory, lanes beyond n as 0
 //   narrow(v,p) (v,p,n)   V<double> to float or double memory, rounded to nearest, n lanes of it
 #pragma once
-#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -35,15 +37,25 @@ struct M {
   bool v;
 };
 template <class T>
-inline M<T> operator&(M<T> a, M<T> b) { return {a.v && b.v}; }
+inline M<T> operator&(M<T> a, M<T> b) {
+  return {a.v && b.v};
+}
 template <class T>
-inline M<T> operator|(M<T> a, M<T> b) { return {a.v || b.v}; }
+inline M<T> operator|(M<T> a, M<T> b) {
+  return {a.v || b.v};
+}
 template <class T>
-inline M<T> operator!(M<T> a) { return {!a.v}; }
+inline M<T> operator!(M<T> a) {
+  return {!a.v};
+}
 template <class T>
-inline bool any(M<T> a) { return a.v; }
+inline bool any(M<T> a) {
+  return a.v;
+}
 template <class T>
-inline int count(M<T> a) { return a.v ? 1 : 0; }
+inline int count(M<T> a) {
+  return a.v ? 1 : 0;
+}
 
 template <class T>
 struct V {
@@ -64,52 +76,149 @@ struct V {
 };
 
 template <class T>
-inline V<T> operator+(V<T> a, V<T> b) { return {a.v + b.v}; }
+inline V<T> operator+(V<T> a, V<T> b) {
+  return {a.v + b.v};
+}
 template <class T>
-inline V<T> operator-(V<T> a, V<T> b) { return {a.v - b.v}; }
+inline V<T> operator-(V<T> a, V<T> b) {
+  return {a.v - b.v};
+}
 template <class T>
-inline V<T> operator*(V<T> a, V<T> b) { return {a.v * b.v}; }
+inline V<T> operator*(V<T> a, V<T> b) {
+  return {a.v * b.v};
+}
 template <class T>
-inline V<T> operator/(V<T> a, V<T> b) { return {a.v / b.v}; }
+inline V<T> operator/(V<T> a, V<T> b) {
+  return {a.v / b.v};
+}
 template <class T>
-inline V<T> operator-(V<T> a) { return {-a.v}; }
+inline V<T> operator-(V<T> a) {
+  return {-a.v};
+}
 template <class T>
-inline V<T> fma(V<T> a, V<T> b, V<T> c) { return {a.v * b.v + c.v}; }
+inline V<T> fma(V<T> a, V<T> b, V<T> c) {
+  return {a.v * b.v + c.v};
+}
 template <class T>
-inline V<T> fnma(V<T> a, V<T> b, V<T> c) { return {c.v - a.v * b.v}; }
+inline V<T> fnma(V<T> a, V<T> b, V<T> c) {
+  return {c.v - a.v * b.v};
+}
 template <class T>
-inline V<T> min(V<T> a, V<T> b) { return {a.v < b.v ? a.v : b.v}; }
+inline V<T> min(V<T> a, V<T> b) {
+  return {a.v < b.v ? a.v : b.v};
+}
 template <class T>
-inline V<T> max(V<T> a, V<T> b) { return {a.v > b.v ? a.v : b.v}; }
+inline V<T> max(V<T> a, V<T> b) {
+  return {a.v > b.v ? a.v : b.v};
+}
 template <class T>
-inline M<T> lt(V<T> a, V<T> b) { return {a.v < b.v}; }
+inline M<T> lt(V<T> a, V<T> b) {
+  return {a.v < b.v};
+}
 template <class T>
-inline M<T> le(V<T> a, V<T> b) { return {a.v <= b.v}; }
+inline M<T> le(V<T> a, V<T> b) {
+  return {a.v <= b.v};
+}
 template <class T>
-inline M<T> eq(V<T> a, V<T> b) { return {a.v == b.v}; }
+inline M<T> eq(V<T> a, V<T> b) {
+  return {a.v == b.v};
+}
 template <class T>
-inline M<T> unordered(V<T> a, V<T> b) { return {a.v != a.v || b.v != b.v}; }
+inline M<T> unordered(V<T> a, V<T> b) {
+  return {a.v != a.v || b.v != b.v};
+}
 template <class T>
-inline V<T> select(M<T> m, V<T> a, V<T> b) { return m.v ? a : b; }
+inline V<T> select(M<T> m, V<T> a, V<T> b) {
+  return m.v ? a : b;
+}
 template <class T>
-inline T sum(V<T> a) { return a.v; }
+inline T sum(V<T> a) {
+  return a.v;
+}
 template <class T>
-inline T largest(V<T> a) { return a.v; }
+inline T largest(V<T> a) {
+  return a.v;
+}
 
 inline V<float> abs(V<float> a) { return {__builtin_fabsf(a.v)}; }
 inline V<double> abs(V<double> a) { return {__builtin_fabs(a.v)}; }
 inline V<float> copysign(V<float> m, V<float> s) { return {__builtin_copysignf(m.v, s.v)}; }
 inline V<double> copysign(V<double> m, V<double> s) { return {__builtin_copysign(m.v, s.v)}; }
-inline V<float> sqrt(V<float> a) { return {sqrtf(a.v)}; }
-inline V<double> sqrt(V<double> a) { return {::sqrt(a.v)}; }
-inline V<float> round(V<float> a) { return {rintf(a.v)}; }
-inline V<double> round(V<double> a) { return {rint(a.v)}; }
-inline V<float> scale2(V<float> x, V<float> n) { return {ldexpf(x.v, static_cast<int>(n.v))}; }
-inline V<double> scale2(V<double> x, V<double> n) { return {ldexp(x.v, static_cast<int>(n.v))}; }
-inline V<float> exponent(V<float> x) { return {static_cast<float>(ilogbf(x.v))}; }
-inline V<double> exponent(V<double> x) { return {static_cast<double>(ilogb(x.v))}; }
+inline V<float> sqrt(V<float> a) { return {__builtin_sqrtf(a.v)}; }
+inline V<double> sqrt(V<double> a) { return {__builtin_sqrt(a.v)}; }
+
+// The fields of an IEEE number. Adding and subtracting 2^digits rounds to an integer; rint would be a call.
 template <class T>
-inline V<T> mantissa(V<T> x) { return abs(scale2(x, -exponent(x))); }
+struct Format;
+template <>
+struct Format<float> {
+  using Bits = uint32_t;
+  static constexpr int digits = 23;
+  static constexpr Bits bias = 127;
+  static constexpr float magic = 8388608.0f, smallest_normal = 1.17549435e-38f;
+};
+template <>
+struct Format<double> {
+  using Bits = uint64_t;
+  static constexpr int digits = 52;
+  static constexpr Bits bias = 1023;
+  static constexpr double magic = 4503599627370496.0, smallest_normal = 2.2250738585072014e-308;
+};
+template <class T>
+inline typename Format<T>::Bits bits(T x) {
+  typename Format<T>::Bits b;
+  memcpy(&b, &x, sizeof(T));
+  return b;
+}
+template <class T>
+inline T from_bits(typename Format<T>::Bits b) {
+  T x;
+  memcpy(&x, &b, sizeof(T));
+  return x;
+}
+
+template <class T>
+inline V<T> round(V<T> a) {
+  constexpr T magic = Format<T>::magic;
+  T m = abs(a).v;
+  return m < magic ? copysign(V<T>{(m + magic) - magic}, a) : a;
+}
+// 2^n for n in the normal range, by its exponent field: the integer stands in the low bits of n + 1.5 *
+// magic.
+template <class T>
+inline T power2(T n) {
+  using F = Format<T>;
+  return from_bits<T>((bits(n + T(1.5) * F::magic) + F::bias) << F::digits);
+}
+template <class T>
+inline V<T> scale2(V<T> x, V<T> n) {
+  V<T> half = round(n * V<T>{T(0.5)});
+  return {x.v * power2(half.v) * power2(n.v - half.v)};
+}
+// |x| as a normal number, and the exponent that was taken out for it.
+template <class T>
+inline T normalised(T x, T* taken) {
+  using F = Format<T>;
+  T m = abs(V<T>{x}).v;
+  bool tiny = m < F::smallest_normal;
+  *taken = tiny ? T(F::digits) : T(0);
+  return tiny ? m * F::magic : m;
+}
+template <class T>
+inline V<T> exponent(V<T> x) {
+  using F = Format<T>;
+  T taken;
+  T m = normalised(x.v, &taken);
+  return {static_cast<T>(bits(m) >> F::digits) - static_cast<T>(F::bias) - taken};
+}
+template <class T>
+inline V<T> mantissa(V<T> x) {
+  using F = Format<T>;
+  using Bits = typename F::Bits;
+  T taken;
+  T m = normalised(x.v, &taken);
+  return {from_bits<T>((bits(m) & ((Bits(1) << F::digits) - 1)) | (F::bias << F::digits))};
+}
 
 // Veltkamp splitting: the halves' products are exact, so Dekker's sum of the four is the exact error.
 template <class T>
@@ -132,6 +241,9 @@ inline void narrow(V<double> a, float* p) { V<float>{static_cast<float>(a.v)}.st
 inline void narrow(V<double> a, double* p) { a.store(p); }
 inline void narrow(V<double> a, float* p, int n) { V<float>{static_cast<float>(a.v)}.store(p, n); }
 inline void narrow(V<double> a, double* p, int n) { a.store(p, n); }
+
+template <class T>
+inline void transpose(V<T> (&)[1]) {}
 
 }  // namespace GM_ISA
 }  // namespace gradiometer

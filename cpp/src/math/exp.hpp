@@ -1,0 +1,62 @@
+// exp and expm1 by x = n ln 2 + r, |r| <= ln 2 / 2, and a polynomial in r.
+#pragma once
+#include "math/polynomial.hpp"
+
+namespace gradiometer {
+namespace GM_ISA {
+
+template <class T>
+struct ExpConstants;
+template <>
+struct ExpConstants<float> {
+  // Beyond [low, high] exp times anything the activations multiply it by is 0 or infinite.
+  static constexpr float low = -130.0f, high = 89.0f;
+  // ln 2 = ln2_high + ln2_low; n * ln2_high is exact for |n| < 2^9, fused or not.
+  static constexpr float ln2_high = 0.693145752f, ln2_low = 1.42860677e-6f, log2e = 1.44269504f;
+  // (exp(r) - 1 - r) / r², error 2^-28 of exp(r).
+  static constexpr float q[] = {0.49999994f, 0.16666515f, 0.041668236f, 0.008369385f, 0.0013824762f};
+};
+template <>
+struct ExpConstants<double> {
+  static constexpr double low = -800.0, high = 710.0;
+  static constexpr double ln2_high = 0.6931471805601177, ln2_low = -1.7239444525614835e-13,
+                          log2e = 1.4426950408889634;  // exact for |n| < 2^12
+  static constexpr double q[] = {0.5000000000000012,    0.1666666666666643,     0.0416666666665159,
+                                 0.008333333333482882,  0.0013888888947613642,  0.00019841269535276004,
+                                 2.480148874340504e-05, 2.7557556336760876e-06, 2.763187643833688e-07,
+                                 2.5011167205235403e-08};  // error 2^-57
+};
+
+// significand * 2^exponent, the significand in [0.7, 1.42]: exp before its last step, for products whose
+// result may be subnormal and must be rounded once (x * sigmoid(x) would else be 50 ulp off at x = -100).
+template <class T>
+struct Scaled {
+  V<T> significand, exponent;
+};
+
+// exp(x + low) for |low| < ulp(x).
+// Formula: 2^n (1 + r + r² q(r)), n = round(x / ln 2), r = x - n ln 2 in two parts (Cody and Waite).
+// Source: derived; q as polynomial.hpp says.
+// Range: all x; NaN gives NaN; finite 2^n part for x clamped to [low, high].
+// Error: significand 1 ulp.
+template <class T>
+inline Scaled<T> exp_scaled(V<T> x, V<T> low = V<T>::set1(T(0))) {
+  using C = ExpConstants<T>;
+  x = max(V<T>::set1(C::low), min(V<T>::set1(C::high), x));
+  V<T> n = round(x * V<T>::set1(C::log2e));
+  V<T> r = fnma(n, V<T>::set1(C::ln2_high), x);
+  r = fnma(n, V<T>::set1(C::ln2_low), r) + low;
+  V<T> p = fma(r * r, polynomial(r, C::q), r);
+  return {V<T>::set1(T(1)) + p, n};
+}
+
+// Formula: significand * 2^n of exp_scaled. Source: there. Range: all x; subnormal results are right.
+// Error: 1.0 ulp.
+template <class T>
+inline V<T> exp(V<T> x) {
+  Scaled<T> e = exp_scaled(x);
+  return scale2(e.significand, e.exponent);
+}
+
+}  // namespace GM_ISA
+}  // namespace gradiometer

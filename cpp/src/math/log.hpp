@@ -1,0 +1,72 @@
+// log and log1p by x = 2^k m, m in [sqrt(1/2), sqrt(2)), and atanh's series.
+#pragma once
+#include "math/polynomial.hpp"
+
+namespace gradiometer {
+namespace GM_ISA {
+
+template <class T>
+struct LogConstants;
+template <>
+struct LogConstants<float> {
+  static constexpr float ln2_high = 0.693145752f, ln2_low = 1.42860677e-6f;  // k * ln2_high is exact
+  // (2 atanh(s) - 2 s) / s³ in z = s², error 2^-30 of 2 atanh(s).
+  static constexpr float r[] = {0.6666678f, 0.39976737f, 0.2989576f};
+};
+template <>
+struct LogConstants<double> {
+  static constexpr double ln2_high = 0.6931471805601177, ln2_low = -1.7239444525614835e-13;
+  static constexpr double r[] = {0.6666666666666745, 0.39999999999336944, 0.28571428761027357,
+                                 0.2222219653276403, 0.18183676510843658, 0.15311034233537574,
+                                 0.14827494703818747};  // error 2^-59
+};
+
+// log(u + c), c the part of the argument that u lost by rounding, u > 0 finite.
+// With f = m - 1 and s = f / (2 + f): log(1 + f) = 2 atanh(s) = 2 s + s z r(z), and since 2 s = f - s f and
+// s f = f²/2 - s f²/2 the leading term is f itself, exact: f - (f²/2 - s (f²/2 + z r(z))).
+template <class T>
+inline V<T> log_sum(V<T> u, V<T> c) {
+  using C = LogConstants<T>;
+  V<T> one = V<T>::set1(T(1)), half = V<T>::set1(T(0.5));
+  V<T> k = exponent(u), m = mantissa(u);
+  M<T> big = lt(V<T>::set1(T(1.41421356237309505)), m);
+  m = select(big, m * half, m);
+  k = select(big, k + one, k);
+  V<T> f = m - one;
+  V<T> s = f / (f + V<T>::set1(T(2)));
+  V<T> z = s * s;
+  V<T> h = half * f * f;
+  V<T> low = fma(k, V<T>::set1(C::ln2_low), c / u);
+  V<T> rest = fma(s, fma(z, polynomial(z, C::r), h), low);
+  return fma(k, V<T>::set1(C::ln2_high), f - (h - rest));
+}
+
+// Formula: log_sum(x, 0). Source: derived there. Range: all x; log(0) = -inf, log(x < 0) = NaN, subnormals
+// right. Error: 1 ulp.
+template <class T>
+inline V<T> log(V<T> x) {
+  V<T> zero = V<T>::set1(T(0)), infinity = V<T>::set1(static_cast<T>(__builtin_inf()));
+  V<T> y = log_sum(x, zero);
+  y = select(eq(x, infinity), x, y);
+  y = select(eq(x, zero), -infinity, y);
+  return select(lt(x, zero) | unordered(x, x), V<T>::set1(static_cast<T>(__builtin_nan(""))), y);
+}
+
+// Formula: u = 1 + x rounded, c = what u lost, log_sum(u, c). Source: derived there.
+// Range: all x; log1p(-1) = -inf, log1p(x < -1) = NaN, log1p(±0) = ±0, subnormals pass.
+// Error: 1 ulp.
+template <class T>
+inline V<T> log1p(V<T> x) {
+  V<T> one = V<T>::set1(T(1)), zero = V<T>::set1(T(0)),
+       infinity = V<T>::set1(static_cast<T>(__builtin_inf()));
+  V<T> u = one + x;
+  V<T> v = u - one;
+  V<T> c = (x - v) + (one - (u - v));  // both parts of Knuth's two-sum: either operand may be the larger
+  V<T> y = log_sum(u, c);
+  y = select(eq(u, infinity) | eq(x, zero), x, y);
+  y = select(eq(u, zero), -infinity, y);
+  return select(lt(u, zero) | unordered(x, x), V<T>::set1(static_cast<T>(__builtin_nan(""))), y);
+}
+
+}  // namespace GM_ISA
+}  // namespace gradiometer
