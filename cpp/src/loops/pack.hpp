@@ -15,14 +15,51 @@ int64_t gemm_packed_size(int64_t K, int64_t N) {
   return (N + W - 1) / W * W * K;
 }
 
+// One group, w columns of it, from columns (b_col 1) or from rows (b_row 1) of contiguous elements.
 template <class T>
-void gemm_pack(int64_t K, int64_t, const T* b, int64_t b_row, int64_t b_col, int64_t n0, int64_t n1,
+inline void pack_rows(int64_t K, const T* b, int64_t b_row, int w, T* p) {
+  constexpr int W = V<T>::lanes;
+  for (int64_t k = 0; k < K; k++) {
+    (w == W ? V<T>::load(b) : V<T>::load(b, w)).store(p);
+    b += b_row;
+    p += W;
+  }
+}
+template <class T>
+inline void pack_transposed(int64_t K, const T* b, int64_t b_col, int w, T* p) {
+  constexpr int W = V<T>::lanes;
+  V<T> r[W];
+  for (int64_t k = 0; k < K; k += W) {
+    const int depth = static_cast<int>(K - k < W ? K - k : W);
+    const T* column = b + k;
+    if (w == W && depth == W) {
+#pragma GCC unroll 16
+      for (int j = 0; j < W; j++, column += b_col) r[j] = V<T>::load(column);
+    } else {
+#pragma GCC unroll 16
+      for (int j = 0; j < W; j++, column += b_col)
+        r[j] = j < w ? V<T>::load(column, depth) : V<T>::set1(T(0));
+    }
+    transpose(r);
+#pragma GCC unroll 16
+    for (int j = 0; j < W; j++)
+      if (j < depth) r[j].store(p + j * W);
+    p += W * W;
+  }
+}
+
+template <class T>
+void gemm_pack(int64_t K, int64_t N, const T* b, int64_t b_row, int64_t b_col, int64_t n0, int64_t n1,
                T* packed) {
   constexpr int64_t W = V<T>::lanes;
-  for (int64_t n = n0; n < n1; n += W)
-    for (int64_t k = 0; k < K; k++)
-      for (int64_t j = 0; j < W; j++)
-        packed[n * K + k * W + j] = n + j < n1 ? b[k * b_row + (n + j) * b_col] : T(0);
+  (void)N;
+  for (int64_t n = n0; n < n1; n += W) {
+    const int w = static_cast<int>(n1 - n < W ? n1 - n : W);
+    if (b_col == 1)
+      pack_rows(K, b + n, b_row, w, packed + n * K);
+    else
+      pack_transposed(K, b + n * b_col, b_col, w, packed + n * K);
+  }
 }
 
 }  // namespace GM_ISA
