@@ -223,31 +223,5 @@ inline void transpose(V<double> (&r)[4]) {
   r[3].v = _mm256_permute2f128_pd(b, d, 0x31);
 }
 
-// Pairs, then pairs of pairs within 128 bits, then the two halves.
-inline void transpose(V<float> (&r)[8]) {
-  __m256d t[8];
-  for (int i = 0; i < 8; i += 2) {
-    t[i] = _mm256_castps_pd(_mm256_unpacklo_ps(r[i].v, r[i + 1].v));
-    t[i + 1] = _mm256_castps_pd(_mm256_unpackhi_ps(r[i].v, r[i + 1].v));
-  }
-  for (int j = 0; j < 4; j++) {
-    int i = j / 2;
-    __m256 low =
-        _mm256_castpd_ps(j % 2 ? _mm256_unpackhi_pd(t[i], t[i + 2]) : _mm256_unpacklo_pd(t[i], t[i + 2]));
-    __m256 high = _mm256_castpd_ps(j % 2 ? _mm256_unpackhi_pd(t[i + 4], t[i + 6])
-                                         : _mm256_unpacklo_pd(t[i + 4], t[i + 6]));
-    r[j].v = _mm256_permute2f128_ps(low, high, 0x20);
-    r[j + 4].v = _mm256_permute2f128_ps(low, high, 0x31);
-  }
-}
-inline void transpose(V<double> (&r)[4]) {
-  __m256d a = _mm256_unpacklo_pd(r[0].v, r[1].v), b = _mm256_unpackhi_pd(r[0].v, r[1].v);
-  __m256d c = _mm256_unpacklo_pd(r[2].v, r[3].v), d = _mm256_unpackhi_pd(r[2].v, r[3].v);
-  r[0].v = _mm256_permute2f128_pd(a, c, 0x20);
-  r[1].v = _mm256_permute2f128_pd(b, d, 0x20);
-  r[2].v = _mm256_permute2f128_pd(a, c, 0x31);
-  r[3].v = _mm256_permute2f128_pd(b, d, 0x31);
-}
-
 }  // namespace GM_ISA
 }  // namespace gradiometer

@@ -193,50 +193,5 @@ inline void transpose(V<double> (&r)[8]) {
   }
 }
 
-// Pairs, then pairs of pairs within 128 bits; then the 4 x 4 blocks of 128 bits of every fourth (second) row.
-inline void transpose_quarters(__m512d a, __m512d b, __m512d c, __m512d d, __m512d (&out)[4]) {
-  __m512d ab_even = _mm512_shuffle_f64x2(a, b, 0x88), ab_odd = _mm512_shuffle_f64x2(a, b, 0xdd);
-  __m512d cd_even = _mm512_shuffle_f64x2(c, d, 0x88), cd_odd = _mm512_shuffle_f64x2(c, d, 0xdd);
-  out[0] = _mm512_shuffle_f64x2(ab_even, cd_even, 0x88);
-  out[1] = _mm512_shuffle_f64x2(ab_odd, cd_odd, 0x88);
-  out[2] = _mm512_shuffle_f64x2(ab_even, cd_even, 0xdd);
-  out[3] = _mm512_shuffle_f64x2(ab_odd, cd_odd, 0xdd);
-}
-inline void transpose(V<float> (&r)[16]) {
-  __m512d pair[16], four[16], quarters[4];
-#pragma GCC unroll 8
-  for (int i = 0; i < 16; i += 2) {
-    pair[i] = _mm512_castps_pd(_mm512_unpacklo_ps(r[i].v, r[i + 1].v));
-    pair[i + 1] = _mm512_castps_pd(_mm512_unpackhi_ps(r[i].v, r[i + 1].v));
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 16; i += 4) {
-    four[i] = _mm512_unpacklo_pd(pair[i], pair[i + 2]);
-    four[i + 1] = _mm512_unpackhi_pd(pair[i], pair[i + 2]);
-    four[i + 2] = _mm512_unpacklo_pd(pair[i + 1], pair[i + 3]);
-    four[i + 3] = _mm512_unpackhi_pd(pair[i + 1], pair[i + 3]);
-  }
-#pragma GCC unroll 4
-  for (int j = 0; j < 4; j++) {
-    transpose_quarters(four[j], four[j + 4], four[j + 8], four[j + 12], quarters);
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) r[4 * i + j].v = _mm512_castpd_ps(quarters[i]);
-  }
-}
-inline void transpose(V<double> (&r)[8]) {
-  __m512d pair[8], quarters[4];
-#pragma GCC unroll 4
-  for (int i = 0; i < 8; i += 2) {
-    pair[i] = _mm512_unpacklo_pd(r[i].v, r[i + 1].v);
-    pair[i + 1] = _mm512_unpackhi_pd(r[i].v, r[i + 1].v);
-  }
-#pragma GCC unroll 2
-  for (int j = 0; j < 2; j++) {
-    transpose_quarters(pair[j], pair[j + 2], pair[j + 4], pair[j + 6], quarters);
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) r[2 * i + j].v = quarters[i];
-  }
-}
-
 }  // namespace GM_ISA
 }  // namespace gradiometer

@@ -21,7 +21,6 @@
 //   mantissa(x)           |x| / 2^exponent(x), in [1, 2), for the same x
 //   lt le eq unordered    masks M<T>; & | ! on masks; select(m,a,b); any(m); count(m)
 //   transpose(r)          the lanes x lanes matrix of the rows r[0], r[1], ...
-//   transpose(r)          the lanes x lanes matrix of the rows r[0], r[1], ...
 //   sum(v) largest(v)     over the lanes; sum in a fixed tree that does not depend on anything but lanes
 //   widen_low/high(v)     the lower/upper half of the lanes of V<float>, as V<double>
 //   widen(p) widen(p,n)   V<double> from float or double memory, lanes beyond n as 0
@@ -242,9 +241,6 @@ inline void narrow(V<double> a, float* p) { V<float>{static_cast<float>(a.v)}.st
 inline void narrow(V<double> a, double* p) { a.store(p); }
 inline void narrow(V<double> a, float* p, int n) { V<float>{static_cast<float>(a.v)}.store(p, n); }
 inline void narrow(V<double> a, double* p, int n) { a.store(p, n); }
-
-template <class T>
-inline void transpose(V<T> (&)[1]) {}
 
 template <class T>
 inline void transpose(V<T> (&)[1]) {}
