@@ -1,76 +1,116 @@
 // Reductions in a fixed order: same input, same bits, whatever the team. Contracts: kernel_table.hpp.
 #pragma once
 #include "kernel_table.hpp"
+#include "simd/lanes.hpp"
 
 namespace gradiometer {
 namespace GM_ISA {
 
 constexpr int64_t kRowBlock = 512;
 
-template <class T>
-void column_sum(int64_t rows, int64_t C, const T* x, int64_t ld, T* out, bool accumulate) {
-  constexpr int W = V<T>::lanes;
-  for (int64_t c = 0; c < C; c += W) {
-    int w = static_cast<int>(C - c < W ? C - c : W);
-    V<T> total = V<T>::set1(T(0));
-    for (int64_t r0 = 0; r0 < rows; r0 += kRowBlock) {
-      V<T> block = V<T>::set1(T(0));
-      int64_t r1 = r0 + kRowBlock < rows ? r0 + kRowBlock : rows;
-      for (int64_t r = r0; r < r1; r++) block = block + V<T>::load(x + r * ld + c, w);
-      total = total + block;
-    }
-    if (accumulate) total = V<T>::load(out + c, w) + total;
-    total.store(out + c, w);
-  }
+// Strips of eight vectors, whose sums stay in registers while rows go by: f(c, Count<vectors>{}, lanes).
+template <int W, class F>
+inline void for_strips(int64_t C, F f) {
+  constexpr int S = 8;
+  int64_t c = 0;
+  for (; c + S * W <= C; c += S * W) f(c, Count<S>{}, Whole{});
+  for_lanes<W>(C - c, [&](int64_t i, auto lanes) { f(c + i, Count<1>{}, lanes); });
 }
 
 template <class T>
-void moments(int64_t n, const T* x, Moments* out) {
-  constexpr T smallest = sizeof(T) == 4 ? T(1.17549435e-38) : T(2.2250738585072014e-308);
-  Moments m = {n, 0, 0, 0, 0, 0.0, 0.0, 0.0};
-  for (int64_t i = 0; i < n; i++) {
-    T v = x[i], a = v < 0 ? -v : v;
-    if (v != v) {
-      m.nans++;
-    } else if (a - a != 0) {
-      m.infs++;
-    } else {
-      if (a == 0) m.zeros++;
-      else if (a < smallest) m.subnormals++;
-      double d = static_cast<double>(v);
-      m.sum += d;
-      m.sum_squares += d * d;
-      if (static_cast<double>(a) > m.max_abs) m.max_abs = static_cast<double>(a);
+void column_sum(int64_t rows, int64_t C, const T* x, int64_t ld, T* out, bool accumulate) {
+  constexpr int W = V<T>::lanes;
+  for_strips<W>(C, [=](int64_t c, auto vectors, auto lanes) {
+    constexpr int K = decltype(vectors)::value;
+    V<T> total[K], block[K];
+    for (int k = 0; k < K; k++) total[k] = V<T>::set1(T(0));
+    for (int64_t r0 = 0; r0 < rows; r0 += kRowBlock) {
+      int64_t r1 = r0 + kRowBlock < rows ? r0 + kRowBlock : rows;
+      for (int k = 0; k < K; k++) block[k] = V<T>::set1(T(0));
+      for (int64_t r = r0; r < r1; r++)
+        for (int k = 0; k < K; k++) block[k] = block[k] + load(x + r * ld + c + k * W, lanes);
+      for (int k = 0; k < K; k++) total[k] = total[k] + block[k];
     }
-  }
+    for (int k = 0; k < K; k++) {
+      T* p = out + c + k * W;
+      if (accumulate) total[k] = load(static_cast<const T*>(p), lanes) + total[k];
+      store(total[k], p, lanes);
+    }
+  });
+}
+
+// float32 elements are widened, which keeps every comparison and makes the squares exact.
+template <class T>
+void moments(int64_t n, const T* x, Moments* out) {
+  constexpr int W = V<double>::lanes, K = 4;
+  const V<double> zero = V<double>::set1(0), inf = V<double>::set1(__builtin_inf());
+  const V<double> smallest = V<double>::set1(sizeof(T) == 4 ? 0x1p-126 : 0x1p-1022);
+  Moments m = {n, 0, 0, 0, 0, 0.0, 0.0, 0.0};
+  V<double> s[K], s2[K], top = zero;
+  for (int k = 0; k < K; k++) s[k] = s2[k] = zero;
+  auto add = [&](V<double> v, int k) {
+    V<double> a = abs(v);
+    M<double> finite = lt(a, inf), small = lt(a, smallest);
+    if (any(small)) {
+      int zeros = count(eq(a, zero));
+      m.zeros += zeros;
+      m.subnormals += count(small) - zeros;
+    }
+    if (any(!finite)) {
+      m.nans += count(unordered(a, a));
+      m.infs += count(eq(a, inf));
+      v = select(finite, v, zero);
+      a = select(finite, a, zero);
+    }
+    top = max(top, a);
+    s[k] = s[k] + v;
+    s2[k] = fma(v, v, s2[k]);
+  };
+  int64_t i = 0;
+  for (; i + K * W <= n; i += K * W)
+    for (int k = 0; k < K; k++) add(widen(x + i + k * W), k);
+  for_lanes<W>(n - i, [&](int64_t j, auto lanes) { add(widen(x + i + j, lanes), 0); });
+  m.zeros -= (W - n % W) % W;  // the lanes beyond the end
+  m.sum = sum((s[0] + s[1]) + (s[2] + s[3]));
+  m.sum_squares = sum((s2[0] + s2[1]) + (s2[2] + s2[3]));
+  m.max_abs = largest(top);
   *out = m;
 }
 
 template <class T>
 void row_squares(int64_t rows, int64_t C, const T* x, int64_t ld, double* out) {
-  for (int64_t r = 0; r < rows; r++) {
-    double s = 0;
-    for (int64_t c = 0; c < C; c++) {
-      double v = static_cast<double>(x[r * ld + c]);
-      s += v * v;
-    }
-    out[r] = s;
-  }
+  for (int64_t r = 0; r < rows; r++)
+    out[r] = sum_over(C, [row = x + r * ld](int64_t c, auto lanes) {
+      V<double> v = widen(row + c, lanes);
+      return v * v;
+    });
 }
 
 template <class T>
 void above(int64_t rows, int64_t C, const T* x, int64_t ld, double threshold, unsigned char* active,
-           int64_t* count) {
-  int64_t n = 0;
-  for (int64_t r = 0; r < rows; r++)
-    for (int64_t c = 0; c < C; c++) {
-      double v = static_cast<double>(x[r * ld + c]);
-      if (v > threshold || v < -threshold) {
-        n++;
-        active[c] = 1;
+           int64_t* total) {
+  constexpr int W = V<double>::lanes;
+  const V<double> t = V<double>::set1(threshold), none = V<double>::set1(__builtin_nan("")),
+                  zero = V<double>::set1(0);
+  int64_t found = 0;
+  for_strips<W>(C, [&](int64_t c, auto vectors, auto lanes) {
+    constexpr int K = decltype(vectors)::value;
+    M<double> seen[K];
+    for (int k = 0; k < K; k++) seen[k] = lt(zero, zero);
+    for (int64_t r = 0; r < rows; r++)
+      for (int k = 0; k < K; k++) {
+        M<double> m = lt(t, within(abs(widen(x + r * ld + c + k * W, lanes)), none, lanes));
+        seen[k] = seen[k] | m;
+        found += count(m);
       }
+    for (int k = 0; k < K; k++) {
+      double mark[W];
+      select(seen[k], V<double>::set1(1), zero).store(mark);
+      for (int w = 0; w < W; w++)
+        if (mark[w] != 0) active[c + k * W + w] = 1;
     }
-  *count += n;
+  });
+  *total += found;
 }
 
 }  // namespace GM_ISA
