@@ -1,0 +1,285 @@
+"""Each rule has measurements on which it must fire and others on which it must not."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import pytest
+from gradiometer.diagnose import Diagnosis, Finding, Rule, diagnose, explain, rule_ids
+from gradiometer.diagnose.rules import DISEASES, RULES
+from gradiometer.measure.measurement import Measurement
+from hand_made import measurement, sigmoid_50
+
+NAN, INF = math.nan, math.inf
+RELU = {"saturated": NAN}
+NORMED = {"norm": "batch"}
+
+
+def he_relu(depth: int, **more: object) -> Measurement:
+    """Mean field: rate 1, spread sqrt(1 - c) with c of the ReLU kernel's map (0.11 at 50 layers)."""
+    values = {
+        "depth": depth,
+        "activation": "relu",
+        "gain": 2.0,
+        "spread": lambda i: min(0.9, 5.5 / i),
+        "everywhere": RELU,
+        "scatter": 0.2,
+    }
+    return measurement(**{**values, **more})  # type: ignore[arg-type]
+
+
+# rule, what it is, measurement, status that must come (None: the rule has nothing to say)
+CASES = [
+    ("vanishing-gradient", "50 sigmoid layers", sigmoid_50(), "fail"),
+    ("vanishing-gradient", "Xavier ReLU 30", he_relu(30, factor=math.sqrt(0.5), gain=1.0), "fail"),
+    (
+        "vanishing-gradient",
+        "5 sigmoid layers, which SGD cannot train",
+        measurement(depth=5, factor=0.236),
+        "fail",
+    ),
+    ("vanishing-gradient", "3 sigmoid layers, which it can", measurement(depth=3, factor=0.236), "ok"),
+    ("vanishing-gradient", "x0.98 over 3 layers", measurement(depth=3, factor=0.98), "ok"),
+    ("vanishing-gradient", "Xavier tanh 100: a power law", measurement(depth=100, factor=0.98), "ok"),
+    ("vanishing-gradient", "He ReLU", he_relu(50, factor=0.99), "ok"),
+    ("vanishing-gradient", "gradient gone", measurement(factor=lambda i: 0.0 if i == 9 else 1.0), "fail"),
+    (
+        "vanishing-gradient",
+        "one layer chokes",
+        measurement(factor=lambda i: 1e-3 if i == 9 else 1.0, scatter=3),
+        "fail",
+    ),
+    (
+        "vanishing-gradient",
+        "narrow, by chance",
+        measurement(depth=40, width=8, factor=0.88, scatter=0.8),
+        "warn",
+    ),
+    ("vanishing-gradient", "it explodes", measurement(factor=2.0), None),
+    ("vanishing-gradient", "not a number", measurement(factor=NAN), None),
+    ("exploding-gradient", "chaotic tanh", measurement(depth=30, factor=1.3, gain=4.0), "fail"),
+    (
+        "exploding-gradient",
+        "30 ReLU layers with batch norm",
+        measurement(depth=30, factor=1.21, everywhere=NORMED),
+        "fail",
+    ),
+    ("exploding-gradient", "10 of them train", measurement(depth=10, factor=1.21, everywhere=NORMED), "ok"),
+    ("exploding-gradient", "x1.02 over 50 layers", measurement(depth=50, factor=1.02), "ok"),
+    (
+        "exploding-gradient",
+        "one layer bursts",
+        measurement(factor=lambda i: 1e4 if i == 9 else 1.0, scatter=3),
+        "fail",
+    ),
+    (
+        "exploding-gradient",
+        "narrow, by chance",
+        measurement(depth=40, width=8, factor=1.15, scatter=0.8),
+        "warn",
+    ),
+    ("exploding-gradient", "it vanishes", sigmoid_50(), None),
+    ("exploding-gradient", "not a number", measurement(factor=NAN), None),
+    ("input-lost", "50 sigmoid layers", sigmoid_50(), "fail"),
+    (
+        "input-lost",
+        "below a hundredth of layer 1",
+        measurement(spread=lambda i: 0.9 if i < 10 else 5e-3),
+        "fail",
+    ),
+    ("input-lost", "all samples equal", measurement(spread=0.0), "fail"),
+    ("input-lost", "He ReLU drifts only", he_relu(100), "ok"),
+    ("input-lost", "a tenth is left", measurement(spread=lambda i: 0.9**i), "ok"),
+    ("input-lost", "a single sample", measurement(spread=0.0, samples=1), None),
+    ("saturated", "60 % in one layer", measurement(layers={7: {"saturated": 0.6, "pre_var": 20.0}}), "fail"),
+    ("saturated", "28 %, variance 4", measurement(everywhere={"saturated": 0.28}), "ok"),
+    ("saturated", "ReLU does not saturate", he_relu(20), None),
+    ("dead-units", "all of one layer", measurement(layers={7: {"dead": 128}}), "fail"),
+    ("dead-units", "three quarters", measurement(layers={7: {"dead": 96}}), "fail"),
+    ("dead-units", "half, the input being nearly lost", he_relu(100, layers={99: {"dead": 66}}), "ok"),
+    ("dead-units", "6 of 8 is three coins", measurement(width=8, layers={7: {"dead": 6}}), "ok"),
+    ("dead-units", "8 of 8", measurement(width=8, layers={7: {"dead": 8}}), "fail"),
+    ("dead-units", "the output layer has no activation", measurement(depth=2, activation=None), None),
+    ("non-finite", "one NaN", measurement(layers={7: {"nans": 1}}), "fail"),
+    ("non-finite", "one Inf", measurement(layers={7: {"infs": 1}}), "fail"),
+    ("non-finite", "the loss alone", measurement(loss_value=NAN), "fail"),
+    ("non-finite", "tiny is finite", sigmoid_50(), "ok"),
+    ("float32-underflow", "80 sigmoid layers", measurement(depth=80, factor=0.236), "fail"),
+    (
+        "float32-underflow",
+        "zeros among numbers near the end",
+        measurement(depth=60, factor=0.24, layers={1: {"grad_zeros": 0.3}}, top=1e-1),
+        "fail",
+    ),
+    (
+        "float32-underflow",
+        "subnormals",
+        measurement(depth=60, factor=0.24, layers={1: {"grad_subnormals": 0.3}}),
+        "warn",
+    ),
+    ("float32-underflow", "50 sigmoid layers are not enough", sigmoid_50(), "ok"),
+    ("float32-underflow", "zeros behind dead units", measurement(layers={7: {"grad_zeros": 1.0}}), "ok"),
+    ("float32-underflow", "float64 holds it", measurement(depth=80, factor=0.236, dtype="float64"), "warn"),
+    ("healthy", "tanh near 1", measurement(), "ok"),
+    ("healthy", "He ReLU", he_relu(50), "ok"),
+    ("healthy", "not with another rule failing", measurement(layers={7: {"nans": 1}}), None),
+    ("healthy", "not with a warning", measurement(depth=40, width=8, factor=0.88, scatter=0.8), None),
+]
+
+
+def rule(id: str) -> Rule:
+    return next(each for each in RULES if each.id == id)
+
+
+@pytest.mark.parametrize(("id", "what", "measured", "status"), CASES, ids=[f"{c[0]}: {c[1]}" for c in CASES])
+def test_rule_fires_or_not(id: str, what: str, measured: Measurement, status: str | None) -> None:
+    finding = rule(id).check(measured)
+    assert (finding.status if finding else None) == status
+
+
+@pytest.mark.parametrize("id", [each.id for each in DISEASES])
+def test_each_rule_has_a_case_that_fires_and_one_that_does_not(id: str) -> None:
+    statuses = {status for case_id, _, _, status in CASES if case_id == id}
+    assert "fail" in statuses
+    assert "ok" in statuses
+
+
+@pytest.mark.parametrize("case", CASES, ids=[f"{c[0]}: {c[1]}" for c in CASES])
+def test_what_fires_says_where_by_what_and_why(case: tuple[str, str, Measurement, str | None]) -> None:
+    for finding in diagnose(case[2]).findings:
+        if finding.status == "ok":
+            continue
+        assert finding.text
+        assert finding.cause
+        assert finding.evidence
+        if finding.where is not None:
+            first, last = finding.where
+            assert 1 <= first <= last <= len(case[2].layers)
+
+
+def test_sigmoid_50_has_both_diseases_and_no_other() -> None:
+    diagnosis = diagnose(sigmoid_50())
+    assert [finding.id for finding in diagnosis.failed] == ["vanishing-gradient", "input-lost"]
+    vanishing, lost = diagnosis.failed
+    assert vanishing.layers == "layers 1-50"
+    assert vanishing.evidence["factor"] == pytest.approx(0.236)
+    assert lost.where == (5, 50)  # 0.236**4 is the first below a hundredth
+    assert "batch-norm" in diagnosis.tries
+
+
+def test_cause_tells_a_flat_activation_from_small_weights_from_saturation() -> None:
+    flat = rule("vanishing-gradient").check(sigmoid_50())
+    small = rule("vanishing-gradient").check(he_relu(30, factor=math.sqrt(0.5), gain=1.0))
+    tails = rule("vanishing-gradient").check(
+        measurement(factor=0.5, gain=9.0, everywhere={"saturated": 0.8, "pre_var": 30.0})
+    )
+    assert flat is not None
+    assert small is not None
+    assert tails is not None
+    assert "sigmoid' <= 0.25" in flat.cause
+    assert "E f'^2 = 0.5 wants fan_in Var W = 2, here 1" in small.cause
+    assert "saturated at 80 %" in tails.cause
+
+
+def test_one_choking_layer_is_named() -> None:
+    finding = rule("vanishing-gradient").check(
+        measurement(factor=lambda i: 1e-3 if i == 9 else 1.0, scatter=3)
+    )
+    assert finding is not None
+    assert finding.layers == "layer 9"
+
+
+def test_cause_tells_norm_from_skip_from_weights() -> None:
+    def cause(**everywhere: object) -> str:
+        finding = rule("exploding-gradient").check(
+            measurement(depth=40, factor=1.3, gain=3.0, everywhere=everywhere)
+        )
+        assert finding is not None
+        return finding.cause
+
+    assert "Weights too large" in cause()
+    assert "norm" in cause(norm="batch")
+    assert "skip" in cause(residual=True)
+
+
+def test_non_finite_names_the_pass_that_broke() -> None:
+    broken = {"nans": 5, "pre_var": INF, "out_var": NAN}
+    forward = rule("non-finite").check(measurement(layers=dict.fromkeys(range(8, 21), broken)))
+    backward = rule("non-finite").check(measurement(layers={i: {"infs": 5} for i in range(1, 12)}))
+    from_input = rule("non-finite").check(measurement(layers=dict.fromkeys(range(1, 21), broken)))
+    assert forward is not None
+    assert backward is not None
+    assert from_input is not None
+    assert "forward pass overflows in layer 8" in forward.cause
+    assert "breaks in layer 11" in backward.cause
+    assert "look at the input" in from_input.cause
+
+
+def test_flushed_subnormals_are_reported() -> None:
+    finding = rule("float32-underflow").check(measurement(flushes_subnormals=True))
+    assert finding is not None
+    assert "flushes subnormals" in finding.text
+
+
+def test_failures_come_first_and_the_order_is_that_of_the_rules() -> None:
+    diagnosis = diagnose(sigmoid_50())
+    statuses = [finding.status for finding in diagnosis.findings]
+    assert statuses == sorted(statuses, key=["fail", "warn", "ok"].index)
+    assert not diagnose(measurement()).failed
+
+
+def test_healthy_holds_only_alone() -> None:
+    for _, _, measured, _ in CASES:
+        findings = diagnose(measured).findings
+        healthy = any(finding.id == "healthy" for finding in findings)
+        assert healthy == all(finding.status == "ok" for finding in findings)
+
+
+def test_diagnosis_as_json_is_standard_even_with_nan() -> None:
+    def refuse(name: str) -> float:
+        raise AssertionError(name)
+
+    for _, _, measured, _ in CASES:
+        text = diagnose(measured).to_json()
+        loaded = json.loads(text, parse_constant=refuse)
+        assert {finding["id"] for finding in loaded["findings"]} <= set(rule_ids())
+
+
+def test_the_screen_names_what_fails_and_folds_the_layers() -> None:
+    screen = str(diagnose(sigmoid_50()))
+    lines = screen.splitlines()
+    assert lines[0].split() == ["FAIL", "vanishing-gradient", "layers", "1-50"]
+    assert "44 layers folded: --all" in lines
+    assert any(line.startswith("cause  sigmoid' <= 0.25") for line in lines)
+    assert max(map(len, lines)) <= 80
+    assert "\x1b" not in screen
+
+
+@pytest.mark.parametrize("id", [each.id for each in RULES])
+def test_explain(id: str) -> None:
+    text = explain(id)
+    assert text.startswith(f"{id}: ")
+    for part in ("What", "Measured"):
+        assert f"\n{part}" in text
+    assert max(map(len, text.splitlines())) <= 110
+
+
+def test_explain_of_an_unknown_rule_lists_the_known() -> None:
+    with pytest.raises(ValueError, match="no rule 'vanishing'; there are non-finite, vanishing-gradient"):
+        explain("vanishing")
+
+
+def test_diagnose_takes_a_measurement_only() -> None:
+    with pytest.raises(TypeError, match=r"measurement: expected a Measurement .* got dict"):
+        diagnose({})  # type: ignore[arg-type]
+
+
+def test_ids_are_unique_and_frozen() -> None:
+    assert len(set(rule_ids())) == len(rule_ids())
+    diagnosis = diagnose(measurement())
+    assert isinstance(diagnosis, Diagnosis)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        diagnosis.findings[0].status = "fail"  # type: ignore[misc]
+    assert isinstance(diagnosis.findings[0], Finding)
