@@ -18,7 +18,7 @@ struct Registers {
 };
 Registers cpuid(uint32_t leaf, uint32_t subleaf = 0) {
   Registers r = {0, 0, 0, 0};
-  if (__get_cpuid_max(0, nullptr) >= leaf) __cpuid_count(leaf, subleaf, r.eax, r.ebx, r.ecx, r.edx);
+  __get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx, &r.edx);  // leaves zeros where there is no such leaf
   return r;
 }
 // The state components that the operating system saves at a context switch: without them the registers of an

@@ -2,7 +2,6 @@
 
 #include "loops/parallel.hpp"
 #ifdef __linux__
-#include <sched.h>
 #include <stdio.h>
 #endif
 #if defined(__unix__) || defined(__APPLE__)
@@ -21,6 +20,7 @@ __attribute__((constructor)) void watch_forks() {
 }
 #endif
 
+#ifdef _OPENMP
 // The processors that a container's CPU quota amounts to (cgroup v2), rounded up; 0 without one.
 int quota() {
 #ifdef __linux__
@@ -33,6 +33,7 @@ int quota() {
 #endif
   return 0;
 }
+#endif
 
 }  // namespace
 
