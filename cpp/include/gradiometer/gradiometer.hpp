@@ -1,0 +1,158 @@
+// The C API for C++17: owners that destroy what they own, and gradiometer::Error in place of a status.
+// Each name and each argument is the C API's; gradiometer.h says what they mean.
+#ifndef GRADIOMETER_HPP
+#define GRADIOMETER_HPP
+#include <gradiometer/gradiometer.h>
+
+#include <initializer_list>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace gradiometer {
+// A program that links the static library holds the library's own gradiometer::... too; the linker would take two
+// inline functions of one name for one function. The inline namespace gives these names of their own.
+inline namespace view {
+
+class Error : public std::runtime_error {
+ public:
+  explicit Error(const gm_error& e) : std::runtime_error(e.message), status(e.status), argument(e.argument) {}
+  gm_status status;
+  std::string argument;
+};
+
+// call(f, arguments...): the C function f without its last argument, the error, which is thrown.
+template <class F, class... Arguments>
+void call(F f, Arguments... arguments) {
+  gm_error error = {};
+  error.struct_size = sizeof error;
+  if (f(arguments..., &error) != GM_OK) throw Error(error);
+}
+
+template <class T>
+constexpr gm_dtype dtype() = delete;
+template <>
+constexpr gm_dtype dtype<float>() { return GM_FLOAT32; }
+template <>
+constexpr gm_dtype dtype<double>() { return GM_FLOAT64; }
+
+struct Attribute : gm_attribute {
+  Attribute(const char* key, double value) : gm_attribute{key, value, nullptr} {}
+  Attribute(const char* key, const char* value) : gm_attribute{key, 0, value} {}
+};
+
+class Graph {
+ public:
+  explicit Graph(int64_t features) {
+    gm_graph* graph = nullptr;
+    call(gm_graph_create, features, &graph);
+    graph_.reset(graph);
+  }
+
+  // The id of the new node, which reads the nodes `inputs`, or the last node added.
+  int add(const char* type, const std::vector<int>& inputs, std::initializer_list<Attribute> attributes = {}) {
+    std::vector<gm_attribute> plain(attributes.begin(), attributes.end());
+    int node = -1;
+    call(gm_graph_add, get(), type, inputs.data(), static_cast<int>(inputs.size()), plain.data(),
+         static_cast<int>(plain.size()), &node);
+    return node;
+  }
+  int add(const char* type, std::initializer_list<Attribute> attributes = {}) {
+    return add(type, std::vector<int>{node_count() - 1}, attributes);
+  }
+
+  int node_count() const { return gm_graph_node_count(get()); }
+  int64_t features(int node) const { return gm_graph_features(get(), node); }
+  gm_graph* get() const { return graph_.get(); }
+
+ private:
+  struct Destroy {
+    void operator()(gm_graph* graph) const { gm_graph_destroy(graph); }
+  };
+  std::unique_ptr<gm_graph, Destroy> graph_;
+};
+
+// What a run varies, with struct_size set and all else zero.
+inline gm_context context() {
+  gm_context c = {};
+  c.struct_size = sizeof c;
+  return c;
+}
+
+// A range of a flat buffer.
+template <class T>
+struct Span {
+  T* data;
+  int64_t size;
+  T* begin() const { return data; }
+  T* end() const { return data + size; }
+  T& operator[](int64_t i) const { return data[i]; }
+};
+
+template <class T>
+class Network {
+ public:
+  // Buffers that are null are the network's own.
+  explicit Network(const Graph& graph, T* parameters = nullptr, T* gradients = nullptr, T* state = nullptr) {
+    gm_network* network = nullptr;
+    call(gm_network_create, graph.get(), dtype<T>(), static_cast<void*>(parameters), static_cast<void*>(gradients),
+         static_cast<void*>(state), &network);
+    network_.reset(network);
+  }
+
+  void reset() { gm_network_reset(get()); }
+  void reserve(int64_t batch, unsigned taps = GM_TAP_NONE) { call(gm_network_reserve, get(), batch, taps); }
+
+  // Tensors in the order of the flat buffer; `parameter` and `gradient` are their places in it.
+  std::vector<gm_tensor> parameters() const {
+    return tensors(gm_network_parameter_count(get()), gm_network_parameter);
+  }
+  std::vector<gm_tensor> state() const { return tensors(gm_network_state_count(get()), gm_network_state); }
+  Span<T> parameter(const gm_tensor& t) { return {static_cast<T*>(gm_network_parameters(get())) + t.offset, t.size}; }
+  Span<T> gradient(const gm_tensor& t) { return {static_cast<T*>(gm_network_gradients(get())) + t.offset, t.size}; }
+  Span<T> state(const gm_tensor& t) { return {static_cast<T*>(gm_network_state_buffer(get())) + t.offset, t.size}; }
+
+  void forward(const gm_context& context, int64_t N, const T* x, T* y) {
+    call(gm_network_forward, get(), &context, N, x, y);
+  }
+  double gradient(const gm_context& context, int64_t N, const T* x, int loss, const void* target, T* dx = nullptr) {
+    double value = 0;
+    call(gm_network_gradient, get(), &context, N, x, loss, target, &value, dx);
+    return value;
+  }
+  double step(const gm_context& context, int64_t N, const T* x, int loss, const void* target, int optimizer,
+              const double* params, T* slots) {
+    double value = 0;
+    call(gm_network_step, get(), &context, N, x, loss, target, optimizer, params, slots, &value);
+    return value;
+  }
+  gm_tap tap(int node) const {
+    gm_tap t = {};
+    t.struct_size = sizeof t;
+    call(gm_network_tap, get(), node, &t);
+    return t;
+  }
+
+  gm_network* get() const { return network_.get(); }
+
+ private:
+  struct Destroy {
+    void operator()(gm_network* network) const { gm_network_destroy(network); }
+  };
+  std::unique_ptr<gm_network, Destroy> network_;
+
+  std::vector<gm_tensor> tensors(int count, void (*describe)(const gm_network*, int, gm_tensor*)) const {
+    std::vector<gm_tensor> all(static_cast<size_t>(count));
+    for (int i = 0; i < count; i++) {
+      gm_tensor& tensor = all[static_cast<size_t>(i)];
+      tensor.struct_size = sizeof tensor;
+      describe(get(), i, &tensor);
+    }
+    return all;
+  }
+};
+
+}  // namespace view
+}  // namespace gradiometer
+#endif
