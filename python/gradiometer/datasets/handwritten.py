@@ -1,0 +1,60 @@
+"""Handwritten digits, 8x8 pixels.
+
+Optical Recognition of Handwritten Digits (the 1797 digits of its test set), E. Alpaydin and C. Kaynak, 1998,
+UCI Machine Learning Repository, https://doi.org/10.24432/C50P49, licensed under Creative Commons Attribution
+4.0 International (CC BY 4.0), https://creativecommons.org/licenses/by/4.0/. Changes: stored as one byte a
+pixel and compressed, with a permutation into training, validation and test part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from gradiometer.datasets.splits import Samples, Splits, Standard
+
+__all__ = ["digits"]
+
+_PARTS = (1150, 287, 360)
+
+
+def digits() -> Splits:
+    """Handwritten digits: 1797 images of 8x8 pixels, classes 0 to 9 (Alpaydin & Kaynak 1998, CC BY 4.0).
+
+    Cut by one fixed stratified permutation into 1150 samples for training, 287 for validation and 360 for
+    test (the file's own order is by writer: cut in that order, test accuracy falls by 6 %). Standardised by
+    the training part; pixels that are constant there are 0.
+
+    Returns
+    -------
+    Splits
+        x float32 (N, 64), y int64 (N).
+
+    Examples
+    --------
+    >>> train, val, test = digits()
+    >>> train
+    Samples(x float32 (1150, 64), y int64 (1150,))
+    >>> print(digits())
+    digits 1797x64 standardised (1150 train, 287 validation, 360 test)
+    """
+    with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as file:
+        order = file["order"]
+        x, y = file["x"][order].astype(np.float64), file["y"][order].astype(np.int64)
+    cuts = np.cumsum(_PARTS)[:-1]
+    standard = Standard.of(x[: _PARTS[0]])
+    inputs, labels = np.split(standard.apply(x), cuts), np.split(y, cuts)
+    train, val, test = (Samples(*part) for part in zip(inputs, labels, strict=True))
+    return Splits(
+        train=train,
+        val=val,
+        test=test,
+        name="digits",
+        task="classification",
+        classes=tuple("0123456789"),
+        features=tuple(f"pixel_{row}_{column}" for row in range(8) for column in range(8)),
+        mean=standard.mean,
+        scale=standard.scale,
+        target_mean=np.empty(0),
+        target_scale=np.empty(0),
+    )

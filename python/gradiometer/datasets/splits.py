@@ -1,0 +1,148 @@
+"""Train, validation and test part: how they are cut and standardised."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Samples", "Splits", "Standard", "stratified_parts"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Samples:
+    """Inputs and targets of some samples; unpacks as ``x, y`` and is cut like an array.
+
+    Attributes
+    ----------
+    x : ndarray of float32 (N, C), C-contiguous
+    y : ndarray
+        int64 (N) class indices, or float32 (N, K) values.
+
+    Examples
+    --------
+    >>> samples = Samples(np.zeros((5, 2), np.float32), np.arange(5))
+    >>> x, y = samples[1:3]
+    >>> x.shape, y
+    ((2, 2), array([1, 2]))
+    """
+
+    x: NDArray[np.float32]
+    y: NDArray[Any]
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        return iter((self.x, self.y))
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: slice | NDArray[Any]) -> Samples:
+        """The samples of a slice, of an array of indices or of a mask."""
+        if not isinstance(index, slice | np.ndarray | list):
+            raise TypeError(f"samples are cut by a slice, an index array or a mask, got {index!r}")
+        return Samples(self.x[index], self.y[index])
+
+    def __repr__(self) -> str:
+        return f"Samples(x {self.x.dtype} {self.x.shape}, y {self.y.dtype} {self.y.shape})"
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """A data set in three parts; unpacks as ``train, val, test``.
+
+    Attributes
+    ----------
+    train, val, test : Samples
+        Inputs standardised by the statistics of `train`.
+    name : str
+    task : str
+        ``"classification"`` (y int64 class indices) or ``"regression"`` (y float32 (N, K), standardised too).
+    classes : tuple of str
+        Label of each class index; empty for regression.
+    features : tuple of str
+        Name of each column of x; empty if they have none.
+    mean, scale : ndarray of float64 (C)
+        ``x = (raw - mean) / scale``; scale is inf for a feature that is constant in `train`, which so becomes
+        0.
+    target_mean, target_scale : ndarray of float64 (K)
+        The same for the targets of regression; empty for classification.
+    """
+
+    train: Samples
+    val: Samples
+    test: Samples
+    name: str
+    task: str
+    classes: tuple[str, ...]
+    features: tuple[str, ...]
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    target_mean: NDArray[np.float64]
+    target_scale: NDArray[np.float64]
+
+    @property
+    def outputs(self) -> int:
+        """Outputs that a network for this data needs: classes, or values a sample."""
+        return len(self.classes) or int(self.train.y.shape[1])
+
+    def __iter__(self) -> Iterator[Samples]:
+        return iter((self.train, self.val, self.test))
+
+    def __str__(self) -> str:
+        sizes = [len(part) for part in self]
+        return (
+            f"{self.name} {sum(sizes)}x{self.train.x.shape[1]} standardised "
+            f"({sizes[0]} train, {sizes[1]} validation, {sizes[2]} test)"
+        )
+
+    __repr__ = __str__
+
+
+@dataclass(frozen=True, eq=False)
+class Standard:
+    """Mean and standard deviation of columns, those of a constant column replaced by inf."""
+
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64]) -> Standard:
+        # Not `std == 0`: the standard deviation of a column of 0.1 is 1.4e-17.
+        constant = values.max(axis=0) == values.min(axis=0)
+        return cls(values.mean(axis=0), np.where(constant, math.inf, values.std(axis=0)))
+
+    def apply(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
+        return np.ascontiguousarray((values - self.mean) / self.scale, dtype=np.float32)
+
+
+def stratified_parts(
+    labels: NDArray[np.int64], fractions: tuple[float, ...], rng: np.random.Generator
+) -> tuple[NDArray[np.int64], ...]:
+    """Indices of random parts in which every class has its share to within one sample.
+
+    Parameters
+    ----------
+    labels : ndarray of int64 (N)
+    fractions : tuple of float
+        The first part gets ``ceil(f N)`` samples, the others their fraction of all, rounded; the last part,
+        which is not named, gets the rest.
+    rng : Generator
+
+    Returns
+    -------
+    tuple of ndarray
+        One more than there are fractions, each in random order.
+    """
+    shuffled = rng.permutation(labels.size)
+    place = np.empty(labels.size)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels[shuffled] == label)
+        place[members] = (np.arange(members.size) + 0.5) / members.size
+    # Sorted by place, each class is spread evenly: any stretch holds its share. A lone sample has place 1/2.
+    spread = shuffled[np.argsort(place, kind="stable")]
+    sizes = [math.ceil(fractions[0] * labels.size), *(round(f * labels.size) for f in fractions[1:])]
+    return tuple(rng.permutation(part) for part in np.split(spread, np.cumsum(sizes)))
