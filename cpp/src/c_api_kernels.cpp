@@ -50,13 +50,6 @@ auto with_type(gm_dtype dtype, F f) {
   return dtype == GM_FLOAT32 ? f(float{}) : f(double{});
 }
 
-template <class T>
-const ActivationKernels<T>& pick(const Activation& a);
-template <>
-const ActivationKernels<float>& pick<float>(const Activation& a) { return a.f32; }
-template <>
-const ActivationKernels<double>& pick<double>(const Activation& a) { return a.f64; }
-
 // B for a product whose B is stored (N, K), or a row-major one that the kernels would rather have packed.
 template <class T>
 struct Packed {
@@ -162,7 +155,7 @@ gm_status gm_activation_forward(int i, gm_dtype dtype, int64_t n, const void* x,
     using T = decltype(zero);
     parallel(team_for(n, kElementsPerThread), [&](Team team) {
       Range r = team.share(n, 1024);
-      pick<T>(a).forward(r.size(), static_cast<const T*>(x) + r.begin, static_cast<T*>(y) + r.begin, p);
+      of<T>(a).forward(r.size(), static_cast<const T*>(x) + r.begin, static_cast<T*>(y) + r.begin, p);
     });
   });
   return ok(e);
@@ -180,7 +173,7 @@ gm_status gm_activation_backward(int i, gm_dtype dtype, int64_t n, const void* x
     using T = decltype(zero);
     parallel(team_for(n, kElementsPerThread), [&](Team team) {
       Range r = team.share(n, 1024);
-      pick<T>(a).backward(r.size(), static_cast<const T*>(x) + r.begin, static_cast<const T*>(dy) + r.begin,
+      of<T>(a).backward(r.size(), static_cast<const T*>(x) + r.begin, static_cast<const T*>(dy) + r.begin,
                           static_cast<T*>(dx) + r.begin, p);
     });
   });
@@ -355,7 +348,7 @@ gm_status gm_loss(int i, gm_dtype dtype, int64_t N, int64_t C, const void* y, co
       run_loss(loss, a);
     });
   });
-  if (value) *value = total_loss(loss, rows, N, N);
+  if (value) *value = total_loss(loss, rows, N, static_cast<double>(N));
   free(rows);
   return ok(e);
 }

@@ -109,8 +109,9 @@ struct Kernels {
   // out[c] (+)= sum over rows of x[r, c]: rows in blocks of 512 summed from zero in order, blocks added in order.
   void (*column_sum)(int64_t rows, int64_t C, const T* x, int64_t ld, T* out, bool accumulate);
 
-  // y = a + scale * b; dx += scale * dy through the same (y may be a).
+  // y = a + scale * b, and y = scale * a; y may be a or b.
   void (*add_scaled)(int64_t n, const T* a, const T* b, double scale, T* y);
+  void (*scale)(int64_t n, const T* a, double scale, T* y);
 
   // Batch norm over C columns of an (N, C) matrix (a range of columns is a shifted pointer and a smaller C).
   // statistics: mean[c] and biased variance var[c] in float64. forward: y = (x - mean) / sqrt(var + eps) * gamma

@@ -28,6 +28,12 @@ void add_scaled(int64_t n, const T* a, const T* b, double scale, T* y) {
   map(n, a, b, y, [s](V<T> u, V<T> v) { return fma(s, v, u); });
 }
 
+template <class T>
+void scale(int64_t n, const T* a, double by, T* y) {
+  V<T> s = V<T>::set1(static_cast<T>(by));
+  map(n, a, y, [s](V<T> u) { return s * u; });
+}
+
 template <class... Ops>
 const Activation* activation_rows(List<Ops...>) {
   static constexpr Activation rows[] = {{Ops::name,
@@ -61,6 +67,7 @@ constexpr Kernels<T> kernels() {
           gemm<T>,
           column_sum<T>,
           add_scaled<T>,
+          scale<T>,
           batch_norm_statistics<T>,
           batch_norm_forward<T>,
           batch_norm_backward<T>,

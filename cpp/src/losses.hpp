@@ -20,10 +20,10 @@ inline gm_status check_target(const Loss& loss, int64_t N, int64_t C, const void
 }
 
 // The sum of the rows' losses in order, over `mean_over` rows where the loss is a mean.
-inline double total_loss(const Loss& loss, const double* row_loss, int64_t N, int64_t mean_over) {
+inline double total_loss(const Loss& loss, const double* row_loss, int64_t N, double mean_over) {
   double s = 0;
   for (int64_t i = 0; i < N; i++) s += row_loss[i];
-  return loss.mean_over_rows ? s / static_cast<double>(mean_over) : s;
+  return loss.mean_over_rows ? s / mean_over : s;
 }
 
 }  // namespace gradiometer

@@ -21,5 +21,5 @@ PYBIND11_MODULE(_core, m) {
   bind_losses(m);
   bind_optimizers(m);
   bind_measurement(m);
-  // bind_network(m);
+  bind_network(m);
 }

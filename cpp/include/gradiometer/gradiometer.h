@@ -209,6 +209,7 @@ typedef struct gm_context {
   int training;            /* batch statistics, running statistics updated */
   int freeze_statistics;   /* with training: leave the running statistics as they are (measurement) */
   int accumulate;          /* add to the gradients instead of overwriting them */
+  int64_t mean_over;       /* rows that a mean loss divides by; 0: N. A micro-batch gives the whole batch's size */
   unsigned taps;
   uint64_t seed;
   int64_t step;            /* 1, 2, ... for the optimiser */

@@ -6,6 +6,7 @@ the six are Okabe and Ito's colour-blind-safe palette, and lines also differ by 
 
 from __future__ import annotations
 
+import itertools
 import math
 import zlib
 from collections.abc import Callable, Sequence
@@ -90,14 +91,17 @@ def _decade(power: int, factor: int = 1) -> str:
 def _axis(low: float, high: float, log: bool, most: int) -> tuple[float, float, list[Tick]]:
     """Limits and ticks of a value axis that shows [low, high] (exponents of ten if `log`)."""
     if log:
+        if low == high:
+            low, high = low - 0.1, high + 0.1
+        if high - low < 0.5 and low > -300:  # less than a factor of 3: even steps, as in a linear axis
+            bottom, top, ticks = _axis(10.0**low, 10.0**high, log=False, most=5)
+            if bottom > 0:
+                return math.log10(bottom), math.log10(top), [Tick(math.log10(t.at), t.label) for t in ticks]
         if high - low < 1:
-            edges = [
-                p + math.log10(f) for p in range(math.floor(low) - 1, math.ceil(high) + 1) for f in (1, 2, 5)
-            ]
+            powers = range(math.floor(low) - 1, math.ceil(high) + 2)
+            edges = [power + math.log10(factor) for power in powers for factor in (1, 2, 5)]
             bottom = max(edge for edge in edges if edge <= low + 1e-9)
-            top = min(
-                edge for edge in [*edges, math.ceil(high) + 1.0] if edge >= max(high, bottom + 0.25) - 1e-9
-            )
+            top = min(edge for edge in edges if edge >= high - 1e-9)
         else:
             bottom, top = math.floor(low + 1e-9), math.ceil(high - 1e-9)
         return bottom, top, log_ticks(bottom, top, most)
@@ -226,7 +230,7 @@ class _LineDrawing:
             for s in chart.series
         ]
         drawn = [point for line in self.points for point in line if point]
-        self.has_zero = chart.log and any(y == 0 for _, y in drawn)
+        self.has_zero = chart.log and 0 in [*(y for _, y in drawn), *(level.value for level in chart.levels)]
         self.has_inf = any(self._infinite(y) for _, y in drawn)
         self._scale_y([y for _, y in drawn] + [level.value for level in chart.levels])
         self._scale_x([x for x, _ in drawn])
@@ -246,29 +250,34 @@ class _LineDrawing:
         if not (high - low > 0 and math.isfinite(high - low)):
             low, high = (low - 0.5, low + 0.5) if abs(low) < 1e15 else (-1.0, 1.0)
         self.x0, self.x1 = low, high
+        if not values:
+            self.x_ticks, self.y_ticks = [], []
+            return
         self.x_ticks = linear_ticks(low, high, 10 if self.width > 500 else 5)
         if all(x == int(x) for x in values):
-            self.x_ticks = [tick for tick in self.x_ticks if tick.at == round(tick.at)]
-            for end in {min(values, default=0.0), max(values, default=1.0)}:
+            self.x_ticks = [Tick(t.at, f"{t.at:.10g}") for t in self.x_ticks if t.at == round(t.at)]
+            for end in {min(values), max(values)}:
                 near = min((abs(tick.at - end) for tick in self.x_ticks), default=math.inf)
                 if near > 0.06 * (high - low) and abs(end) < 1e6:
                     self.x_ticks.append(Tick(end, f"{end:g}"))
             self.x_ticks.sort()
 
     def _place(self, height: int) -> None:
-        names = [printable(s.name) for s in self.chart.series]
-        widest = max(map(_text_width, names), default=0.0)
-        ends = [self._end(line) for line in self.points]
-        self.direct = self.width > 500 and len(names) <= 5 and widest <= 170 and all(ends)
-        self.legend = [] if self.direct else _flow(names, self.width, 30)
+        self.names = [printable(series.name) for series in self.chart.series]
+        widest = max(map(_text_width, self.names), default=0.0)
         labels = [tick.label for tick in self.y_ticks] + ["inf"] * self.has_inf + ["0"] * self.has_zero
-        self.left = 12 + max(_tick_width(label) for label in labels)
-        self.right = self.width - (widest + 18 if self.direct else 10)
-        self.top = (24 if self.chart.y_label else 8) + LINE * (
-            max((row for row, _ in self.legend), default=-1) + 1
-        )
-        if self.has_inf:
-            self.top += 14
+        self.left = 12 + max(map(_tick_width, labels), default=0.0)
+        self.right = self.width - (widest + 40)
+        ends = [self._end(line) for line in self.points]
+        reach = [end is not None and self.x(end[0]) > self.right - 30 for end in ends]
+        self.direct = self.width > 500 and len(self.names) <= 5 and widest <= 170 and all(reach)
+        self.head = 24 if self.chart.y_label else 8
+        self.legend: list[tuple[int, float]] = []
+        self.top = float(self.head + (18 if self.has_inf else 0))
+        if not self.direct:
+            self.right = self.width - 10
+            self.legend = _flow(self.names, self.width, 30)
+            self.top += LINE * (max((row for row, _ in self.legend), default=-1) + 1) + 8
         self.bottom = self.top + height - 70
         self.zero = self.bottom + 20
         self.floor = self.zero + 6 if self.has_zero else self.bottom
@@ -293,17 +302,10 @@ class _LineDrawing:
     def svg(self) -> str:
         marks = [self._grid(), self._levels()]
         for number, (series, line) in enumerate(zip(self.chart.series, self.points, strict=True)):
-            marks.append(f'<g class="series">{self._line(series, line, _colour(number))}</g>')
+            marks.append(f'<g class="series">{self._line(series, line, number)}</g>')
         if not any(point for line in self.points for point in line):
-            marks.append(
-                _text(
-                    (self.left + self.right) / 2,
-                    (self.top + self.bottom) / 2,
-                    "no values",
-                    "middle",
-                    faint=True,
-                )
-            )
+            middle = (self.left + self.right) / 2
+            marks.append(_text(middle, (self.top + self.bottom) / 2, "no values", "middle", faint=True))
         marks.append(self._names())
         return _svg(self.chart.title, self.chart.describe(), self.width, self.height, "".join(marks))
 
@@ -322,9 +324,8 @@ class _LineDrawing:
         for tick in self.x_ticks:
             out.append(_rule(self.x(tick.at), self.floor, self.x(tick.at), self.floor + 4, strong=True))
             out.append(_tick_text(self.x(tick.at), self.floor + 18, tick.label, "middle"))
-        out.append(
-            _text((self.left + self.right) / 2, self.floor + 37, self.chart.x_label, "middle", faint=True)
-        )
+        middle = (self.left + self.right) / 2
+        out.append(_text(middle, self.floor + 37, self.chart.x_label, "middle", faint=True))
         out.append(_text(0, 12, self.chart.y_label, faint=True))
         return "".join(out)
 
@@ -335,30 +336,32 @@ class _LineDrawing:
                 continue
             y = self.y(level.value)
             out.append(_rule(self.left, y, self.right, y, "2 3", strong=True))
-            out.append(
-                _text(
-                    self.right - 2,
-                    y - 5 if y > self.top + 16 else y + 14,
-                    level.label,
-                    "end",
-                    SMALL,
-                    faint=True,
-                )
-            )
+            x, base, anchor = self._free(y, _text_width(level.label))
+            out.append(_text(x, base, level.label, anchor, SMALL, faint=True, halo=True))
         return "".join(out)
 
-    def _line(self, series: Series, line: list[tuple[float, float] | None], colour: str) -> str:
+    def _free(self, y: float, width: float) -> tuple[float, float, str]:
+        """Where the name of a level at `y` meets the fewest lines: right or left end, above or below."""
+        path = [(self.x(p[0]), self.y(p[1])) for line in self.points for p in line if p]
+        middles = [((a + c) / 2, (b + d) / 2) for (a, b), (c, d) in itertools.pairwise(path)]
+
+        def met(place: tuple[float, float, str]) -> int:
+            left = place[0] - width if place[2] == "end" else place[0]
+            inside = [left < a < left + width and place[1] - 16 < b < place[1] + 6 for a, b in path + middles]
+            outside = place[1] - 10 < self.top or place[1] > self.bottom
+            return sum(inside) + 1000 * outside
+
+        ends = ((self.right - 2, "end"), (self.left + 4, "start"))
+        return min([(x, base, anchor) for x, anchor in ends for base in (y - 6, y + 15)], key=met)
+
+    def _line(self, series: Series, line: list[tuple[float, float] | None], number: int) -> str:
         """The unbroken pieces as paths, lone points and those off the scale as marks."""
-        out, piece = [], list[str]()
+        out, piece, colour = [], list[str](), _colour(number)
 
         def finish() -> None:
             if len(piece) > 1:
-                dash = ' stroke-dasharray="6 4"' if series.style == "dashed" else ""
                 path = "M" + "L".join(piece)
-                out.append(
-                    f'<path d="{path}" fill="none" style="stroke:{colour}" stroke-width="2"{dash}'
-                    ' stroke-linejoin="round" stroke-linecap="round"/>'
-                )
+                out.append(f'<path d="{path}" {_stroke(series.style, number)} stroke-linejoin="round"/>')
             elif piece:
                 x, y = piece[0].split(" ")
                 out.append(f'<circle cx="{x}" cy="{y}" r="3" style="fill:{colour}"/>')
@@ -376,8 +379,8 @@ class _LineDrawing:
             elif self.chart.log and point[1] == 0:
                 finish()
                 out.append(
-                    f'<circle class="zero" cx="{_n(x)}" cy="{_n(y)}" r="3" fill="none" style="stroke:{colour}"'
-                    ' stroke-width="1.5"/>'
+                    f'<circle class="zero" cx="{_n(x)}" cy="{_n(y)}" r="3" fill="none"'
+                    f' style="stroke:{colour}" stroke-width="1.5"/>'
                 )
             else:
                 piece.append(f"{_n(x)} {_n(y)}")
@@ -387,26 +390,21 @@ class _LineDrawing:
         return "".join(out)
 
     def _names(self) -> str:
-        names = [printable(series.name) for series in self.chart.series]
-        if not self.direct:
-            out = []
-            for number, (series, (row, x)) in enumerate(zip(self.chart.series, self.legend, strict=True)):
-                y = (24 if self.chart.y_label else 8) + LINE * row + 5
-                out.append(_swatch(x, y - 4, series.style, _colour(number)))
-                out.append(_text(x + 28, y, names[number]))
-            return "".join(out)
-        ends = [self.y(end[1]) for end in map(self._end, self.points) if end]
-        places = _spread(ends, LINE, self.top, self.floor)
+        series = self.chart.series
         out = []
-        for number, (line, end, place) in enumerate(zip(self.points, ends, places, strict=True)):
-            last = self._end(line)
-            x = self.x(last[0]) if last else self.right
-            if abs(place - end) > 3 or self.right - x > 3:
-                out.append(
-                    f'<path d="M{_n(x + 4)} {_n(end)}L{_n(self.right + 9)} {_n(place)}" fill="none"'
-                    f' style="stroke:{_colour(number)}" stroke-width="1" opacity="0.5"/>'
-                )
-            out.append(_text(self.right + 12, place + 4, names[number], colour=_colour(number)))
+        if not self.direct:
+            for number, (row, x) in enumerate(self.legend):
+                y = self.head + LINE * row + 5
+                out.append(_swatch(x, y - 4, 22, series[number].style, number))
+                out.append(_text(x + 28, y, self.names[number]))
+            return "".join(out)
+        ends = [end for end in map(self._end, self.points) if end]
+        places = _spread([self.y(y) for _, y in ends], LINE, self.top, self.floor)
+        for number, ((x, y), place) in enumerate(zip(ends, places, strict=True)):
+            if abs(place - self.y(y)) > 3 or self.right - self.x(x) > 3:
+                out.append(_leader(self.x(x) + 3, self.y(y), self.right + 10, place, number))
+            out.append(_swatch(self.right + 12, place, 16, series[number].style, number))
+            out.append(_text(self.right + 34, place + 4, self.names[number], colour=_colour(number)))
         return "".join(out)
 
 
@@ -508,14 +506,16 @@ class BarChart:
         """One ``<svg>`` element, `width` units wide; it scales with the page."""
         low, high = self.limits or self._limits()
         names = [printable(bar.name) for bar in self.bars]
-        values = [self.format(bar.value) + ("  " + bar.note if bar.note else "") for bar in self.bars]
+        values = [printable(self.format(bar.value)) for bar in self.bars]
+        notes = [printable(bar.note) for bar in self.bars]
         widest = max(map(_text_width, names), default=0.0)
         beside = width > 500 and widest < 0.4 * width
         left = widest + 12 if beside else 0.0
-        right = width - max(map(_text_width, values), default=0.0) - 16
-        if right - left < 0.3 * width:  # long notes go without
-            values = [self.format(bar.value) for bar in self.bars]
-            right = width - max(map(_text_width, values), default=0.0) - 16
+        column = max(map(_text_width, values), default=0.0) * 1.1
+        aside = max(map(_text_width, notes), default=0.0) + 12
+        if width - column - aside - 28 - left < 0.4 * width:  # a chart too narrow for its notes goes without
+            notes, aside = [""] * len(notes), 0.0
+        right = width - column - aside - 16
         pitch, shift = (28, 0) if beside else (44, 18)
         top = 22.0 if self.levels else 6.0
         bottom = top + pitch * len(self.bars) + 4
@@ -535,11 +535,12 @@ class BarChart:
             side = "start" if x < (left + right) / 2 else "end"
             out.append(_rule(x, top - 4, x, bottom, "2 3", strong=True))
             out.append(_text(x, top - 9, level.label, side, SMALL, faint=True))
-        for number, (bar, name, value) in enumerate(zip(self.bars, names, values, strict=True)):
+        for number, (bar, name, value, note) in enumerate(zip(self.bars, names, values, notes, strict=True)):
             y = top + pitch * number + shift + 14
             out.append(_text(left - 12, y + 4, name, "end") if beside else _text(0, y - 13, name))
             out.append(self._bar(bar, y, place))
             out.append(_text(right + 14, y + 4, value, strong=bar.emphasis))
+            out.append(_text(right + column + 26, y + 4, note, faint=True))
         if not self.bars:
             out.append(_text(width / 2, top + 4, "no values", "middle", faint=True))
         out.append(_rule(left, top, left, bottom, strong=True))
@@ -595,16 +596,27 @@ def _rule(x0: float, y0: float, x1: float, y1: float, dash: str = "", strong: bo
     return f'<path d="M{_n(x0)} {_n(y0)}L{_n(x1)} {_n(y1)}" style="stroke:{colour}"{extra}/>'
 
 
-def _swatch(x: float, y: float, style: str, colour: str) -> str:
+def _stroke(style: str, number: int) -> str:
+    """The pen of a series; the colours run out after six, so the next six are dotted."""
+    dash = "6 4" if style == "dashed" else "1 4" if number >= len(PALETTE) else ""
+    dashed = f' stroke-dasharray="{dash}"' if dash else ""
+    return f'fill="none" style="stroke:{_colour(number)}" stroke-width="2"{dashed} stroke-linecap="round"'
+
+
+def _swatch(x: float, y: float, length: float, style: str, number: int) -> str:
     if style == "points":
-        return f'<circle cx="{_n(x + 11)}" cy="{_n(y)}" r="3" style="fill:{colour}"/>'
-    dash = ' stroke-dasharray="6 4"' if style == "dashed" else ""
-    return f'<path d="M{_n(x)} {_n(y)}h22" fill="none" style="stroke:{colour}" stroke-width="2"{dash}/>'
+        return f'<circle cx="{_n(x + length / 2)}" cy="{_n(y)}" r="3" style="fill:{_colour(number)}"/>'
+    return f'<path d="M{_n(x)} {_n(y)}h{_n(length)}" {_stroke(style, number)}/>'
+
+
+def _leader(x0: float, y0: float, x1: float, y1: float, number: int) -> str:
+    path = f"M{_n(x0)} {_n(y0)}L{_n(x1)} {_n(y1)}"
+    return f'<path d="{path}" fill="none" style="stroke:{_colour(number)}" stroke-width="1" opacity="0.5"/>'
 
 
 def _text(
     x: float, y: float, content: str, anchor: str = "start", size: int = FONT,
-    faint: bool = False, strong: bool = False, colour: str = "",
+    faint: bool = False, strong: bool = False, halo: bool = False, colour: str = "",
 ) -> str:  # fmt: skip
     if not content:
         return ""
@@ -613,6 +625,7 @@ def _text(
     extra += ' class="faint" opacity="0.72"' if faint else ""
     extra += ' font-weight="600"' if strong else ""
     extra += f' style="fill:{colour}"' if colour else ""
+    extra += ' paint-order="stroke" stroke-width="4" style="stroke:var(--page, transparent)"' if halo else ""
     return f'<text x="{_n(x)}" y="{_n(y)}"{extra}>{escape(content)}</text>'
 
 
@@ -633,20 +646,18 @@ def _tick_width(label: str) -> float:
     mantissa, _, power = label.partition("e")
     if not power.lstrip("+-").isdigit():
         return _text_width(label) * SMALL / FONT
-    return _text_width(("" if mantissa == "1" else f"{mantissa}×") + "10") * SMALL / FONT + 6 * len(
-        str(int(power))
-    )
+    base = "10" if mantissa == "1" else f"{mantissa}×10"
+    return _text_width(base) * SMALL / FONT + 6 * len(str(int(power)))
 
 
 def _text_width(text: str) -> float:
     """Width in a common sans serif at the chart's font size; an estimate, on the wide side."""
-    return FONT * sum(
-        0.32
-        if c in " iljtfr.,:;'|!()[]I"
-        else 0.87
-        if c in "mwMW%@" or ord(c) > 0x2E7F
-        else 0.7
-        if c.isupper()
-        else 0.59
-        for c in text
-    )
+    return FONT * sum(map(_em, text))
+
+
+def _em(char: str) -> float:
+    if char in " iljtfr.,:;'|!()[]I":
+        return 0.34
+    if char in "mwMW%@" or ord(char) > 0x2E7F:
+        return 0.9
+    return 0.7 if char.isupper() else 0.63

@@ -1,0 +1,343 @@
+// The part of the C API that deals in networks: graph, memory, runs, taps.
+#include <math.h>
+#include <new>
+
+#include "error.hpp"
+#include "losses.hpp"
+#include "network/network.hpp"
+#include "network/run.hpp"
+#include "parameters.hpp"
+
+using namespace gradiometer;
+
+struct gm_graph {
+  Graph graph;
+};
+struct gm_network {
+  Network network;
+};
+
+namespace {
+
+int64_t bytes_of(const Network& net, int64_t elements) { return elements * (net.dtype == GM_FLOAT32 ? 4 : 8); }
+
+// An object in malloc'd memory: the core has no operator new.
+template <class E>
+E* make() {
+  void* p = allocate(static_cast<int64_t>(sizeof(E)));
+  return p ? new (p) E() : nullptr;
+}
+template <class E>
+void destroy(E* p) {
+  if (!p) return;
+  p->~E();
+  free(p);
+}
+
+template <class T>
+void fill(T* p, int64_t n, double v) {
+  for (int64_t i = 0; i < n; i++) p[i] = static_cast<T>(v);
+}
+
+void reset(Network& net, const Tensor& tensor, void* buffer) {
+  if (net.dtype == GM_FLOAT32)
+    fill(static_cast<float*>(buffer) + tensor.offset, tensor.size(), tensor.initial);
+  else
+    fill(static_cast<double*>(buffer) + tensor.offset, tensor.size(), tensor.initial);
+}
+
+gm_status check_context(const gm_context* context, gm_error* e) {
+  if (!context) return fail(e, GM_INVALID_ARGUMENT, "context", "context is null");
+  if (context->struct_size != sizeof(gm_context))
+    return fail(e, GM_INVALID_ARGUMENT, "context", "context.struct_size is %zu; expected %zu", context->struct_size,
+                sizeof(gm_context));
+  return GM_OK;
+}
+
+// Room for the batch, the taps and the team, with the kernels that are chosen now.
+gm_status make_room(Network& net, int64_t batch, unsigned taps, gm_error* e) {
+  if (batch < 0)
+    return fail(e, GM_INVALID_ARGUMENT, "N", "a batch of %lld rows; expected 0 or more", static_cast<long long>(batch));
+  const KernelTable& table = kernels();
+  const int team = threads();
+  const bool fits = net.arena && net.table == &table && batch <= net.plan.batch && taps == net.plan.taps &&
+                    (!taps || team <= net.plan.team);
+  if (fits) return GM_OK;
+  Plan& plan = net.plan;
+  int64_t wanted = net.arena && net.table == &table && taps == plan.taps && batch < plan.batch ? plan.batch : batch;
+  free(net.arena);
+  net.arena = nullptr;
+  GM_TRY(lay_out_arena(net.graph, table, net.dtype, wanted > 0 ? wanted : 1, taps, team, &plan, e));
+  net.arena = static_cast<char*>(allocate(plan.bytes));
+  if (!net.arena) return out_of_memory(e, "arena", plan.bytes);
+  net.table = &table;
+  return GM_OK;
+}
+
+gm_status check_training(const Network& net, const gm_context& context, int64_t N, gm_error* e) {
+  if (!context.training || N != 1) return GM_OK;
+  for (int id = 1; id < net.graph.nodes.size; id++)
+    if (net.graph.nodes[id].type->splits_columns(true))
+      return fail(e, GM_INVALID_ARGUMENT, "x", "a batch of 1 row through %s; expected more than 1 value per channel when training",
+                  net.graph.nodes[id].type->name);
+  return GM_OK;
+}
+
+gm_status gradient(gm_network* network, PassArguments a, int loss, gm_error* e) {
+  GM_TRY(check_context(a.context, e));
+  if (loss < 0 || loss >= kernels().loss_count)
+    return fail(e, GM_INVALID_ARGUMENT, "loss", "loss is %d; expected 0 to %d", loss, kernels().loss_count - 1);
+  Network& net = network->network;
+  const Node& out = net.graph.nodes[net.graph.output()];
+  a.loss = &kernels().losses[loss];
+  GM_TRY(make_room(net, a.N, a.context->taps, e));
+  GM_TRY(check_training(net, *a.context, a.N, e));
+  GM_TRY(check_target(*a.loss, a.N, out.features, a.target, e));
+  net.taps.size = 0;
+  if (a.context->taps) {
+    if (!net.taps.reserve(net.graph.nodes.size)) return out_of_memory(e, "taps", net.graph.nodes.size);
+    net.taps.size = net.graph.nodes.size;
+  }
+  if (a.N == 0 && !a.context->accumulate)
+    __builtin_memset(net.gradients, 0, static_cast<size_t>(bytes_of(net, net.parameter_count)));
+  if (a.N == 0) {
+    if (a.value) *a.value = a.loss->mean_over_rows ? NAN : 0;
+    net.taps.size = 0;
+    return ok(e);
+  }
+  return run(net, a, e);
+}
+
+}  // namespace
+
+extern "C" {
+
+int gm_layer_type_count(void) { return layer_type_count(); }
+const char* gm_layer_type_name(int i) { return i >= 0 && i < layer_type_count() ? layer_type(i).name : nullptr; }
+int gm_layer_type_attributes(int i, const gm_parameter** attributes) {
+  static gm_parameter rows[64][kMaxParameters + 1];
+  if (i < 0 || i >= layer_type_count() || i >= 64) return 0;
+  const LayerType& type = layer_type(i);
+  int n = 0;
+  if (type.text_attribute) rows[i][n++] = {type.text_attribute, 0, 0, 0, 1};
+  for (int j = 0; j < type.attribute_count; j++) {
+    const Parameter& p = type.attributes[j];
+    rows[i][n++] = {p.name, p.initial, p.low, p.high, 0};
+  }
+  if (attributes) *attributes = rows[i];
+  return n;
+}
+
+gm_status gm_graph_create(int64_t features, gm_graph** graph, gm_error* e) {
+  gm_graph* g = make<gm_graph>();
+  if (!g) return out_of_memory(e, "graph", static_cast<long long>(sizeof(gm_graph)));
+  gm_status status = g->graph.create(features, e);
+  if (status != GM_OK) {
+    destroy(g);
+    return status;
+  }
+  *graph = g;
+  return GM_OK;
+}
+void gm_graph_destroy(gm_graph* graph) { destroy(graph); }
+gm_status gm_graph_add(gm_graph* graph, const char* type, const int* inputs, int input_count,
+                       const gm_attribute* attributes, int attribute_count, int* node, gm_error* e) {
+  return graph->graph.add(type, inputs, input_count, attributes, attribute_count, node, e);
+}
+int gm_graph_node_count(const gm_graph* graph) { return graph->graph.nodes.size; }
+int64_t gm_graph_features(const gm_graph* graph, int node) {
+  return node >= 0 && node < graph->graph.nodes.size ? graph->graph.nodes[node].features : -1;
+}
+
+gm_status gm_network_memory(const gm_graph* graph, gm_dtype dtype, int64_t batch, unsigned taps, gm_memory* memory,
+                            gm_error* e) {
+  Graph copy;
+  if (!copy.nodes.assign(graph->graph.nodes)) return out_of_memory(e, "graph", graph->graph.nodes.size);
+  GM_TRY(copy.check_complete(e));
+  if (batch < 1)
+    return fail(e, GM_INVALID_ARGUMENT, "batch", "batch is %lld; expected 1 or more", static_cast<long long>(batch));
+  memory->parameters = lay_out_tensors(&copy, dtype, &memory->state);
+  Plan plan;
+  GM_TRY(lay_out_arena(copy, kernels(), dtype, batch, taps, threads(), &plan, e));
+  memory->arena = plan.bytes;
+  return ok(e);
+}
+
+gm_status gm_network_create(const gm_graph* graph, gm_dtype dtype, void* parameters, void* gradients, void* state,
+                            gm_network** network, gm_error* e) {
+  if (dtype != GM_FLOAT32 && dtype != GM_FLOAT64)
+    return fail(e, GM_INVALID_ARGUMENT, "dtype", "dtype is %d; expected GM_FLOAT32 or GM_FLOAT64", static_cast<int>(dtype));
+  GM_TRY(graph->graph.check_complete(e));
+  gm_network* made = make<gm_network>();
+  if (!made) return out_of_memory(e, "network", static_cast<long long>(sizeof(gm_network)));
+  Network& net = made->network;
+  net.dtype = dtype;
+  bool whole = net.graph.nodes.assign(graph->graph.nodes);
+  void** buffers[3] = {&net.parameters, &net.gradients, &net.state};
+  void* given[3] = {parameters, gradients, state};
+  if (whole) net.parameter_count = lay_out_tensors(&net.graph, dtype, &net.state_count);
+  for (int i = 0; i < 3 && whole; i++) {
+    *buffers[i] = given[i] ? given[i] : allocate(bytes_of(net, i == 2 ? net.state_count : net.parameter_count));
+    net.owns[i] = !given[i];
+    whole = *buffers[i] != nullptr;
+  }
+  if (!whole) {
+    long long bytes = bytes_of(net, 2 * net.parameter_count + net.state_count);
+    gm_network_destroy(made);
+    return out_of_memory(e, "network", bytes);
+  }
+  for (const Node& node : net.graph.nodes) {
+    for (int i = 0; i < node.parameter_count && net.owns[0]; i++) reset(net, node.parameters[i], net.parameters);
+    for (int i = 0; i < node.state_count && net.owns[2]; i++) reset(net, node.state[i], net.state);
+  }
+  *network = made;
+  return ok(e);
+}
+
+void gm_network_destroy(gm_network* network) {
+  if (!network) return;
+  Network& net = network->network;
+  void* buffers[3] = {net.parameters, net.gradients, net.state};
+  for (int i = 0; i < 3; i++)
+    if (net.owns[i]) free(buffers[i]);
+  free(net.arena);
+  destroy(network);
+}
+
+void gm_network_reset(gm_network* network) {
+  Network& net = network->network;
+  for (const Node& node : net.graph.nodes) {
+    for (int i = 0; i < node.parameter_count; i++) reset(net, node.parameters[i], net.parameters);
+    for (int i = 0; i < node.state_count; i++) reset(net, node.state[i], net.state);
+  }
+}
+
+gm_status gm_network_reserve(gm_network* network, int64_t batch, unsigned taps, gm_error* e) {
+  GM_TRY(make_room(network->network, batch, taps, e));
+  return ok(e);
+}
+
+}  // extern "C"
+
+namespace {
+
+struct Where {
+  int node;
+  const Tensor* tensor;
+};
+// Tensor i, counted over all nodes in order.
+Where find_tensor(const Network& net, bool state, int i) {
+  for (int id = 0; id < net.graph.nodes.size; id++) {
+    const Node& node = net.graph.nodes[id];
+    int n = state ? node.state_count : node.parameter_count;
+    if (i < n) return {id, state ? &node.state[i] : &node.parameters[i]};
+    i -= n;
+  }
+  return {-1, nullptr};
+}
+void describe(Where w, gm_tensor* out) {
+  if (!w.tensor) return;
+  const Tensor& t = *w.tensor;
+  *out = {sizeof(gm_tensor), w.node, t.name, t.rank, {t.shape[0], t.rank > 1 ? t.shape[1] : 1, 1, 1}, t.offset, t.size()};
+}
+
+}  // namespace
+
+extern "C" {
+
+int gm_network_parameter_count(const gm_network* network) {
+  int n = 0;
+  for (const Node& node : network->network.graph.nodes) n += node.parameter_count;
+  return n;
+}
+int gm_network_state_count(const gm_network* network) {
+  int n = 0;
+  for (const Node& node : network->network.graph.nodes) n += node.state_count;
+  return n;
+}
+void gm_network_parameter(const gm_network* network, int i, gm_tensor* tensor) {
+  describe(find_tensor(network->network, false, i), tensor);
+}
+void gm_network_state(const gm_network* network, int i, gm_tensor* tensor) {
+  describe(find_tensor(network->network, true, i), tensor);
+}
+void* gm_network_parameters(gm_network* network) { return network->network.parameters; }
+void* gm_network_gradients(gm_network* network) { return network->network.gradients; }
+void* gm_network_state_buffer(gm_network* network) { return network->network.state; }
+
+gm_status gm_network_forward(gm_network* network, const gm_context* context, int64_t N, const void* x, void* y, gm_error* e) {
+  GM_TRY(check_context(context, e));
+  Network& net = network->network;
+  gm_context plain = *context;
+  plain.taps = net.plan.taps;  // an arena with taps serves as it is
+  if (N < 0) return fail(e, GM_INVALID_ARGUMENT, "N", "a batch of %lld rows; expected 0 or more", static_cast<long long>(N));
+  GM_TRY(check_training(net, plain, N, e));
+  if (N == 0) return ok(e);
+  // Without batch statistics a sample has the same bits in any batch: the arena need not hold all of N.
+  int64_t step = N;
+  if (!plain.training) {
+    const int64_t chunk = 256;
+    step = N < chunk ? N : chunk;
+    if (net.plan.batch > step) step = N < net.plan.batch ? N : net.plan.batch;
+  }
+  GM_TRY(make_room(net, step, plain.taps, e));
+  const int64_t in = net.graph.nodes[0].features, out = net.graph.nodes[net.graph.output()].features;
+  for (int64_t r = 0; r < N; r += step) {
+    PassArguments a = {};
+    a.context = &plain;
+    a.N = N - r < step ? N - r : step;
+    a.x = static_cast<const char*>(x) + bytes_of(net, r * in);
+    a.y = static_cast<char*>(y) + bytes_of(net, r * out);
+    GM_TRY(run(net, a, e));
+  }
+  return ok(e);
+}
+
+gm_status gm_network_gradient(gm_network* network, const gm_context* context, int64_t N, const void* x, int loss,
+                              const void* target, double* value, void* dx, gm_error* e) {
+  PassArguments a = {};
+  a.context = context;
+  a.N = N;
+  a.x = x;
+  a.target = target;
+  a.value = value;
+  a.dx = dx;
+  return gradient(network, a, loss, e);
+}
+
+gm_status gm_network_step(gm_network* network, const gm_context* context, int64_t N, const void* x, int loss,
+                          const void* target, int optimizer, const double* params, void* slots, double* value,
+                          gm_error* e) {
+  GM_TRY(check_context(context, e));
+  if (optimizer < 0 || optimizer >= kernels().optimizer_count)
+    return fail(e, GM_INVALID_ARGUMENT, "optimizer", "optimizer is %d; expected 0 to %d", optimizer,
+                kernels().optimizer_count - 1);
+  const Optimizer& row = kernels().optimizers[optimizer];
+  double p[kMaxParameters];
+  GM_TRY(resolve(row, params, p, e));
+  GM_TRY(check_rate(context->learning_rate, context->step, e));
+  if (!slots && row.slot_count > 0)
+    return fail(e, GM_INVALID_ARGUMENT, "slots", "slots is null; %s keeps %d vectors", row.name, row.slot_count);
+  PassArguments a = {};
+  a.context = context;
+  a.N = N;
+  a.x = x;
+  a.target = target;
+  a.value = value;
+  a.optimizer = &row;
+  a.params = p;
+  a.slots = slots;
+  return gradient(network, a, loss, e);
+}
+
+gm_status gm_network_tap(const gm_network* network, int node, gm_tap* tap, gm_error* e) {
+  const Network& net = network->network;
+  if (net.taps.size == 0)
+    return fail(e, GM_INVALID_ARGUMENT, "network", "nothing was measured; expected a gradient with taps before");
+  if (node < 0 || node >= net.taps.size)
+    return fail(e, GM_INVALID_ARGUMENT, "node", "node is %d; expected 0 to %d", node, net.taps.size - 1);
+  *tap = net.taps[node];
+  return ok(e);
+}
+
+}  // extern "C"

@@ -1,0 +1,13 @@
+// The list of layer types: the one place that names them all.
+#include "../layer_type.hpp"
+
+namespace gradiometer {
+
+extern const LayerType linear_layer, activation_layer, batch_norm_layer, add_layer;
+
+static const LayerType* const types[] = {&linear_layer, &activation_layer, &batch_norm_layer, &add_layer};
+
+int layer_type_count() { return static_cast<int>(sizeof types / sizeof types[0]); }
+const LayerType& layer_type(int i) { return *types[i]; }
+
+}  // namespace gradiometer

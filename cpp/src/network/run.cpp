@@ -1,0 +1,228 @@
+#include "run.hpp"
+
+#include <math.h>
+#include <time.h>
+
+#include "../losses.hpp"
+#include "taps.hpp"
+
+namespace gradiometer {
+namespace {
+
+// Work for which one more thread pays (LIMITS of this kind of machine: two threads from about 1 MFLOP).
+constexpr double kFlopsPerThread = 5e5;
+// A piece of work between two looks at the cancel callback takes some 20 ms at most on one slow core.
+constexpr double kFlopsPerPanel = 5e8;
+
+class Cancel {
+ public:
+  explicit Cancel(const gm_context& context) : context_(context), last_(now()) {}
+  // Asks the callback every 20 ms, on the calling thread only; true once it has said so.
+  bool poll(Team team) {
+    if (team.rank == 0 && context_.cancel && !stopped()) {
+      double t = now();
+      if (t - last_ > 0.02) {
+        last_ = t;
+        if (context_.cancel(context_.cancel_data)) __atomic_store_n(&stop_, 1, __ATOMIC_RELAXED);
+      }
+    }
+    return stopped();
+  }
+  bool stopped() const { return __atomic_load_n(&stop_, __ATOMIC_RELAXED) != 0; }
+
+ private:
+  static double now() {
+    timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+  }
+  const gm_context& context_;
+  double last_;
+  int stop_ = 0;
+};
+
+template <class T>
+class Pass {
+ public:
+  Pass(Network& net, const PassArguments& a)
+      : net_(net), a_(a), context_(*a.context), k_(of<T>(*net.table)), cancel_(context_) {}
+
+  gm_status run(gm_error* e) {
+    parallel(team_size(), [&](Team team) { member(team); });
+    if (cancel_.stopped()) return fail(e, GM_CANCELLED, "cancel", "cancelled by the caller");
+    if (a_.loss && a_.value)
+      *a_.value = total_loss(*a_.loss, at<double>(net_.plan.row_loss), a_.N, mean_over());
+    if (a_.loss && context_.training && !context_.freeze_statistics)
+      for (int id = 1; id < count(); id++)
+        if (layer(id).commit) layer(id).commit(call(id));
+    return ok(e);
+  }
+
+ private:
+  int count() const { return net_.graph.nodes.size; }
+  const Node& node(int id) const { return net_.graph.nodes[id]; }
+  const LayerFunctions<T>& layer(int id) const { return functions<T>(*node(id).type); }
+  template <class E>
+  E* at(int64_t offset) const { return offset < 0 ? nullptr : reinterpret_cast<E*>(net_.arena + offset); }
+
+  int team_size() const {
+    double work = net_.plan.flops * static_cast<double>(a_.N) * (a_.loss ? 3 : 1);
+    int64_t most = threads();
+    if (most > net_.plan.team && net_.plan.taps) most = net_.plan.team;
+    if (most > a_.N) most = a_.N;
+    return work < 2 * kFlopsPerThread || most < 1 ? 1 : static_cast<int>(fmin(work / kFlopsPerThread, static_cast<double>(most)));
+  }
+
+  double mean_over() const { return static_cast<double>(context_.mean_over > 0 ? context_.mean_over : a_.N); }
+
+  T* value(int id) const {
+    if (id == 0) return const_cast<T*>(static_cast<const T*>(a_.x));
+    if (id == count() - 1 && a_.y) return static_cast<T*>(a_.y);
+    return at<T>(net_.plan.nodes[id].value);
+  }
+  T* gradient(int id) const {
+    T* own = at<T>(net_.plan.nodes[id].gradient);
+    return id == 0 && !own ? static_cast<T*>(a_.dx) : own;
+  }
+
+  Call<T> call(int id) const {
+    const Node& n = node(id);
+    Call<T> c = {n, *net_.table, k_, a_.N, context_.training != 0, context_.accumulate != 0, {}, value(id), nullptr, nullptr, 0,
+                 {}, {}, {}, at<double>(net_.plan.nodes[id].cache), at<T>(net_.plan.nodes[id].packed)};
+    for (int i = 0; i < n.input_count; i++) c.x[i] = value(n.inputs[i]);
+    for (int i = 0; i < n.parameter_count; i++) {
+      c.parameters[i] = static_cast<T*>(net_.parameters) + n.parameters[i].offset;
+      c.gradients[i] = static_cast<T*>(net_.gradients) + n.parameters[i].offset;
+    }
+    for (int i = 0; i < n.state_count; i++) c.state[i] = static_cast<T*>(net_.state) + n.state[i].offset;
+    return c;
+  }
+
+  void member(Team team) {
+    prepare(team);
+    const Range rows = team.share(a_.N);
+    forward(team, rows);
+    if (a_.loss) {
+      loss(rows);
+      backward(team, rows);
+      team.barrier();
+      parameter_gradients(team);
+      if (net_.plan.taps) taps(team);
+      if (a_.optimizer) {
+        team.barrier();  // all gradients are there; and `stop` is seen alike by everyone
+        if (!cancel_.stopped())
+          step_share(*a_.optimizer, team, net_.parameter_count, static_cast<T*>(net_.parameters),
+                     static_cast<const T*>(net_.gradients), static_cast<T*>(a_.slots), context_.learning_rate,
+                     context_.step, a_.params);
+      }
+    }
+  }
+
+  void prepare(Team team) {
+    for (int id = 1; id < count(); id++)
+      if (layer(id).prepare) layer(id).prepare(call(id), team);
+    team.barrier();
+  }
+
+  // f(range) over one member's share of a node: its rows in panels, or its columns between two barriers.
+  template <class F>
+  void divide(Team team, Range rows, int id, F f) {
+    const LayerType& type = *node(id).type;
+    if (type.splits_columns(context_.training != 0)) {
+      team.barrier();
+      if (!cancel_.poll(team)) f(team.share(node(id).features, 16));
+      team.barrier();
+      return;
+    }
+    double flops = type.flops(node(id));
+    int64_t step = flops * static_cast<double>(rows.size()) <= kFlopsPerPanel
+                       ? rows.size()
+                       : static_cast<int64_t>(fmax(16, kFlopsPerPanel / flops));
+    for (int64_t r = rows.begin; r < rows.end; r += step) {
+      if (cancel_.poll(team)) return;
+      f(Range{r, r + step < rows.end ? r + step : rows.end});
+    }
+  }
+
+  void forward(Team team, Range rows) {
+    for (int id = 1; id < count(); id++) {
+      Call<T> c = call(id);
+      divide(team, rows, id, [&](Range r) { layer(id).forward(c, r); });
+    }
+  }
+
+  void loss(Range rows) {
+    const int last = count() - 1;
+    const int64_t C = node(last).features;
+    const char* target = static_cast<const char*>(a_.target);
+    int64_t row = a_.loss->target == Target::classes ? static_cast<int64_t>(sizeof(int64_t)) : C * static_cast<int64_t>(sizeof(T));
+    LossArgs<T> args = {rows.size(), C, value(last) + rows.begin * C, target + rows.begin * row,
+                        a_.loss->mean_over_rows ? 1 / mean_over() : 1,
+                        at<double>(net_.plan.row_loss) + rows.begin, gradient(last) + rows.begin * C};
+    run_loss(*a_.loss, args);
+  }
+
+  void backward(Team team, Range rows) {
+    for (int id = count() - 1; id >= 1; id--) {
+      const Node& n = node(id);
+      for (int i = 0; i < n.input_count; i++) {
+        T* to = gradient(n.inputs[i]);
+        bool columns = n.type->splits_columns(context_.training != 0);
+        if (!to && !columns) continue;
+        Call<T> c = call(id);
+        c.input = i;
+        c.dy = gradient(id);
+        const bool adds = to && net_.plan.nodes[id].adds[i];
+        const int64_t C = n.in_features[i];
+        // Rows of the shared temporary are as far apart as the widest node's, so that members never meet in it.
+        T* temp = at<T>(net_.plan.temp);
+        c.dx = !adds ? to : columns ? temp : temp + rows.begin * (net_.plan.widest - C);
+        divide(team, rows, id, [&](Range r) {
+          layer(id).backward(c, r);
+          if (!adds) return;
+          if (columns)
+            for (int64_t row = 0; row < a_.N; row++)
+              k_.add_scaled(r.size(), to + row * C + r.begin, c.dx + row * C + r.begin, 1, to + row * C + r.begin);
+          else
+            k_.add_scaled(r.size() * C, to + r.begin * C, c.dx + r.begin * C, 1, to + r.begin * C);
+        });
+      }
+    }
+  }
+
+  void parameter_gradients(Team team) {
+    for (int id = 1; id < count(); id++) {
+      if (!layer(id).parameter_gradient || node(id).parameter_count == 0) continue;
+      if (cancel_.poll(team)) return;
+      Call<T> c = call(id);
+      c.dy = gradient(id);
+      layer(id).parameter_gradient(c, team);
+    }
+  }
+
+  // A node is one member's: its numbers do not depend on the team.
+  void taps(Team team) {
+    char* scratch = net_.arena + net_.plan.scratch + team.rank * net_.plan.scratch_each;
+    for (int id = team.rank; id < count(); id += team.size) {
+      if (cancel_.poll(team)) return;
+      const T* input = id > 0 ? value(node(id).inputs[0]) : nullptr;
+      tap<T>(net_, id, a_.N, value(id), gradient(id), input, scratch, &net_.taps[id]);
+    }
+    if (a_.dx && team.rank == 0 && a_.dx != gradient(0))
+      __builtin_memcpy(a_.dx, gradient(0), static_cast<size_t>(a_.N * node(0).features) * sizeof(T));
+  }
+
+  Network& net_;
+  const PassArguments& a_;
+  const gm_context& context_;
+  const Kernels<T>& k_;
+  Cancel cancel_;
+};
+
+}  // namespace
+
+gm_status run(Network& net, const PassArguments& a, gm_error* e) {
+  return net.dtype == GM_FLOAT32 ? Pass<float>(net, a).run(e) : Pass<double>(net, a).run(e);
+}
+
+}  // namespace gradiometer

@@ -1,0 +1,287 @@
+// A network over NumPy's memory: the flat buffers are arrays that Python owns and views.
+#include <cstring>
+#include <mutex>
+
+#include "arrays.hpp"
+#include "parameters.hpp"
+
+namespace {
+
+struct Optimizer {
+  int index;
+  std::vector<double> params;
+  Optimizer(const std::string& name, const py::kwargs& given) {
+    index = find_or_throw("optimizer", name, gm_optimizer_find, gm_optimizer_count, gm_optimizer_name);
+    const gm_parameter* specs;
+    int n = gm_optimizer_parameters(index, &specs);
+    params = parameter_values(name, specs, n, given);
+    for (int i = 0; i < n; i++)
+      if (!(params[static_cast<size_t>(i)] >= specs[i].low && params[static_cast<size_t>(i)] <= specs[i].high)) {
+        py::str text = py::str("{} of {} is {!r}; expected {:g} to {:g}")
+                           .format(specs[i].name, name, params[static_cast<size_t>(i)], specs[i].low, specs[i].high);
+        throw py::value_error(text.cast<std::string>());
+      }
+  }
+  int slots() const { return gm_optimizer_slots(index); }
+};
+
+// Runs Python's pending signal handlers on the calling thread; an exception of theirs (Ctrl-C) cancels.
+int signals_pending(void*) {
+  PyGILState_STATE state = PyGILState_Ensure();
+  int raised = PyErr_CheckSignals();
+  PyGILState_Release(state);
+  return raised != 0;
+}
+
+class Graph {
+ public:
+  explicit Graph(std::int64_t features) {
+    Error e;
+    check(gm_graph_create(features, &graph_, &e), e);
+  }
+  ~Graph() { gm_graph_destroy(graph_); }
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+
+  int add(const std::string& type, const std::vector<int>& inputs, const py::dict& given) {
+    std::vector<std::string> texts;  // keeps names and texts alive
+    texts.reserve(2 * given.size());
+    std::vector<gm_attribute> attributes;
+    for (auto item : given) {
+      texts.push_back(py::str(item.first));
+      gm_attribute a = {texts.back().c_str(), 0, nullptr};
+      if (py::isinstance<py::str>(item.second)) {
+        texts.push_back(py::str(item.second));
+        a.text = texts.back().c_str();
+      } else {
+        a.number = item.second.cast<double>();
+      }
+      attributes.push_back(a);
+    }
+    int node = -1;
+    Error e;
+    check(gm_graph_add(graph_, type.c_str(), inputs.data(), static_cast<int>(inputs.size()), attributes.data(),
+                       static_cast<int>(attributes.size()), &node, &e),
+          e);
+    return node;
+  }
+  py::dict memory(const std::string& dtype, std::int64_t batch, unsigned taps) const {
+    gm_memory m = {sizeof(gm_memory), 0, 0, 0};
+    Error e;
+    check(gm_network_memory(graph_, parse_dtype(dtype), batch, taps, &m, &e), e);
+    py::dict d;
+    d["parameters"] = m.parameters;
+    d["state"] = m.state;
+    d["arena"] = m.arena;
+    return d;
+  }
+  std::int64_t features(int node) const { return gm_graph_features(graph_, node); }
+  int size() const { return gm_graph_node_count(graph_); }
+  const gm_graph* get() const { return graph_; }
+
+ private:
+  gm_graph* graph_ = nullptr;
+};
+
+class Network {
+ public:
+  Network(const Graph& graph, const std::string& dtype) : dtype_(parse_dtype(dtype)) {
+    py::dict m = graph.memory(dtype, 1, 0);
+    auto zeros = [&](const char* key) {
+      return py::module_::import("numpy").attr("zeros")(m[key], numpy_dtype(dtype_)).cast<py::array>();
+    };
+    parameters = zeros("parameters");
+    gradients = zeros("parameters");
+    state = zeros("state");
+    Error e;
+    check(gm_network_create(graph.get(), dtype_, parameters.mutable_data(), gradients.mutable_data(), state.mutable_data(),
+                            &network_, &e),
+          e);
+    gm_network_reset(network_);
+    in_ = graph.features(0);
+    out_ = graph.features(graph.size() - 1);
+  }
+  ~Network() { gm_network_destroy(network_); }
+  Network(const Network&) = delete;
+  Network& operator=(const Network&) = delete;
+
+  py::array parameters, gradients, state;
+  std::int64_t in() const { return in_; }
+  std::int64_t out() const { return out_; }
+
+  py::list tensors(bool of_state) const {
+    py::list rows;
+    int n = of_state ? gm_network_state_count(network_) : gm_network_parameter_count(network_);
+    for (int i = 0; i < n; i++) {
+      gm_tensor t = {};
+      t.struct_size = sizeof t;
+      of_state ? gm_network_state(network_, i, &t) : gm_network_parameter(network_, i, &t);
+      py::list shape;
+      for (int d = 0; d < t.rank; d++) shape.append(t.shape[d]);
+      rows.append(py::make_tuple(t.node, t.name, py::tuple(shape), t.offset));
+    }
+    return rows;
+  }
+
+  py::array forward(py::object x_, py::object out, bool training) {
+    py::array x = batch(x_);
+    std::int64_t N = x.shape(0);
+    py::array y = output(out, "out", dtype_, {N, out_});
+    gm_context c = context();
+    c.training = training;
+    run([&](Error& e) { return gm_network_forward(network_, &c, N, x.data(), y.mutable_data(), &e); });
+    return y;
+  }
+
+  py::tuple gradient(py::object x_, const std::string& loss, py::object target, bool want_dx, bool training,
+                     bool freeze_statistics, bool accumulate, unsigned taps, std::int64_t mean_over) {
+    py::array x = batch(x_);
+    std::int64_t N = x.shape(0);
+    int row = find_or_throw("loss", loss, gm_loss_find, gm_loss_count, gm_loss_name);
+    py::array t = targets(target, "target", gm_loss_target(row), dtype_, N, out_);
+    py::object dx = py::none();
+    void* to = nullptr;
+    if (want_dx) {
+      py::array made(numpy_dtype(dtype_), Shape{N, in_});
+      to = made.mutable_data();
+      dx = made;
+    }
+    gm_context c = context();
+    c.training = training;
+    c.freeze_statistics = freeze_statistics;
+    c.accumulate = accumulate;
+    c.taps = taps;
+    c.mean_over = mean_over;
+    double value = 0;
+    run([&](Error& e) { return gm_network_gradient(network_, &c, N, x.data(), row, t.data(), &value, to, &e); });
+    return py::make_tuple(value, dx);
+  }
+
+  double step(py::object x_, const std::string& loss, py::object target, const Optimizer& optimizer, py::array slots,
+              double learning_rate, std::int64_t number) {
+    py::array x = batch(x_);
+    std::int64_t N = x.shape(0);
+    int row = find_or_throw("loss", loss, gm_loss_find, gm_loss_count, gm_loss_name);
+    py::array t = targets(target, "target", gm_loss_target(row), dtype_, N, out_);
+    void* s = in_place(slots, "slots", dtype_, parameters.size() * optimizer.slots());
+    gm_context c = context();
+    c.training = 1;
+    c.learning_rate = learning_rate;
+    c.step = number;
+    double value = 0;
+    run([&](Error& e) {
+      return gm_network_step(network_, &c, N, x.data(), row, t.data(), optimizer.index, optimizer.params.data(), s, &value, &e);
+    });
+    return value;
+  }
+
+  py::dict tap(int node) const {
+    gm_tap t = {};
+    t.struct_size = sizeof t;
+    Error e;
+    check(gm_network_tap(network_, node, &t, &e), e);
+    py::dict d;
+    d["rows"] = t.rows;
+    d["features"] = t.features;
+    d["value"] = moments_dict(t.value);
+    d["gradient"] = moments_dict(t.gradient);
+    d["spread"] = t.spread;
+    d["saturated"] = t.saturated;
+    auto rows = [&](const double* p) -> py::object {
+      return p ? py::object(py::array_t<double>(Shape{t.rows}, p)) : py::none();
+    };
+    d["value_row_squares"] = rows(t.value_row_squares);
+    d["gradient_row_squares"] = rows(t.gradient_row_squares);
+    d["active"] = t.active ? py::object(py::array_t<unsigned char>(Shape{t.features}, t.active)) : py::none();
+    return d;
+  }
+
+  void reset() { gm_network_reset(network_); }
+
+ private:
+  static gm_context context() {
+    gm_context c = {};
+    c.struct_size = sizeof c;
+    c.step = 1;
+    c.cancel = signals_pending;
+    return c;
+  }
+
+  // A batch in the network's own dtype: any real number type is converted.
+  py::array batch(py::handle x) const {
+    py::array a = py::isinstance<py::array>(x) ? py::reinterpret_borrow<py::array>(x)
+                                               : py::module_::import("numpy").attr("asarray")(x).cast<py::array>();
+    char kind = a.dtype().kind();
+    if (kind != 'f' && kind != 'i' && kind != 'u' && kind != 'b')
+      throw py::type_error("x has dtype " + py::str(a.dtype()).cast<std::string>() + "; expected real numbers");
+    if (a.ndim() != 2 || a.shape(1) != in_)
+      throw py::value_error("x has shape " + shape_text(a) + "; expected (N, " + std::to_string(in_) + ")");
+    if (a.dtype().equal(numpy_dtype(dtype_)) && a.dtype().byteorder() != '>')
+      return input(a, "x").array;
+    return py::module_::import("numpy")
+        .attr("ascontiguousarray")(a, py::arg("dtype") = numpy_dtype(dtype_))
+        .cast<py::array>();
+  }
+
+  // The native call without the GIL (it touches no Python object; arrays are held by the caller's frame), one at a
+  // time: a network has one arena.
+  template <class F>
+  void run(F f) {
+    Error e;
+    gm_status status;
+    {
+      py::gil_scoped_release release;
+      std::lock_guard<std::mutex> one(busy_);
+      status = f(e);
+    }
+    check(status, e);
+  }
+
+  gm_dtype dtype_;
+  gm_network* network_ = nullptr;
+  std::int64_t in_ = 0, out_ = 0;
+  std::mutex busy_;
+};
+
+}  // namespace
+
+void bind_network(py::module_& m) {
+  m.def("layer_types", [] {
+    py::dict rows;
+    for (int i = 0; i < gm_layer_type_count(); i++) {
+      const gm_parameter* p;
+      int n = gm_layer_type_attributes(i, &p);
+      rows[gm_layer_type_name(i)] = parameter_dict(p, n);
+    }
+    return rows;
+  });
+  m.attr("TAP_MOMENTS") = static_cast<int>(GM_TAP_MOMENTS);
+  m.attr("TAP_ROWS") = static_cast<int>(GM_TAP_ROWS);
+  m.attr("TAP_COLUMNS") = static_cast<int>(GM_TAP_COLUMNS);
+
+  py::class_<Optimizer>(m, "Optimizer")
+      .def(py::init<const std::string&, const py::kwargs&>(), py::arg("name"))
+      .def_property_readonly("slots", &Optimizer::slots);
+  py::class_<Graph>(m, "Graph")
+      .def(py::init<std::int64_t>(), py::arg("features"))
+      .def("add", &Graph::add, py::arg("type"), py::arg("inputs"), py::arg("attributes"))
+      .def("memory", &Graph::memory, py::arg("dtype"), py::arg("batch"), py::arg("taps") = 0)
+      .def("features", &Graph::features, py::arg("node"))
+      .def("__len__", &Graph::size);
+  py::class_<Network>(m, "Network")
+      .def(py::init<const Graph&, const std::string&>(), py::arg("graph"), py::arg("dtype"))
+      .def_readonly("parameters", &Network::parameters)
+      .def_readonly("gradients", &Network::gradients)
+      .def_readonly("state", &Network::state)
+      .def_property_readonly("in_features", &Network::in)
+      .def_property_readonly("out_features", &Network::out)
+      .def("tensors", &Network::tensors, py::arg("of_state"))
+      .def("forward", &Network::forward, py::arg("x"), py::arg("out") = py::none(), py::arg("training") = false)
+      .def("gradient", &Network::gradient, py::arg("x"), py::arg("loss"), py::arg("target"), py::arg("want_dx") = false,
+           py::arg("training") = true, py::arg("freeze_statistics") = true, py::arg("accumulate") = false,
+           py::arg("taps") = 0, py::arg("mean_over") = 0)
+      .def("step", &Network::step, py::arg("x"), py::arg("loss"), py::arg("target"), py::arg("optimizer"), py::arg("slots"),
+           py::arg("learning_rate"), py::arg("step"))
+      .def("tap", &Network::tap, py::arg("node"))
+      .def("reset", &Network::reset);
+}
