@@ -1,5 +1,6 @@
 // A network over NumPy's memory: the flat buffers are arrays that Python owns and views.
-#include <cstring>
+#include <pybind11/stl.h>
+
 #include <mutex>
 
 #include "arrays.hpp"
