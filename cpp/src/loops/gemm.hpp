@@ -17,7 +17,7 @@ using MicroKernel = void (*)(const Tile<T>&);
 template <class T, int NV, bool partial>
 struct KernelColumn {
   MicroKernel<T> rows[kTallest + 1];
-  constexpr KernelColumn() : rows{} { fill<kTileRows<T, NV>>(); }
+  constexpr KernelColumn() : rows{} { fill<tile_rows<T, NV>()>(); }
   template <int MR>
   constexpr void fill() {
     rows[MR] = micro_kernel<T, MR, NV, partial>;
@@ -35,7 +35,7 @@ template <class T, int NV>
 TileShape<T> tile_shape_of(bool partial) {
   static constexpr KernelColumn<T, NV, false> whole;
   static constexpr KernelColumn<T, NV, (V<T>::lanes > 1)> masked;
-  return {partial ? masked.rows : whole.rows, kTileRows<T, NV>};
+  return {partial ? masked.rows : whole.rows, tile_rows<T, NV>()};
 }
 template <class T>
 TileShape<T> tile_shape(int vectors, bool partial) {
@@ -48,15 +48,18 @@ TileShape<T> tile_shape(int vectors, bool partial) {
       return tile_shape_of<T, 3>(partial);
     case 4:
       return tile_shape_of<T, 4>(partial);
-    default:
+    case 8:
       return tile_shape_of<T, 8>(partial);
+    default:
+      return tile_shape_of<T, kLongRow<T>>(partial);
   }
 }
 
-// How many of the vectors left in a row of C the next tile takes. Few rows take more, to have the eight or
-// more independent sums that hide the latency of fma; a single vector at the end joins the tile before it,
-// since alone it would cost a whole pass over A.
-inline int tile_vectors(int64_t rows, int64_t left) {
+// How many of the vectors left in a row of C the next tile takes. A single vector at the end joins the tile
+// before it, since alone it would cost a whole pass over A.
+template <class T>
+int tile_vectors(int64_t rows, int64_t left, bool packed) {
+  if (rows == 1 && left >= kLongRow<T> && !packed) return kLongRow<T>;
   if (rows == 1 && left >= 8) return 8;
   if (rows <= 2 && left >= 4) return 4;
   if (left == 3 || (rows <= 4 && left > 4)) return 3;
@@ -75,7 +78,7 @@ void gemm(const Gemm<T>& g) {
   if (g.M <= 0 || g.N <= 0) return;
   const int64_t vectors = ceil_div(g.N, W);
   const int64_t blocks = ceil_div(g.M, kBlockRows);
-  const int64_t height = ceil_div(g.M, ceil_div(g.M, kTileRows<T, 2>));
+  const int64_t height = ceil_div(g.M, ceil_div(g.M, tile_rows<T, 2>()));
 
   Tile<T> t;
   t.a_row = g.a_row * kBytes;
@@ -92,7 +95,7 @@ void gemm(const Gemm<T>& g) {
     for (int64_t block = 0; block < blocks; block++) {
       const int64_t m0 = g.M * block / blocks, m1 = g.M * (block + 1) / blocks;
       for (int64_t v = 0; v < vectors;) {
-        const int width = tile_vectors(height, vectors - v);
+        const int width = tile_vectors<T>(height, vectors - v, g.packed);
         const int64_t n = v * W, rest = smaller(g.N - n, width * W);
         t.last = static_cast<int>(rest - (width - 1) * W);
         t.b = b + k * t.b_row + v * t.b_vector;

@@ -24,16 +24,22 @@ struct Tile {
   int last;  // lanes of the last vector that exist
 };
 
-// Accumulators, one broadcast and the smaller of a column of A and a row of B live in registers together.
+// The heights a tile of NV vectors comes in. The accumulators, a broadcast and the vectors of a row of B are
+// in registers together; the wide tiles are for few rows, which alone would not have the eight or more
+// independent sums that hide the latency of fma.
+constexpr int kTallest = 14;
 template <class T>
 constexpr int kRegisters = V<T>::lanes * sizeof(T) == 64 ? 32 : 16;
-constexpr int kTallest = 14;
+template <class T>
+constexpr int kLongRow = kRegisters<T> / 2;
 template <class T, int NV>
-constexpr int kTileRows = NV == 8                                    ? 1
-                          : NV == 4                                  ? 2
-                          : NV == 1                                  ? 12
-                          : (kRegisters<T> - 1 - NV) / NV < kTallest ? (kRegisters<T> - 1 - NV) / NV
-                                                                     : kTallest;
+constexpr int tile_rows() {
+  if (NV >= 8) return 1;
+  if (NV == 4) return 2;
+  if (NV == 1) return 12;
+  int rows = (kRegisters<T> - 1 - NV) / NV;
+  return rows < kTallest ? rows : kTallest;
+}
 
 template <class T>
 inline V<T> broadcast(const char* p) {
@@ -58,24 +64,26 @@ void micro_kernel(const Tile<T>& t) {
   V<T> sum[MR][NV];
 #pragma GCC unroll 16
   for (int m = 0; m < MR; m++)
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int v = 0; v < NV; v++) sum[m][v] = V<T>::set1(T(0));
 
   // Rows in groups of five share a pointer and the multiples of a_row: 14 offsets do not fit the integer
   // registers.
   const char* a[3] = {t.a, t.a + 5 * t.a_row, t.a + 10 * t.a_row};
   const char* b = t.b;
-  const int64_t a_row = t.a_row, a_col = t.a_col, b_row = t.b_row, b_vector = t.b_vector;
+  const int64_t a_row = t.a_row, a_col = t.a_col, b_row = t.b_row;
+  // A long row is contiguous: 1 x 256 x 256 goes from 70 to 98 GF/s when its 16 offsets are constants.
+  const int64_t b_vector = NV > 8 ? static_cast<int64_t>(V<T>::lanes * sizeof(T)) : t.b_vector;
   const int last = t.last;
   for (int64_t k = t.depth; k > 0; k--) {
     V<T> row[NV];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int v = 0; v < NV; v++)
       row[v] = load_vector<T, NV, partial>(reinterpret_cast<const T*>(b + v * b_vector), v, last);
 #pragma GCC unroll 16
     for (int m = 0; m < MR; m++) {
       V<T> s = broadcast<T>(a[m / 5] + m % 5 * a_row);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int v = 0; v < NV; v++) sum[m][v] = fma(s, row[v], sum[m][v]);
     }
     a[0] += a_col;
@@ -90,12 +98,12 @@ void micro_kernel(const Tile<T>& t) {
   if (t.add) {
 #pragma GCC unroll 16
     for (int m = 0; m < MR; m++, c += ldc)
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int v = 0; v < NV; v++) sum[m][v] = load_vector<T, NV, partial>(c + v * W, v, last) + sum[m][v];
     c = t.c;
   }
   if (t.bias) {
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int v = 0; v < NV; v++) {
       V<T> bias = load_vector<T, NV, partial>(t.bias + v * W, v, last);
 #pragma GCC unroll 16
@@ -104,7 +112,7 @@ void micro_kernel(const Tile<T>& t) {
   }
 #pragma GCC unroll 16
   for (int m = 0; m < MR; m++, c += ldc)
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int v = 0; v < NV; v++) store_vector<T, NV, partial>(sum[m][v], c + v * W, v, last);
 }
 

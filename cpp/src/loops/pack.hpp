@@ -15,7 +15,7 @@ int64_t gemm_packed_size(int64_t K, int64_t N) {
   return (N + W - 1) / W * W * K;
 }
 
-// One group, w columns of it, from columns (b_col 1) or from rows (b_row 1) of contiguous elements.
+// One group, w columns of it: of a B whose rows are contiguous (b_col 1), or whose columns are (b_row 1).
 template <class T>
 inline void pack_rows(int64_t K, const T* b, int64_t b_row, int w, T* p) {
   constexpr int W = V<T>::lanes;
@@ -26,7 +26,7 @@ inline void pack_rows(int64_t K, const T* b, int64_t b_row, int w, T* p) {
   }
 }
 template <class T>
-inline void pack_transposed(int64_t K, const T* b, int64_t b_col, int w, T* p) {
+inline void pack_columns(int64_t K, const T* b, int64_t b_col, int w, T* p) {
   constexpr int W = V<T>::lanes;
   V<T> r[W];
   for (int64_t k = 0; k < K; k += W) {
@@ -58,7 +58,7 @@ void gemm_pack(int64_t K, int64_t N, const T* b, int64_t b_row, int64_t b_col, i
     if (b_col == 1)
       pack_rows(K, b + n, b_row, w, packed + n * K);
     else
-      pack_transposed(K, b + n * b_col, b_col, w, packed + n * K);
+      pack_columns(K, b + n * b_col, b_col, w, packed + n * K);
   }
 }
 
