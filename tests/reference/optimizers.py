@@ -1,0 +1,59 @@
+"""The optimisers, an element at a time, in Python's floats. A step returns the parameter and the slots after it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+Slots = tuple[float, ...]
+
+
+def sgd(
+    w: float,
+    g: float,
+    slots: Slots,
+    step: int,
+    lr: float,
+    momentum: float = 0.0,
+    nesterov: float = 0.0,
+    weight_decay: float = 0.0,
+) -> tuple[float, Slots]:
+    g += weight_decay * w
+    if momentum == 0:
+        return w - lr * g, slots
+    b = g if step == 1 else momentum * slots[0] + g
+    return w - lr * (g + momentum * b if nesterov else b), (b,)
+
+
+def adam(
+    w: float,
+    g: float,
+    slots: Slots,
+    step: int,
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+) -> tuple[float, Slots]:
+    g += weight_decay * w
+    m = beta1 * slots[0] + (1 - beta1) * g
+    v = beta2 * slots[1] + (1 - beta2) * g * g
+    return w - lr * (m / (1 - beta1**step)) / (math.sqrt(v / (1 - beta2**step)) + eps), (m, v)
+
+
+def adamw(
+    w: float,
+    g: float,
+    slots: Slots,
+    step: int,
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.01,
+) -> tuple[float, Slots]:
+    return adam(w * (1 - lr * weight_decay), g, slots, step, lr, beta1, beta2, eps)
+
+
+OPTIMIZERS: dict[str, Callable[..., tuple[float, Slots]]] = {"sgd": sgd, "adam": adam, "adamw": adamw}
