@@ -258,7 +258,7 @@ def test_bits_do_not_depend_on_the_column(dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_evaluation_does_not_depend_on_the_batch(dtype: str) -> None:
-    x, dy, gamma, beta = plain_case(13, 33, dtype)
+    x, _, gamma, beta = plain_case(13, 33, dtype)
     running = beta.copy(), np.abs(gamma) + np.ones(33, dtype)
     whole = kernels.batch_norm_forward(x, gamma, beta, *running, training=False)[0]
     for r in range(13):

@@ -10,7 +10,7 @@ Array = Any
 
 
 def cross_entropy(y: Array, target: Array) -> tuple[Any, Array]:
-    """Mean over rows of -log softmax(y)[target]; -expm1(log p) of the target keeps 1 - p where p rounds to 1."""
+    """Mean over rows of -log softmax(y)[target], exact where the probability of the target rounds to 1."""
     y = y.astype(np.longdouble)
     losses = np.empty(len(y), np.longdouble)
     dy = np.empty_like(y)

@@ -1,4 +1,4 @@
-"""The optimisers, an element at a time, in Python's floats. A step returns the parameter and the slots after it."""
+"""The optimisers, an element at a time, in Python's floats: parameter and slots after a step."""
 
 from __future__ import annotations
 
