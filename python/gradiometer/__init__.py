@@ -1,7 +1,70 @@
-"""Gradiometer: measures how gradients vanish or explode through depth, says why, and proves a cure."""
+"""Gradiometer: measures how gradients vanish or explode through a network, says why, and proves a cure.
+
+Examples
+--------
+>>> import gradiometer as gm
+>>> train, val, test = gm.datasets.digits()
+>>> net = gm.mlp(64, [128] * 20, 10, activation="sigmoid", init="xavier_normal", rng=0)
+>>> m = gm.measure(net, *train[:256])
+>>> round(m.attenuation.factor, 1)
+0.2
+"""
 
 from __future__ import annotations
 
-from gradiometer import kernels
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["kernels"]
+if TYPE_CHECKING:
+    from gradiometer import datasets as datasets
+    from gradiometer import init as init
+    from gradiometer import kernels as kernels
+    from gradiometer import losses as losses
+    from gradiometer import optim as optim
+    from gradiometer import report as report
+    from gradiometer import theory as theory
+    from gradiometer.diagnose import cure as cure
+    from gradiometer.diagnose import diagnose as diagnose
+    from gradiometer.diagnose import explain as explain
+    from gradiometer.layers import Activation as Activation
+    from gradiometer.layers import BatchNorm1d as BatchNorm1d
+    from gradiometer.layers import Linear as Linear
+    from gradiometer.layers import Residual as Residual
+    from gradiometer.measure import measure as measure
+    from gradiometer.networks import Sequential as Sequential
+    from gradiometer.networks import mlp as mlp
+
+# What is imported only when it is first used: `import gradiometer` costs NumPy and little more.
+_MODULES = ("datasets", "init", "kernels", "losses", "optim", "report", "theory")
+_NAMES = {
+    "Activation": "layers",
+    "BatchNorm1d": "layers",
+    "Linear": "layers",
+    "Residual": "layers",
+    "Sequential": "networks",
+    "mlp": "networks",
+    "measure": "measure",
+    "cure": "diagnose",
+    "diagnose": "diagnose",
+    "explain": "diagnose",
+}
+
+__all__ = ["__version__", *_MODULES, *_NAMES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"gradiometer.{name}")
+    if name in _NAMES:
+        value = getattr(importlib.import_module(f"gradiometer.{_NAMES[name]}"), name)
+        globals()[name] = value
+        return value
+    if name == "__version__":
+        from gradiometer import _core
+
+        return _core.version()
+    raise AttributeError(f"module 'gradiometer' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

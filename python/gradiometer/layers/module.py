@@ -1,0 +1,261 @@
+"""What every layer is: a description that emits nodes into a graph, and arrays that move into a compiled network."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradiometer import _core
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Builder", "Compiled", "Module", "Node"]
+
+
+class Node:
+    """A node of a compiled graph: its id, layer type, inputs, attributes and the module that emitted it."""
+
+    def __init__(
+        self, id: int, type: str, inputs: tuple[int, ...], attributes: dict[str, float | str], module: Module
+    ) -> None:
+        self.id = id
+        self.type = type
+        self.inputs = inputs
+        self.attributes = attributes
+        self.module = module
+
+
+class Builder:
+    """A native graph under construction, and who emitted which node."""
+
+    def __init__(self, features: int) -> None:
+        self.graph = _core.Graph(features)
+        self.nodes: list[Node] = []
+
+    def add(self, module: Module, type: str, inputs: tuple[int, ...], **attributes: float | str) -> int:
+        """A node of a layer type; returns its id."""
+        id = self.graph.add(type, list(inputs), attributes)
+        self.nodes.append(Node(id, type, inputs, attributes, module))
+        return id
+
+
+class Module:
+    """Base of layers and networks.
+
+    A subclass keeps its configuration (``_config``, the arguments that rebuild it), its arrays by torch's names
+    (``_arrays``), its children (``_children``), and emits nodes (``_emit``).
+    """
+
+    dtype: str
+    _arrays: dict[str, NDArray[Any]]
+    _home: Compiled | None  # where the arrays live
+
+    def __init__(self, dtype: str = "float32") -> None:
+        if dtype not in ("float32", "float64"):
+            raise ValueError(f"dtype is {dtype!r}; expected 'float32' or 'float64'")
+        self.dtype = dtype
+        self._arrays = {}
+        self._home = None
+
+    # ---- what a subclass says of itself
+
+    @property
+    def in_features(self) -> int | None:
+        """Features it wants, None if it takes any."""
+        return None
+
+    def _config(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _children(self) -> tuple[tuple[str, Module], ...]:
+        return ()
+
+    def _emit(self, builder: Builder, x: int) -> int:
+        raise NotImplementedError
+
+    # ---- what all can do
+
+    def __call__(self, x: ArrayLike, *, training: bool = False) -> NDArray[Any]:
+        """Forward pass.
+
+        Parameters
+        ----------
+        x : array_like (N, features)
+            Converted once to the dtype of the module.
+        training : bool
+            Use batch statistics (running statistics are left as they are).
+
+        Returns
+        -------
+        ndarray (N, out_features)
+        """
+        compiled = self._compile(x)
+        return compiled.network.forward(x, training=training)
+
+    def backward(self, x: ArrayLike, dy: ArrayLike, *, training: bool = True) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+        """Forward and backward pass: ``dx`` (N, in_features) and the gradients of all parameters by name.
+
+        Parameters
+        ----------
+        x : array_like (N, in_features)
+        dy : array_like (N, out_features)
+            Derivative of a loss by the output.
+        training : bool
+            Differentiate through batch statistics; running statistics are left as they are.
+        """
+        compiled = self._compile(x)
+        _, dx = compiled.network.gradient(x, "dot", dy, want_dx=True, training=training)
+        return dx, {name: array.copy() for name, array in compiled.gradients().items()}
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """This module and all below it, by dotted name."""
+        yield prefix, self
+        for name, child in self._children():
+            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """Copies of all parameters and running statistics, by torch's names.
+
+        Examples
+        --------
+        >>> import gradiometer as gm
+        >>> sorted(gm.Sequential(gm.Linear(2, 3), gm.Activation("relu")).state_dict())
+        ['0.bias', '0.weight']
+        """
+        return {name: array.copy() for name, array in self._named_arrays()}
+
+    def load_state_dict(self, state: dict[str, ArrayLike], strict: bool = True) -> None:
+        """Copy values in by name; a PyTorch state dict of the same layout loads unchanged.
+
+        Parameters
+        ----------
+        state : dict of name to array_like
+        strict : bool
+            Refuse missing and unexpected names. ``num_batches_tracked`` is accepted and ignored.
+
+        Raises
+        ------
+        KeyError, ValueError, TypeError
+            For names, shapes, or dtypes that do not fit; nothing is changed then.
+        """
+        own = dict(self._named_arrays())
+        given = {name: np.asarray(value) for name, value in state.items() if not name.endswith("num_batches_tracked")}
+        missing, unexpected = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
+        if strict and (missing or unexpected):
+            raise KeyError(f"state does not fit: missing {missing}, unexpected {unexpected}")
+        for name, value in given.items():
+            if name not in own:
+                continue
+            if value.dtype.kind not in "fiu":
+                raise TypeError(f"state[{name!r}] has dtype {value.dtype}; expected real numbers")
+            if value.shape != own[name].shape:
+                raise ValueError(f"state[{name!r}] has shape {value.shape}; expected {own[name].shape}")
+        for name in own.keys() & given.keys():
+            own[name][...] = given[name]
+
+    def copy(self) -> Module:
+        """An independent copy: configuration and arrays."""
+        return copy.deepcopy(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self._config(), {name: a.copy() for name, a in self._arrays.items()})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Module:
+        rebuild, arguments = self.__reduce__()
+        made: Module = rebuild(*copy.deepcopy(arguments, memo))
+        return made
+
+    def __repr__(self) -> str:
+        inner = ", ".join(f"{key}={value!r}" for key, value in self._config().items())
+        return f"{type(self).__name__}({inner})"
+
+    def _named_arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        for prefix, module in self.named_modules():
+            for name, array in module._arrays.items():
+                yield (f"{prefix}.{name}" if prefix else name), array
+
+    def _compile(self, x: ArrayLike | None = None) -> Compiled:
+        """The native network, made when first needed; `x` tells the width of one that takes any."""
+        wanted = self.in_features
+        if wanted is None:
+            if x is None:
+                raise ValueError("the network takes any width; expected a layer that fixes in_features")
+            shape = np.shape(x)
+            if len(shape) != 2 or shape[1] < 1:
+                raise ValueError(f"x has shape {shape}; expected (N, features)")
+            wanted = shape[1]
+        if self._home is not None and self._home.root is not self:
+            return Compiled(self.copy(), wanted)  # a part of a network, called alone: its arrays stay where they are
+        if self._home is None or self._home.network.in_features != wanted:
+            self._home = Compiled(self, wanted)
+        return self._home
+
+
+def _rebuild(cls: type[Module], config: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Module:
+    module = cls(**config)
+    for name, array in arrays.items():
+        module._arrays[name][...] = array
+    return module
+
+
+class Compiled:
+    """A module as a native network.
+
+    The flat buffers are NumPy arrays owned here, the modules' arrays are views into them: written by Python or by a
+    native step, there is one copy.
+    """
+
+    def __init__(self, root: Module, features: int) -> None:
+        modules = [module for _, module in root.named_modules()]
+        if len({id(module) for module in modules}) != len(modules):
+            raise ValueError("the same layer appears twice in the network; expected a layer of its own at each place")
+        for name, module in root.named_modules():
+            if module is not root and module._home is not None and module._home.root is not module:
+                raise ValueError(f"layer {name} ({module!r}) is part of another network; expected layer.copy()")
+            if module._arrays and module.dtype != root.dtype:
+                raise ValueError(f"layer {name} has dtype {module.dtype}; expected {root.dtype} like the network")
+        self.builder = Builder(features)
+        root._emit(self.builder, 0)
+        self.network = _core.Network(self.builder.graph, root.dtype)
+        self._gradients: list[tuple[Module, str, NDArray[Any]]] = []
+        self.root = root
+        by_id = {node.id: node.module for node in self.builder.nodes}
+        for of_state, flat in ((False, self.network.parameters), (True, self.network.state)):
+            for node, name, shape, offset in self.network.tensors(of_state):
+                module, size = by_id[node], int(np.prod(shape))
+                view = flat[offset : offset + size].reshape(shape)
+                view[...] = module._arrays[name]
+                module._arrays[name] = view
+                module._home = self
+                if not of_state:
+                    gradient = self.network.gradients[offset : offset + size].reshape(shape)
+                    self._gradients.append((module, name, gradient))
+
+    @property
+    def nodes(self) -> list[Node]:
+        """The nodes after the input, in order; ``nodes[i].id == i + 1``."""
+        return self.builder.nodes
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of parameters, padding left out."""
+        return sum(gradient.size for _, _, gradient in self._gradients)
+
+    def gradients(self) -> dict[str, NDArray[Any]]:
+        """Views of the gradients by name, as the last pass left them."""
+        names = {id(module): prefix for prefix, module in self.root.named_modules()}
+        prefixes = ((names[id(module)], name, gradient) for module, name, gradient in self._gradients)
+        return {(f"{prefix}.{name}" if prefix else name): gradient for prefix, name, gradient in prefixes}
+
+    def gradients_of(self, module: Module) -> dict[str, NDArray[Any]]:
+        """Views of the gradients of one module's own parameters, by their names within it."""
+        return {name: gradient for owner, name, gradient in self._gradients if owner is module}
+
+    def memory(self, batch: int, taps: int = 0) -> dict[str, int]:
+        """Elements of parameters and state, and bytes of the arena, for a batch."""
+        return self.builder.graph.memory(self.root.dtype, batch, taps)

@@ -1,0 +1,61 @@
+"""The layers of a compiled network as a person counts them: a Linear with the norm, the activation and the addition
+that follow it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gradiometer.layers import Node
+
+__all__ = ["Block", "blocks", "shape_text"]
+
+
+@dataclass(frozen=True)
+class Block:
+    """One layer. `output` is the node of h, `pre` that of the pre-activation a (what enters the activation, or h
+    where there is none)."""
+
+    linear: Node
+    norm: Node | None
+    activation: Node | None
+    add: Node | None
+    pre: int
+    output: int
+
+
+def blocks(nodes: list[Node]) -> tuple[Block, ...]:
+    """Group the nodes of a network, in order.
+
+    A residual block that opens with its activation closes with the addition: then h is the sum, and the activation
+    that follows belongs to it as to any layer.
+    """
+    starts = [i for i, node in enumerate(nodes) if node.type == "linear"]
+    made = []
+    for start, end in zip(starts, [*starts[1:], len(nodes)], strict=True):
+        group = nodes[start:end]
+        of_type = {node.type: node for node in reversed(group)}
+        activation, add = of_type.get("activation"), of_type.get("add")
+        pre = activation.inputs[0] if activation else group[-1].id
+        output = add.id if add else group[-1].id
+        made.append(Block(group[0], of_type.get("batch_norm"), activation, add, pre, output))
+    return tuple(made)
+
+
+def shape_text(in_features: int, widths: list[int]) -> str:
+    """``64-[128]x50-10``: widths in order, runs folded.
+
+    Examples
+    --------
+    >>> shape_text(64, [128, 128, 128, 10])
+    '64-[128]x3-10'
+    """
+    parts = [str(in_features)]
+    hidden, out = widths[:-1], widths[-1]
+    i = 0
+    while i < len(hidden):
+        run = next((j for j in range(i, len(hidden)) if hidden[j] != hidden[i]), len(hidden)) - i
+        parts.append(f"[{hidden[i]}]x{run}" if run > 1 else str(hidden[i]))
+        i += run
+    return "-".join([*parts, str(out)])

@@ -1,0 +1,251 @@
+"""One pass over a network that sees every layer."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradiometer import _core, kernels, theory
+from gradiometer.losses import check_loss, check_target
+from gradiometer.measure.attenuation import attenuation
+from gradiometer.measure.blocks import Block, blocks, shape_text
+from gradiometer.measure.measurement import LayerMeasurement, Measurement
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from gradiometer.layers import Compiled, Module
+    from gradiometer.optim import Optimizer
+
+__all__ = ["measure"]
+
+
+def measure(
+    net: Module,
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    loss: str = "cross_entropy",
+    per_sample: bool = False,
+    optimizer: Optimizer | None = None,
+) -> Measurement:
+    """Measure signal and gradient in every layer, in one native pass.
+
+    Batch norm uses the batch's statistics, as in training; parameters and running statistics stay as they are. The
+    gradients buffer of the network holds the gradient of this batch afterwards.
+
+    Parameters
+    ----------
+    net : Module
+        A network of `Linear` layers with what may stand between them.
+    x : array_like (N, in_features)
+        The samples; "dead" is judged over all of them.
+    y : array_like
+        int (N) classes, or values (N, out_features) for ``mse``.
+    loss : str
+        ``cross_entropy`` or ``mse``; norms are of the gradients of this loss, a mean over the batch.
+    per_sample : bool
+        Also the signal to noise of the weights' gradients.
+    optimizer : Optimizer, optional
+        Also the size of the first step it would make, relative to the weights.
+
+    Returns
+    -------
+    Measurement
+
+    Raises
+    ------
+    ValueError, TypeError, IndexError
+        For arrays that do not fit the network or the loss, or fewer than 2 samples.
+
+    Examples
+    --------
+    >>> import gradiometer as gm
+    >>> train, _, _ = gm.datasets.digits()
+    >>> net = gm.mlp(64, [32] * 8, 10, activation="relu", init="xavier_normal", rng=0)
+    >>> m = gm.measure(net, *train[:128])
+    >>> 0.6 < m.attenuation.factor < 0.9, len(m.layers)
+    (True, 9)
+    """
+    began = time.perf_counter()
+    check_loss(loss)
+    compiled = net._compile(x)
+    network = compiled.network
+    samples = np.asarray(x)
+    if samples.ndim != 2 or len(samples) < 2:
+        raise ValueError(f"x has shape {samples.shape}; expected (N, {network.in_features}) with N of 2 or more")
+    target = check_target(loss, y, len(samples), network.out_features)
+    layers = blocks(compiled.nodes)
+    if not layers:
+        raise ValueError(f"net has no Linear layer: {net!r}; expected one or more")
+
+    taps = _core.TAP_MOMENTS | _core.TAP_COLUMNS | (_core.TAP_ROWS if per_sample else 0)
+    value, dx = network.gradient(samples, loss, target, want_dx=True, taps=taps)
+    seen = [network.tap(node) for node in range(len(compiled.nodes) + 1)]
+    input_norm = kernels.moments(dx).norm
+    updates = _updates(compiled, optimizer) if optimizer is not None else {}
+
+    predictions = _predict(layers, seen[0], len(samples))
+    measured: list[LayerMeasurement] = []
+    below = input_norm
+    for i, block in enumerate(layers):
+        layer = _layer(i, block, len(layers), seen, below, predictions[i], updates.get(id(block.linear.module)))
+        below = layer.grad_norm
+        measured.append(layer)
+    hidden = [layer for layer in measured if layer.role == "hidden"]
+    return Measurement(
+        layers=tuple(measured),
+        attenuation=attenuation(hidden),
+        network=shape_text(network.in_features, [layer.fan_out for layer in measured]),
+        loss=loss,
+        loss_value=value,
+        input_grad_norm=input_norm,
+        samples=len(samples),
+        parameters=compiled.parameter_count,
+        dtype=net.dtype,
+        isa=kernels.isa(),
+        flushes_subnormals=_core.flushes_subnormals(),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _norm(moments: dict[str, Any]) -> float:
+    """Square root of the sum of squares; NaN or inf where an element is."""
+    if moments["nans"]:
+        return math.nan
+    return math.inf if moments["infs"] else math.sqrt(moments["sum_squares"])
+
+
+def _mean_var(moments: dict[str, Any]) -> tuple[float, float]:
+    n = moments["count"]
+    if moments["nans"] or moments["infs"]:
+        return math.nan, math.nan
+    mean = moments["sum"] / n
+    return mean, max(0.0, moments["sum_squares"] / n - mean * mean)
+
+
+def _layer(
+    i: int,
+    block: Block,
+    count: int,
+    seen: list[dict[str, Any]],
+    below: float,
+    predicted: float,
+    update: float | None,
+) -> LayerMeasurement:
+    linear, module = block.linear, block.linear.module
+    pre, out = seen[block.pre], seen[block.output]
+    act = seen[block.activation.id] if block.activation else None
+    weight = module._arrays["weight"]
+    weight_norm = kernels.moments(weight).norm
+    weight_grad, bias_grad = _parameter_gradients(block)
+    rows, gradient = out["rows"], out["gradient"]
+    grad_norm = _norm(gradient)
+    parts = [pre["value"], out["value"], gradient]
+    activation = str(block.activation.attributes["function"]) if block.activation else None
+    role = "output" if i == count - 1 and activation is None else "hidden"
+    pre_mean, pre_var = _mean_var(pre["value"])
+    out_mean, out_var = _mean_var(out["value"])
+    fan_out, fan_in = weight.shape
+    return LayerMeasurement(
+        index=i + 1,
+        name=" ".join(["Linear", str(fan_out), *(["batch norm"] if block.norm else []), *([activation] if activation else [])]),
+        role=role,
+        fan_in=fan_in,
+        fan_out=fan_out,
+        activation=activation,
+        norm="batch" if block.norm else None,
+        residual=block.add is not None,
+        pre_mean=pre_mean,
+        pre_var=pre_var,
+        out_mean=out_mean,
+        out_var=out_var,
+        sample_spread=pre["spread"],
+        saturated=act["saturated"] if act else math.nan,
+        dead=int(np.count_nonzero(act["active"] == 0)) if act else 0,
+        nans=sum(part["nans"] for part in parts),
+        infs=sum(part["infs"] for part in parts),
+        grad_rms=grad_norm / math.sqrt(rows),
+        grad_norm=grad_norm,
+        grad_zeros=gradient["zeros"] / gradient["count"],
+        grad_subnormals=gradient["subnormals"] / gradient["count"],
+        factor=_ratio(below, grad_norm),
+        theory=predicted,
+        weight_norm=weight_norm,
+        weight_grad_norm=_norm(weight_grad),
+        bias_grad_norm=_norm(bias_grad) if bias_grad else math.nan,
+        gradient_to_weight=_ratio(_norm(weight_grad), weight_norm),
+        update_to_weight=_ratio(update, weight_norm) if update is not None else math.nan,
+        snr=_signal_to_noise(_norm(weight_grad), seen[linear.inputs[0]], seen[linear.id]),
+    )
+
+
+def _ratio(a: float, b: float) -> float:
+    return a / b if b else math.nan
+
+
+def _parameter_gradients(block: Block) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    home = block.linear.module._home
+    assert home is not None
+    gradients = home.gradients_of(block.linear.module)
+    bias = gradients.get("bias")
+    return _core.moments(gradients["weight"]), None if bias is None else _core.moments(bias)
+
+
+def _signal_to_noise(mean_norm: float, x: dict[str, Any], dy: dict[str, Any]) -> float:
+    """|mean over samples of g_n| / standard deviation of g_n, for g_n = N dL/dy_n x_nᵀ, whose mean is dL/dW.
+
+    |g_n|² = N² |dy_n|² |x_n|² needs the rows' norms only.
+    """
+    if x["value_row_squares"] is None:
+        return math.nan
+    n = x["rows"]
+    second = n * float(np.dot(x["value_row_squares"], dy["gradient_row_squares"]))
+    variance = max(0.0, second - mean_norm**2) * n / (n - 1)
+    return mean_norm / math.sqrt(variance) if variance > 0 else math.nan
+
+
+def _updates(compiled: Compiled, optimizer: Optimizer) -> dict[int, float]:
+    """Norm of the optimiser's first step for every module's weight, by id; made on copies."""
+    network = compiled.network
+    stepped = network.parameters.copy()
+    slots = np.zeros((optimizer.slots, stepped.size), stepped.dtype)
+    kernels.optimizer_step(
+        optimizer.name, stepped, network.gradients, slots, optimizer.learning_rate, 1, **optimizer.params
+    )
+    change: NDArray[Any] = stepped.astype(np.float64) - network.parameters
+    modules = {node.id: node.module for node in compiled.nodes}
+    return {
+        id(modules[node]): float(np.linalg.norm(change[offset : offset + int(np.prod(shape))]))
+        for node, name, shape, offset in network.tensors(False)
+        if name == "weight" and modules[node]._arrays["weight"].ndim == 2
+    }
+
+
+def _predict(layers: tuple[Block, ...], x: dict[str, Any], batch: int) -> list[float]:
+    """Theory's factor for every layer, iterated from the real input with the real weights' variances."""
+    described = []
+    for block in layers:
+        arrays = block.linear.module._arrays
+        weight, bias = arrays["weight"], arrays.get("bias")
+        activation = block.activation
+        described.append(
+            theory.LayerTheory(
+                fan_in=weight.shape[1],
+                fan_out=weight.shape[0],
+                weight_variance=kernels.moments(weight).sum_squares / weight.shape[0],
+                bias_variance=kernels.moments(bias).sum_squares / bias.size if bias is not None else 0.0,
+                activation=str(activation.attributes["function"]) if activation else None,
+                params={k: float(v) for k, v in activation.attributes.items() if k != "function"} if activation else {},
+                norm="batch" if block.norm else None,
+                residual=float(block.add.attributes["scale"]) if block.add else None,
+            )
+        )
+    value = x["value"]
+    if value["nans"] or value["infs"]:
+        return [math.nan] * len(described)
+    mean_square = value["sum_squares"] / value["count"]
+    return [p.factor for p in theory.predict(described, mean_square, batch, input_spread=x["spread"])]

@@ -1,0 +1,120 @@
+"""Optimisers: a name, a learning rate and parameters; the step runs in the core."""
+
+from __future__ import annotations
+
+import math
+
+from gradiometer import _core, kernels
+
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "as_optimizer"]
+
+
+class Optimizer:
+    """An optimiser by the name of its kernel.
+
+    Parameters
+    ----------
+    name : str
+        One of ``gm.kernels.optimizers()``.
+    learning_rate : float
+        Finite, 0 or more.
+    **params : float
+        See ``gm.kernels.optimizer_parameters(name)``; formulas and defaults are torch.optim's.
+
+    Examples
+    --------
+    >>> Optimizer("sgd", 0.1, momentum=0.9)
+    Optimizer('sgd', 0.1, momentum=0.9)
+    """
+
+    def __init__(self, name: str, learning_rate: float, **params: float) -> None:
+        if not (learning_rate >= 0 and math.isfinite(learning_rate)):
+            raise ValueError(f"learning_rate is {learning_rate!r}; expected a finite number, 0 or more")
+        self.native = _core.Optimizer(name, **params)
+        self.name = name
+        self.learning_rate = float(learning_rate)
+        self.params = {key: float(value) for key, value in params.items()}
+
+    @property
+    def slots(self) -> int:
+        """State vectors kept for each parameter."""
+        return kernels.optimizer_slots(self.name)
+
+    def with_rate(self, learning_rate: float) -> Optimizer:
+        """The same with another learning rate."""
+        return Optimizer(self.name, learning_rate, **self.params)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _remake, (self.name, self.learning_rate, self.params)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Optimizer) and self.__reduce__() == other.__reduce__()
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+    def __repr__(self) -> str:
+        params = "".join(f", {key}={value:g}" for key, value in self.params.items())
+        return f"Optimizer({self.name!r}, {self.learning_rate:g}{params})"
+
+
+def _remake(name: str, learning_rate: float, params: dict[str, float]) -> Optimizer:
+    return Optimizer(name, learning_rate, **params)
+
+
+def SGD(  # noqa: N802
+    learning_rate: float, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
+) -> Optimizer:
+    """Stochastic gradient descent, torch.optim.SGD's formulas.
+
+    Examples
+    --------
+    >>> SGD(0.1).name
+    'sgd'
+    """
+    return Optimizer("sgd", learning_rate, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
+
+
+def Adam(  # noqa: N802
+    learning_rate: float = 1e-3,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+) -> Optimizer:
+    """Adam (Kingma & Ba 2014, arXiv:1412.6980); weight decay is added to the gradient.
+
+    Examples
+    --------
+    >>> Adam().learning_rate
+    0.001
+    """
+    return Optimizer("adam", learning_rate, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay)
+
+
+def AdamW(  # noqa: N802
+    learning_rate: float = 1e-3,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.01,
+) -> Optimizer:
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2017, arXiv:1711.05101).
+
+    Examples
+    --------
+    >>> AdamW(1e-4).params["weight_decay"]
+    0.01
+    """
+    return Optimizer("adamw", learning_rate, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay)
+
+
+def as_optimizer(optimizer: Optimizer | str) -> Optimizer:
+    """`optimizer` itself, or one by name with a usual learning rate (0.01 for sgd, 1e-3 for the others)."""
+    if isinstance(optimizer, Optimizer):
+        return optimizer
+    if not isinstance(optimizer, str):
+        raise TypeError(f"optimizer is {optimizer!r}; expected a name or gm.optim.SGD(...), Adam(...), AdamW(...)")
+    if optimizer not in kernels.optimizers():
+        raise ValueError(f"optimizer is {optimizer!r}; expected one of: {', '.join(kernels.optimizers())}")
+    return Optimizer(optimizer, 0.01 if optimizer == "sgd" else 1e-3)
