@@ -65,7 +65,7 @@ def xavier_normal(
     ((50, 100), dtype('float32'), True)
     """
     fan_out, fan_in = _shape(shape)
-    return _normal(shape, gain * math.sqrt(2.0 / (fan_in + fan_out)), rng, dtype)
+    return _normal(shape, 2.0 / (fan_in + fan_out), gain, rng, dtype)
 
 
 def xavier_uniform(
@@ -74,7 +74,7 @@ def xavier_uniform(
     """Uniform with variance ``gain^2 2 / (in + out)`` (Glorot & Bengio 2010); arguments of
     `xavier_normal`."""
     fan_out, fan_in = _shape(shape)
-    return _uniform(shape, gain * math.sqrt(2.0 / (fan_in + fan_out)), rng, dtype)
+    return _uniform(shape, 2.0 / (fan_in + fan_out), gain, rng, dtype)
 
 
 def he_normal(
@@ -82,7 +82,7 @@ def he_normal(
 ) -> NDArray[Any]:
     """Normal with variance ``gain^2 2 / in`` (He et al. 2015, arXiv:1502.01852), which keeps relu's signal
     and gradient; arguments of `xavier_normal`."""
-    return _normal(shape, gain * math.sqrt(2.0 / _shape(shape)[1]), rng, dtype)
+    return _normal(shape, 2.0 / _shape(shape)[1], gain, rng, dtype)
 
 
 def he_uniform(
@@ -90,7 +90,7 @@ def he_uniform(
 ) -> NDArray[Any]:
     """Uniform with variance ``gain^2 2 / in`` (He et al. 2015, arXiv:1502.01852); arguments of
     `xavier_normal`."""
-    return _uniform(shape, gain * math.sqrt(2.0 / _shape(shape)[1]), rng, dtype)
+    return _uniform(shape, 2.0 / _shape(shape)[1], gain, rng, dtype)
 
 
 def lecun_normal(
@@ -98,14 +98,14 @@ def lecun_normal(
 ) -> NDArray[Any]:
     """Normal with variance ``gain^2 / in`` (LeCun et al. 1998): with ``gain=init.gain(activation)`` the rule
     fitted to any activation, with gain 1 that of selu; arguments of `xavier_normal`."""
-    return _normal(shape, gain * math.sqrt(1.0 / _shape(shape)[1]), rng, dtype)
+    return _normal(shape, 1.0 / _shape(shape)[1], gain, rng, dtype)
 
 
 def lecun_uniform(
     shape: tuple[int, int], *, gain: float = 1.0, rng: Rng = None, dtype: DTypeLike = "float32"
 ) -> NDArray[Any]:
     """Uniform with variance ``gain^2 / in`` (LeCun et al. 1998); arguments of `xavier_normal`."""
-    return _uniform(shape, gain * math.sqrt(1.0 / _shape(shape)[1]), rng, dtype)
+    return _uniform(shape, 1.0 / _shape(shape)[1], gain, rng, dtype)
 
 
 def torch_default(
@@ -114,7 +114,7 @@ def torch_default(
     """Uniform between ``-gain / sqrt(in)`` and ``gain / sqrt(in)``, what torch.nn.Linear does: variance
     ``1 / (3 in)``, so that gradients vanish with depth in every classical activation; arguments of
     `xavier_normal`."""
-    return _uniform(shape, gain * math.sqrt(1.0 / (3.0 * _shape(shape)[1])), rng, dtype)
+    return _uniform(shape, 1.0 / (3.0 * _shape(shape)[1]), gain, rng, dtype)
 
 
 def orthogonal(
@@ -130,12 +130,11 @@ def orthogonal(
     True
     """
     fan_out, fan_in = _shape(shape)
-    _check_gain(gain)
     gaussian = np.random.default_rng(rng).standard_normal((max(fan_out, fan_in), min(fan_out, fan_in)))
     q, r = np.linalg.qr(gaussian)
     # LAPACK fixes the signs of R's diagonal by its algorithm: without this Q is not uniform (Haar).
     q *= np.sign(np.diagonal(r))
-    return np.ascontiguousarray(gain * (q if fan_out >= fan_in else q.T), dtype=_dtype(dtype))
+    return np.ascontiguousarray(_finite(gain) * (q if fan_out >= fan_in else q.T), dtype=_dtype(dtype))
 
 
 _TABLE: dict[str, Initialiser] = {
@@ -213,14 +212,15 @@ def gain(activation: str, *, preserve: Literal["forward", "backward"] = "forward
     return 1.0 / math.sqrt(m.second if preserve == "forward" else m.slope2)
 
 
-def _normal(shape: tuple[int, int], sd: float, rng: Rng, dtype: DTypeLike) -> NDArray[Any]:
-    _check_gain(sd)
+def _normal(shape: tuple[int, int], variance: float, gain: float, rng: Rng, dtype: DTypeLike) -> NDArray[Any]:
+    sd = _finite(gain) * math.sqrt(variance)
     return (sd * np.random.default_rng(rng).standard_normal(shape)).astype(_dtype(dtype))
 
 
-def _uniform(shape: tuple[int, int], sd: float, rng: Rng, dtype: DTypeLike) -> NDArray[Any]:
-    _check_gain(sd)
-    bound = math.sqrt(3.0) * sd
+def _uniform(
+    shape: tuple[int, int], variance: float, gain: float, rng: Rng, dtype: DTypeLike
+) -> NDArray[Any]:
+    bound = abs(_finite(gain)) * math.sqrt(3.0 * variance)
     return np.random.default_rng(rng).uniform(-bound, bound, shape).astype(_dtype(dtype))
 
 
@@ -237,9 +237,10 @@ def _shape(shape: tuple[int, int]) -> tuple[int, int]:
     return int(fan_out), int(fan_in)
 
 
-def _check_gain(value: float) -> None:
-    if not math.isfinite(value):
-        raise ValueError("gain must be finite")
+def _finite(gain: float) -> float:
+    if not math.isfinite(gain):
+        raise ValueError(f"gain must be finite, got {gain!r}")
+    return gain
 
 
 def _dtype(dtype: DTypeLike) -> np.dtype[Any]:
