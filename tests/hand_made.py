@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gradiometer.measure.measurement import Attenuation, LayerMeasurement, Measurement
+from gradiometer.measurement.result import Attenuation, LayerMeasurement, Measurement
 
 SAMPLES = 256
 FLOAT32_ZERO = 2.0**-150

@@ -7,9 +7,9 @@ import json
 import math
 
 import pytest
-from gradiometer.diagnose import Diagnosis, Finding, Rule, diagnose, explain, rule_ids
-from gradiometer.diagnose.rules import DISEASES, RULES
-from gradiometer.measure.measurement import Measurement
+from gradiometer.diagnosis import Diagnosis, Finding, Rule, diagnose, explain, rule_ids
+from gradiometer.diagnosis.rules import DISEASES, RULES
+from gradiometer.measurement.result import Measurement
 from hand_made import measurement, sigmoid_50
 
 NAN, INF = math.nan, math.inf

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from gradiometer.measure.text import factor_in_words, header, layer_table, measurement_text
+from gradiometer.measurement.text import factor_in_words, header, layer_table, measurement_text
 from hand_made import measurement, sigmoid_50
 
 

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from gradiometer import optim as optim
     from gradiometer import report as report
     from gradiometer import theory as theory
-    from gradiometer.diagnose import cure as cure
-    from gradiometer.diagnose import diagnose as diagnose
-    from gradiometer.diagnose import explain as explain
+    from gradiometer.diagnosis import cure as cure
+    from gradiometer.diagnosis import diagnose as diagnose
+    from gradiometer.diagnosis import explain as explain
     from gradiometer.layers import Activation as Activation
     from gradiometer.layers import BatchNorm1d as BatchNorm1d
     from gradiometer.layers import Linear as Linear
     from gradiometer.layers import Residual as Residual
-    from gradiometer.measure import measure as measure
+    from gradiometer.measurement import measure as measure
     from gradiometer.networks import Sequential as Sequential
     from gradiometer.networks import mlp as mlp
 
@@ -43,10 +43,10 @@ _NAMES = {
     "Residual": "layers",
     "Sequential": "networks",
     "mlp": "networks",
-    "measure": "measure",
-    "cure": "diagnose",
-    "diagnose": "diagnose",
-    "explain": "diagnose",
+    "measure": "measurement",
+    "cure": "diagnosis",
+    "diagnose": "diagnosis",
+    "explain": "diagnosis",
 }
 
 __all__ = ["__version__", *_MODULES, *_NAMES]  # noqa: PLE0604

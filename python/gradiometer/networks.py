@@ -12,7 +12,7 @@ from gradiometer import init as initialisers
 from gradiometer import train as training
 from gradiometer.layers import Activation, BatchNorm1d, Chain, Linear, Module, Residual
 from gradiometer.layers.linear import positive
-from gradiometer.measure import measure
+from gradiometer.measurement import measure
 from gradiometer.optim import Optimizer
 from gradiometer.train import Evaluation, History, Trainer
 

@@ -166,7 +166,7 @@ def _encode_target(table: _Table, task: Task | None) -> tuple[tuple[str, ...], N
         task = "regression" if numeric and not whole else "classification"
     if task == "regression":
         if not numeric:
-            raise ValueError(f"{where} holds words ({target[0]!r}, ...), regression needs numbers")
+            raise ValueError(f"{where} holds words ({str(target[0])!r}, ...), regression needs numbers")
         values = target.astype(np.float64).reshape(len(target), -1)
         if np.any(values.max(axis=0) == values.min(axis=0)):
             raise ValueError(f"{where} has the same value in every sample")

@@ -22,8 +22,8 @@ Page, ``gradiometer.report.page``; a part with a `heading` opens a section, one 
          TableSection(table, "Layers"), Code("gm.mlp(...)", "Gradiometer"), Facts([("samples", "256")]),
          Details("All layers", [TableSection(table, "Layers")])]).save("report.html")
 
-The same `Verdict` and `Table` serve the terminal and the page. Every text may hold anything (it is escaped, and
-control characters are shown as visible marks); NaN, infinities, zeros and empty series are drawn as what they are.
+The same `Verdict` and `Table` serve the terminal and the page. Every text may hold anything (it is escaped,
+and control characters are replaced); NaN, infinities, zeros and empty series are drawn as what they are.
 """
 
 from gradiometer.report import chart, page, text

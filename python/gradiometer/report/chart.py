@@ -1,7 +1,8 @@
-"""Line and bar charts as inline SVG: no script, no font, no network, readable in light, dark, print and by ear.
+"""Line and bar charts as inline SVG: no script, no font, no network; for light and dark, paper and ear.
 
-Colours are CSS variables (``--series-1`` ... ``--series-6``, ``--grid``) with fall-backs, text takes the colour around it;
-the six are Okabe and Ito's colour-blind-safe palette, and lines also differ by dash and label.
+Colours are CSS variables (``--series-1`` ... ``--series-6``, ``--grid``) with fall-backs, text takes the
+colour of its place. The six are Okabe and Ito's colour-blind-safe palette; dash and label tell
+lines apart too.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def linear_ticks(low: float, high: float, most: int = 6) -> list[Tick]:
 
 
 def log_ticks(low: float, high: float, most: int = 7) -> list[Tick]:
-    """Ticks of a log axis within [low, high], exponents of ten: decades, thinned by a 1-2-5 step when there are many.
+    """Ticks of a log axis within [low, high], exponents of ten: decades, thinned by a 1-2-5 step when many.
 
     Where less than two decades are spanned, 2 and 5 times a power of ten are ticks too.
 
@@ -77,15 +78,16 @@ def log_ticks(low: float, high: float, most: int = 7) -> list[Tick]:
         ]
         return [tick for tick in fine if low - 1e-9 <= tick.at <= high + 1e-9]
     step = max(1, round(nice_step(high - low, most)))
-    return [Tick(power, _decade(power)) for power in range(-(-first // step) * step, last + 1, step)]
+    powers = range(-(-first // step) * step, last + 1, step)
+    plain = not powers or max(-powers[0], powers[-1]) <= 4
+    return [Tick(power, _decade(power) if plain or power == 0 else f"1e{power}") for power in powers]
 
 
 def _decade(power: int, factor: int = 1) -> str:
-    if power == 0:
-        return str(factor)
-    if -4 <= power < 0:
-        return f"{factor * 10.0**power:.{-power}f}"
-    return f"{factor * 10**power}" if 0 < power <= 4 else f"{factor}e{power}"
+    """The value factor * 10**power, written out where that is short."""
+    if abs(power) > 4:
+        return f"{factor}e{power}"
+    return f"{factor * 10**power}" if power >= 0 else f"{factor * 10.0**power:.{-power}f}"
 
 
 def _axis(low: float, high: float, log: bool, most: int) -> tuple[float, float, list[Tick]]:
@@ -154,8 +156,8 @@ class Level:
 class LineChart:
     """Several series over one x axis.
 
-    On a log axis zeros lie on a track of their own below the scale, marked 0; infinities are marked at the upper
-    edge; NaN and (on a log axis) negative numbers are gaps, and their count is part of the description.
+    On a log axis zeros lie on a track of their own below the scale, marked 0; infinities are marked at the
+    upper edge; NaN and (on a log axis) negative numbers are gaps, counted in the description.
 
     Attributes
     ----------
@@ -271,9 +273,9 @@ class _LineDrawing:
         ends = [self._end(line) for line in self.points]
         reach = [end is not None and self.x(end[0]) > self.right - 30 for end in ends]
         self.direct = self.width > 500 and len(self.names) <= 5 and widest <= 170 and all(reach)
-        self.head = 24 if self.chart.y_label else 8
+        self.head = 30.0 if self.chart.y_label else 8.0
         self.legend: list[tuple[int, float]] = []
-        self.top = float(self.head + (18 if self.has_inf else 0))
+        self.top = self.head + (18 if self.has_inf else 0)
         if not self.direct:
             self.right = self.width - 10
             self.legend = _flow(self.names, self.width, 30)
@@ -300,13 +302,14 @@ class _LineDrawing:
         return self.bottom - (self.bottom - self.top) * (value - self.y0) / (self.y1 - self.y0)
 
     def svg(self) -> str:
-        marks = [self._grid(), self._levels()]
+        rules, names = self._levels()
+        marks = [self._grid(), rules]
         for number, (series, line) in enumerate(zip(self.chart.series, self.points, strict=True)):
             marks.append(f'<g class="series">{self._line(series, line, number)}</g>')
         if not any(point for line in self.points for point in line):
             middle = (self.left + self.right) / 2
             marks.append(_text(middle, (self.top + self.bottom) / 2, "no values", "middle", faint=True))
-        marks.append(self._names())
+        marks += [names, self._names()]
         return _svg(self.chart.title, self.chart.describe(), self.width, self.height, "".join(marks))
 
     def _grid(self) -> str:
@@ -329,16 +332,16 @@ class _LineDrawing:
         out.append(_text(0, 12, self.chart.y_label, faint=True))
         return "".join(out)
 
-    def _levels(self) -> str:
-        out = []
+    def _levels(self) -> tuple[str, str]:
+        """The lines of reference, to lie under the series, and their names, to lie above."""
+        rules, names = [], []
         for level in self.chart.levels:
-            if math.isnan(level.value) or (self.chart.log and level.value < 0):
-                continue
-            y = self.y(level.value)
-            out.append(_rule(self.left, y, self.right, y, "2 3", strong=True))
-            x, base, anchor = self._free(y, _text_width(level.label))
-            out.append(_text(x, base, level.label, anchor, SMALL, faint=True, halo=True))
-        return "".join(out)
+            if _drawable(0.0, level.value, self.chart.log):
+                y = self.y(level.value)
+                rules.append(_rule(self.left, y, self.right, y, "2 3", strong=True))
+                x, base, anchor = self._free(y, _text_width(level.label))
+                names.append(_text(x, base, level.label, anchor, SMALL, faint=True, halo=True))
+        return "".join(rules), "".join(names)
 
     def _free(self, y: float, width: float) -> tuple[float, float, str]:
         """Where the name of a level at `y` meets the fewest lines: right or left end, above or below."""
@@ -535,15 +538,16 @@ class BarChart:
             side = "start" if x < (left + right) / 2 else "end"
             out.append(_rule(x, top - 4, x, bottom, "2 3", strong=True))
             out.append(_text(x, top - 9, level.label, side, SMALL, faint=True))
-        for number, (bar, name, value, note) in enumerate(zip(self.bars, names, values, notes, strict=True)):
-            y = top + pitch * number + shift + 14
-            out.append(_text(left - 12, y + 4, name, "end") if beside else _text(0, y - 13, name))
+        y = top + shift + 14
+        for bar, name, value, note in zip(self.bars, names, values, notes, strict=True):
+            out.append(_text(left - 12, y + 4, name, "end") if beside else _text(0, y - 12, name, halo=True))
             out.append(self._bar(bar, y, place))
             out.append(_text(right + 14, y + 4, value, strong=bar.emphasis))
             out.append(_text(right + column + 26, y + 4, note, faint=True))
+            y += pitch
         if not self.bars:
             out.append(_text(width / 2, top + 4, "no values", "middle", faint=True))
-        out.append(_rule(left, top, left, bottom, strong=True))
+        out.append(_rule(place(0.0), top, place(0.0), bottom, strong=True))
         out.append(_text((left + right) / 2, bottom + 35, self.label, "middle", faint=True))
         return _svg(self.title, self.describe(), width, bottom + (44 if self.label else 26), "".join(out))
 
@@ -557,13 +561,13 @@ class BarChart:
             return ""
         colour = _colour(0) if bar.emphasis else "var(--bar, #9aa3ad)"
         start, end = sorted((place(0.0), place(bar.value)))
-        out = f'<rect x="{_n(start)}" y="{_n(y - 7)}" width="{_n(end - start)}" height="14" style="fill:{colour}"/>'
+        size = f'width="{_n(end - start)}" height="14"'
+        out = f'<rect x="{_n(start)}" y="{_n(y - 7)}" {size} style="fill:{colour}"/>'
         if bar.low <= bar.high:
             a, b = place(bar.low), place(bar.high)
-            out += (
-                f'<path class="whisker" d="M{_n(a)} {_n(y)}H{_n(b)}M{_n(a)} {_n(y - 4)}v8M{_n(b)} {_n(y - 4)}v8"'
-                ' fill="none" stroke="currentColor" stroke-width="1.5"/>'
-            )
+            path = f"M{_n(a)} {_n(y)}H{_n(b)}M{_n(a)} {_n(y - 4)}v8M{_n(b)} {_n(y - 4)}v8"
+            pen = 'fill="none" stroke="currentColor" stroke-width="1.5"'
+            out += f'<path class="whisker" d="{path}" {pen}/>'
         return out
 
 
@@ -573,10 +577,11 @@ class BarChart:
 def _svg(title: str, description: str, width: float, height: float, marks: str) -> str:
     name = f"chart-{zlib.crc32((title + description + marks).encode('utf-8', 'replace')):08x}"
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" role="img" viewBox="0 0 {_n(width)} {_n(height)}"'
-        f' aria-labelledby="{name}-t" aria-describedby="{name}-d"'
+        '<svg xmlns="http://www.w3.org/2000/svg" class="chart" role="img"'
+        f' viewBox="0 0 {_n(width)} {_n(height)}" aria-labelledby="{name}-t" aria-describedby="{name}-d"'
         f' font-family="system-ui, sans-serif" font-size="{FONT}" fill="currentColor">'
-        f'<title id="{name}-t">{escape(title)}</title><desc id="{name}-d">{escape(description)}</desc>{marks}</svg>'
+        f'<title id="{name}-t">{escape(title)}</title><desc id="{name}-d">{escape(description)}</desc>'
+        f"{marks}</svg>"
     )
 
 
@@ -622,7 +627,7 @@ def _text(
         return ""
     extra = f' text-anchor="{anchor}"' if anchor != "start" else ""
     extra += f' font-size="{size}"' if size != FONT else ""
-    extra += ' class="faint" opacity="0.72"' if faint else ""
+    extra += ' class="faint" fill-opacity="0.72"' if faint else ""
     extra += ' font-weight="600"' if strong else ""
     extra += f' style="fill:{colour}"' if colour else ""
     extra += ' paint-order="stroke" stroke-width="4" style="stroke:var(--page, transparent)"' if halo else ""
@@ -636,10 +641,8 @@ def _tick_text(x: float, y: float, label: str, anchor: str) -> str:
         return _text(x, y, label, anchor, SMALL, faint=True)
     base = "10" if mantissa == "1" else f"{mantissa}×10"
     raised = f'<tspan dy="-5" font-size="9.5">{str(int(power)).replace("-", "−")}</tspan>'
-    return (
-        f'<text x="{_n(x)}" y="{_n(y)}" text-anchor="{anchor}" font-size="{SMALL}" class="faint" opacity="0.72">'
-        f"{base}{raised}</text>"
-    )
+    look = f'text-anchor="{anchor}" font-size="{SMALL}" class="faint" fill-opacity="0.72"'
+    return f'<text x="{_n(x)}" y="{_n(y)}" {look}>{base}{raised}</text>'
 
 
 def _tick_width(label: str) -> float:

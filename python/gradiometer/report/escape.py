@@ -14,8 +14,8 @@ _JOINERS = {"\u200c", "\u200d"}
 def printable(text: str, *, newlines: bool = False) -> str:
     """`text` with every character that could steer a terminal or break XML replaced by U+FFFD.
 
-    Control and format characters (escape sequences, right-to-left overrides) and lone surrogates go; tabs become
-    spaces; newlines become spaces too unless `newlines` is set.
+    Control and format characters (escape sequences, right-to-left overrides) and lone surrogates go; tabs
+    become spaces, and so do newlines unless `newlines` is set.
 
     >>> printable("a\\x1b[31mb")
     'a\\ufffd[31mb'

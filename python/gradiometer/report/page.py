@@ -1,4 +1,4 @@
-"""One HTML file that needs nothing else: no network, no script; light and dark, phone, print, keyboard, ear."""
+"""One HTML file that needs nothing else: no network, no script; in light and dark, on a phone, on paper."""
 
 from __future__ import annotations
 
@@ -67,6 +67,8 @@ class Details:
     heading: str = ""
 
 
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+
 Part = Verdict | Prose | TableSection | Chart | Code | Facts | Details
 
 
@@ -107,7 +109,7 @@ class Page:
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
             '<meta name="color-scheme" content="light dark">\n'
-            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
+            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
             f"<title>{escape(self.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
             '<a class="skip" href="#main">Skip to the verdict</a>\n'
             f"<header><h1>{escape(self.title)}</h1>{subtitle}</header>\n"
@@ -120,7 +122,7 @@ class Page:
         Raises
         ------
         OSError
-            If the file cannot be written; the message names `path`, and a file that was there stays as it was.
+            If the file cannot be written; the message names `path`, and what was there stays as it was.
         """
         return _write(Path(path), self.html())
 
@@ -205,7 +207,8 @@ def _verdicts(items: Sequence[Verdict]) -> str:
         evidence = "".join(f"<p>{escape(sentence)}</p>" for sentence in item.evidence)
         out.append(
             f'<li class="{item.status.lower()}"><span class="status">{item.status}</span>'
-            f'<div><p class="headline"><strong>{escape(item.headline)}</strong>{where}</p>{evidence}</div></li>\n'
+            f'<div><p class="headline"><strong>{escape(item.headline)}</strong>{where}</p>'
+            f"{evidence}</div></li>\n"
         )
     return "".join([*out, "</ul>\n"])
 
@@ -242,7 +245,8 @@ def _code(part: Code) -> str:
     label = f"<figcaption>{escape(part.label)}</figcaption>" if part.label else ""
     name = escape(part.label or "code")
     code = escape(part.code, newlines=True)
-    return f'<figure class="code">{label}<pre tabindex="0" aria-label="{name}"><code>{code}</code></pre></figure>\n'
+    pre = f'<pre tabindex="0" aria-label="{name}"><code>{code}</code></pre>'
+    return f'<figure class="code">{label}{pre}</figure>\n'
 
 
 # Look
@@ -265,7 +269,8 @@ STYLE = (
     f":root{{color-scheme:light dark;{LIGHT}}}\n@media (prefers-color-scheme:dark){{:root{{{DARK}}}}}\n"
     + """\
 *{box-sizing:border-box}
-body{margin:0;background:var(--page);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;
+body{margin:0;background:var(--page);color:var(--ink);
+ font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;
  -webkit-text-size-adjust:100%}
 body>header,main,footer{max-width:52rem;margin:0 auto;padding:0 1.25rem}
 body>header{padding-top:3rem}
@@ -278,15 +283,17 @@ p{margin:.5rem 0;max-width:42rem;overflow-wrap:anywhere}
 main{display:block}
 main:focus{outline:none}
 :focus-visible{outline:3px solid var(--link);outline-offset:3px;border-radius:2px}
-.skip{position:absolute;left:1rem;top:-4rem;background:var(--ink);color:var(--page);padding:.5rem 1rem;border-radius:0 0 6px 6px}
+.skip{position:absolute;left:1rem;top:-4rem;background:var(--ink);color:var(--page);padding:.5rem 1rem;
+ border-radius:0 0 6px 6px}
 .skip:focus{top:0}
 .verdicts{list-style:none;margin:1.75rem 0 0;padding:0}
-.verdicts li{display:flex;gap:1rem;padding:.8rem 1rem;margin:0 0 .5rem;background:var(--card);border-left:4px solid var(--tone);
- border-radius:0 6px 6px 0;break-inside:avoid}
+.verdicts li{display:flex;gap:1rem;padding:.8rem 1rem;margin:0 0 .5rem;background:var(--card);
+ border-left:4px solid var(--tone);border-radius:0 6px 6px 0;break-inside:avoid}
 .verdicts p{margin:.15rem 0 0}
 .verdicts .headline{margin:0}
 .verdicts div{min-width:0}
-.status{color:var(--tone);font-weight:700;font-size:.85rem;line-height:1.75;letter-spacing:.04em;min-width:3rem;text-transform:uppercase}
+.status{color:var(--tone);font-weight:700;font-size:.85rem;line-height:1.75;letter-spacing:.04em;
+ flex:0 0 3.2rem;text-transform:uppercase}
 .fail{--tone:var(--fail)}.warn{--tone:var(--warn)}.ok{--tone:var(--ok)}
 .where{margin-left:.5rem}
 figure{margin:1.5rem 0 2rem}
@@ -296,8 +303,9 @@ figcaption,caption{font-weight:600;text-align:left;margin-bottom:.6rem}
 .note{font-size:.9rem}
 .scroll{overflow-x:auto;margin:1.25rem 0 1.75rem}
 table{border-collapse:collapse;font-size:.92rem;font-variant-numeric:tabular-nums}
-caption{padding:0 0 .3rem}
-th,td{text-align:right;padding:.36rem .9rem;border-bottom:1px solid var(--line);white-space:nowrap;font-weight:400}
+caption{padding:0 0 .3rem;max-width:calc(100vw - 2.5rem)}
+th,td{text-align:right;padding:.36rem .9rem;border-bottom:1px solid var(--line);white-space:nowrap;
+ font-weight:400}
 thead th{color:var(--soft);border-bottom:2px solid var(--line)}
 th.left,td.left{text-align:left}
 th:first-child,td:first-child{padding-left:.25rem}
@@ -307,7 +315,8 @@ pre{margin:0;padding:.85rem 1rem;background:var(--card);border-radius:6px;overfl
 .code{margin:.9rem 0}
 .code figcaption{margin-bottom:.3rem;font-size:.9rem;color:var(--soft)}
 dl{margin:.5rem 0}
-dl div{display:grid;grid-template-columns:13rem 1fr;gap:1rem;padding:.36rem 0;border-bottom:1px solid var(--line)}
+dl div{display:grid;grid-template-columns:13rem 1fr;gap:1rem;padding:.36rem 0;
+ border-bottom:1px solid var(--line)}
 dt{color:var(--soft)}
 dd{margin:0;overflow-wrap:anywhere}
 details{margin:1.25rem 0}
@@ -317,7 +326,7 @@ footer{margin-top:3.5rem;padding-bottom:2.5rem;font-size:.88rem}
  .wide{display:none}.narrow{display:block}
  body>header{padding-top:1.75rem}
  h1{font-size:1.4rem}
- .verdicts li{flex-direction:column;gap:0}
+ .verdicts li{display:block}
  dl div{grid-template-columns:1fr;gap:0}
  th,td{padding:.36rem .6rem}
 }

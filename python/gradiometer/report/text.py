@@ -1,4 +1,4 @@
-"""The terminal screen: numbers as words, tables, verdicts and bars, at 80 columns and in colour only where wanted."""
+"""The terminal screen: numbers, tables, verdicts and bars, at 80 columns and in colour only where wanted."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ class Style:
 
     @classmethod
     def for_stream(cls, stream: TextIO, environ: Mapping[str, str] | None = None) -> Style:
-        """Colour for a terminal, unless NO_COLOR is set or TERM is ``dumb``; FORCE_COLOR asks for it anywhere.
+        """Colour for a terminal, unless NO_COLOR is set or TERM is ``dumb``; FORCE_COLOR asks for it anyway.
 
         The first that applies decides: NO_COLOR, FORCE_COLOR (each counts when not empty), TERM, the stream.
         """
@@ -206,8 +206,8 @@ def heading(text: str, style: Style = PLAIN) -> str:
 def wrap(text: str, width: int = WIDTH, indent: str = "", hanging: str | None = None) -> str:
     """`text` folded at spaces to lines of at most `width` columns; paragraphs (blank lines) are kept.
 
-    The first line starts with `indent`, the others with `hanging` (default: `indent`). A word longer than a line
-    is cut.
+    The first line starts with `indent`, the others with `hanging` (default: `indent`). A word longer than a
+    line is cut.
 
     >>> print(wrap("the gradient shrinks toward the input", 20, "- ", "  "))
     - the gradient
@@ -290,7 +290,8 @@ class Verdict:
 def verdicts(items: Sequence[Verdict], style: Style = PLAIN, width: int = WIDTH) -> str:
     """The verdicts under one another, `where` aligned.
 
-    >>> print(verdicts([Verdict("FAIL", "input-lost", "layers 12-50", ["spread 6e-7"]), Verdict("ok", "dead 0")]))
+    >>> lost = Verdict("FAIL", "input-lost", "layers 12-50", ["spread 6e-7"])
+    >>> print(verdicts([lost, Verdict("ok", "dead 0")]))
     FAIL input-lost  layers 12-50
          spread 6e-7
     ok   dead 0
@@ -382,8 +383,8 @@ class Table:
 
         Notes
         -----
-        A table that does not fit first gets narrower gaps, then shorter left-aligned cells; if numbers alone are too
-        wide, the columns go into blocks under one another, each beginning with the first column.
+        A table that does not fit first gets narrower gaps, then shorter left-aligned cells; if numbers alone
+        are too wide, the columns go into blocks under one another, each beginning with the first column.
 
         Examples
         --------
@@ -447,7 +448,8 @@ class Table:
 
 
 def fold(labels: Sequence[int], most: int = 8, always: Collection[int] = ()) -> list[int]:
-    """Positions to keep of a long run: the first, the last, and those whose label is a multiple of a round step.
+    """Positions to keep of a long run: the first, the last, and those whose label is a multiple of a
+    round step (1, 2 or 5 times a power of ten).
 
     Parameters
     ----------

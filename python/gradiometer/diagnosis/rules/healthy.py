@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from gradiometer.diagnose.findings import Finding, Rule
-from gradiometer.measure.measurement import Measurement
+from gradiometer.diagnosis.findings import Finding, Rule
+from gradiometer.measurement.result import Measurement
 
 EXPLAIN = """
 What     No other rule fails. Gradient and input pass through the whole depth, units are alive, numbers are

@@ -10,9 +10,9 @@ import numpy as np
 
 from gradiometer import _core, kernels, theory
 from gradiometer.losses import check_loss, check_target
-from gradiometer.measure.attenuation import attenuation
-from gradiometer.measure.blocks import Block, blocks, shape_text
-from gradiometer.measure.measurement import LayerMeasurement, Measurement
+from gradiometer.measurement.attenuation import attenuation
+from gradiometer.measurement.blocks import Block, blocks, shape_text
+from gradiometer.measurement.result import LayerMeasurement, Measurement
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

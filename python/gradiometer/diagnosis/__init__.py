@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gradiometer.diagnose.findings import Diagnosis, Finding, Rule
-from gradiometer.diagnose.rules import RULES, explain, rule_ids
-from gradiometer.measure.measurement import Measurement
+from gradiometer.diagnosis.findings import Diagnosis, Finding, Rule
+from gradiometer.diagnosis.rules import RULES, explain, rule_ids
+from gradiometer.measurement.result import Measurement
 
 __all__ = ["Diagnosis", "Finding", "Rule", "diagnose", "explain", "rule_ids"]
 

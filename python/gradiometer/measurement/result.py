@@ -194,7 +194,7 @@ class Measurement:
         return out.getvalue()
 
     def __str__(self) -> str:
-        from gradiometer.measure.text import measurement_text
+        from gradiometer.measurement.text import measurement_text
 
         return measurement_text(self)
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from gradiometer import theory
-from gradiometer.measure.measurement import Attenuation, LayerMeasurement
+from gradiometer.measurement.result import Attenuation, LayerMeasurement
 
 __all__ = ["attenuation"]
 

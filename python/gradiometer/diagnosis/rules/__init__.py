@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gradiometer.diagnose.findings import Rule
-from gradiometer.diagnose.rules import (
+from gradiometer.diagnosis.findings import Rule
+from gradiometer.diagnosis.rules import (
     dead_units,
     exploding_gradient,
     float32_underflow,
@@ -49,7 +49,7 @@ def explain(id: str) -> str:
 
     Examples
     --------
-    >>> from gradiometer.diagnose import explain
+    >>> from gradiometer.diagnosis import explain
     >>> print(explain("input-lost").splitlines()[0])
     input-lost: the network forgets its input
     """

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from gradiometer.measure.measurement import LayerMeasurement, Measurement
+from gradiometer.measurement.result import LayerMeasurement, Measurement
 
 __all__ = [
     "activation_of",

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import math
 
-from gradiometer.diagnose.findings import Finding, Rule
-from gradiometer.diagnose.reading import weight_gain
-from gradiometer.measure.measurement import Measurement
+from gradiometer.diagnosis.findings import Finding, Rule
+from gradiometer.diagnosis.reading import weight_gain
+from gradiometer.measurement.result import Measurement
 from gradiometer.report.text import percent
 
 EXPLAIN = """

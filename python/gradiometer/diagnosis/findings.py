@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from gradiometer.measure.measurement import Measurement, plain
+from gradiometer.measurement.result import Measurement, plain
 
 __all__ = ["Diagnosis", "Finding", "Rule"]
 
@@ -106,6 +106,6 @@ class Diagnosis:
         return json.dumps(plain(self.to_dict()), indent=2, allow_nan=False)
 
     def __str__(self) -> str:
-        from gradiometer.diagnose.text import diagnosis_text
+        from gradiometer.diagnosis.text import diagnosis_text
 
         return diagnosis_text(self)

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import math
 
-from gradiometer.diagnose.findings import Finding, Rule
-from gradiometer.measure.measurement import Measurement
+from gradiometer.diagnosis.findings import Finding, Rule
+from gradiometer.measurement.result import Measurement
 from gradiometer.report.text import scientific
 
 EXPLAIN = """

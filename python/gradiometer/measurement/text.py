@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from gradiometer.measure.measurement import Attenuation, Measurement
+from gradiometer.measurement.result import Attenuation, Measurement
 from gradiometer.report.text import Column, Style, Table, bar, fold, interval, scientific, times, wrap
 
 __all__ = ["factor_in_words", "header", "layer_table", "layer_text", "measurement_text"]

@@ -3,8 +3,8 @@ from __future__ import annotations
 import math
 from statistics import median
 
-from gradiometer.diagnose.findings import Finding, Rule
-from gradiometer.diagnose.reading import (
+from gradiometer.diagnosis.findings import Finding, Rule
+from gradiometer.diagnosis.reading import (
     activation_of,
     bare,
     mean_square_slope,
@@ -13,8 +13,8 @@ from gradiometer.diagnose.reading import (
     total,
     weight_gain,
 )
-from gradiometer.measure.measurement import Measurement
-from gradiometer.measure.text import factor_in_words
+from gradiometer.measurement.result import Measurement
+from gradiometer.measurement.text import factor_in_words
 from gradiometer.report.text import percent, times
 
 EXPLAIN = """

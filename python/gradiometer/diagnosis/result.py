@@ -1,0 +1,176 @@
+"""What `cure` found: a row for each candidate, and all of it measured in the run."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gradiometer.measurement.result import Measurement, plain
+
+if TYPE_CHECKING:
+    from gradiometer.diagnosis.findings import Diagnosis
+    from gradiometer.networks import Sequential
+
+__all__ = ["CureResult", "CureRow"]
+
+
+@dataclass(frozen=True)
+class CureRow:
+    """One candidate, at the best of its learning rates.
+
+    Attributes
+    ----------
+    id, title : str
+        Of the cure; ``"as-given"`` is the network untouched.
+    optimizer : str
+    rate : float
+        The learning rate with the best validation metric after the first round.
+    val, test : float
+        Metric after the last round it took part in, larger being better; minus infinity if training diverged, NaN
+        for `test` without a test set. Only `val` has ever decided anything.
+    val_interval, test_interval : tuple of float
+        95 % from the number of samples.
+    cured : bool
+        Whether it beats the network as given beyond the 95 % interval of the paired difference, on the test set or,
+        without one, on the validation set.
+    tied : bool
+        Whether that interval against the first row holds 0.
+    cost : float
+        Seconds a training step over those of the network as given.
+    step_seconds, seconds : float
+        Of one training step, and of all training of this candidate.
+    steps : int
+        Steps that the best rate was trained for.
+    code, pytorch : str
+        What builds and trains it, with Gradiometer and with PyTorch.
+    measurement : Measurement
+        At initialisation.
+    network : Sequential
+        The trained network.
+    """
+
+    id: str
+    title: str
+    optimizer: str
+    rate: float
+    val: float
+    test: float
+    val_interval: tuple[float, float]
+    test_interval: tuple[float, float]
+    cured: bool
+    tied: bool
+    cost: float
+    step_seconds: float
+    seconds: float
+    steps: int
+    code: str
+    pytorch: str
+    measurement: Measurement = field(repr=False)
+    network: Sequential = field(repr=False, compare=False)
+
+    @property
+    def factor(self) -> float:
+        """Factor of the norm of ``dL/dh`` a layer, at initialisation."""
+        return self.measurement.attenuation.factor
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers; of the measurement the attenuation and two curves over the layers."""
+        names = [name for name in self.__dataclass_fields__ if name not in ("measurement", "network")]
+        hidden = self.measurement.hidden
+        return {
+            **{name: getattr(self, name) for name in names},
+            "factor": self.factor,
+            "factor_ci95": self.measurement.attenuation.ci95,
+            "grad_norm": [layer.grad_norm for layer in hidden],
+            "sample_spread": [layer.sample_spread for layer in hidden],
+        }
+
+
+@dataclass(frozen=True)
+class CureResult:
+    """All candidates, ranked by validation metric.
+
+    Attributes
+    ----------
+    rows : tuple of CureRow
+    metric : str
+        ``"accuracy"`` or ``"r2"``.
+    loss : str
+    network : str
+        Shape of the network given, in one line.
+    samples : tuple of int
+        In the training, validation and test set (0 without one).
+    batch_size, seed : int
+    rounds : tuple of int
+        Steps of each round.
+    budget, seconds : float
+        Asked for and taken.
+    notes : tuple of str
+        What was left out, and why.
+    diagnosis : Diagnosis
+        Of the network as given.
+    """
+
+    rows: tuple[CureRow, ...]
+    metric: str
+    loss: str
+    network: str
+    samples: tuple[int, int, int]
+    batch_size: int
+    seed: int
+    rounds: tuple[int, ...]
+    budget: float
+    seconds: float
+    notes: tuple[str, ...]
+    diagnosis: Diagnosis = field(repr=False)
+
+    @property
+    def best(self) -> CureRow:
+        """The first row."""
+        return self.rows[0]
+
+    @property
+    def cured(self) -> tuple[CureRow, ...]:
+        """The rows that beat the network as given."""
+        return tuple(row for row in self.rows if row.cured)
+
+    @property
+    def as_given(self) -> CureRow:
+        """The row of the network untouched."""
+        return next(row for row in self.rows if row.id == "as-given")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested dictionaries and lists of plain numbers and words."""
+        names = [name for name in self.__dataclass_fields__ if name not in ("rows", "diagnosis")]
+        return {
+            **{name: getattr(self, name) for name in names},
+            "rows": [row.to_dict() for row in self.rows],
+            "diagnosis": self.diagnosis.to_dict(),
+        }
+
+    def to_json(self) -> str:
+        """Standard JSON: a number that is not finite becomes the string "nan", "inf" or "-inf"."""
+        return json.dumps(plain(self.to_dict()), indent=2, allow_nan=False)
+
+    def save_html(self, path: str | os.PathLike[str], *, title: str = "", facts: Sequence[tuple[str, str]] = ()) -> None:
+        """Write the report, one file without references to others.
+
+        Parameters
+        ----------
+        path : path
+        title : str
+            Default: the shape of the network.
+        facts : sequence of (str, str)
+            More lines for "how it was measured", of the data for example.
+        """
+        from gradiometer.diagnosis.page import report
+
+        report(self.diagnosis, self, title=title, facts=facts).save(path)
+
+    def __str__(self) -> str:
+        from gradiometer.diagnosis.text import cures_text
+
+        return cures_text(self)
