@@ -24,6 +24,8 @@ PALETTE_DARK = ("#56B4E9", "#E69F00", "#2BB793", "#DE9DC1", "#F0E442", "#E8743B"
 FONT = 13
 SMALL = 12
 LINE = 17
+HUGE = 4e307  # beyond it, a linear axis cannot form the difference of its ends
+TINY = 1e-290  # closer together than this, the ends of a linear axis leave no room for a step
 
 
 # Ticks
@@ -54,9 +56,9 @@ def linear_ticks(low: float, high: float, most: int = 6) -> list[Tick]:
     step = nice_step(high - low, most)
     counts = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
     places = max(0, -math.floor(math.log10(step) + 1e-9))
-    biggest = max(abs(low), abs(high))
-    if biggest >= 1e6 or places > 4:
-        digits = min(max(1, math.ceil(math.log10(biggest / step))), 15)
+    size = max((abs(n * step) for n in counts), default=0.0)
+    if size >= 1e6 or places > 4:
+        digits = math.floor(math.log10(size or step) + 1e-9) - math.floor(math.log10(step) + 1e-9) + 1
         return [Tick(n * step, f"{n * step:.{digits}g}") for n in counts]
     return [Tick(n * step, f"{n * step:.{places}f}") for n in counts]
 
@@ -90,6 +92,15 @@ def _decade(power: int, factor: int = 1) -> str:
     return f"{factor * 10**power}" if power >= 0 else f"{factor * 10.0**power:.{-power}f}"
 
 
+def _widen(low: float, high: float) -> tuple[float, float]:
+    """Limits far enough apart for a linear axis."""
+    size = max(abs(low), abs(high))
+    if high - low > max(1e-9 * size, TINY):
+        return low, high
+    pad = size / 2 if size > TINY else 0.5
+    return low - pad, high + pad
+
+
 def _axis(low: float, high: float, log: bool, most: int) -> tuple[float, float, list[Tick]]:
     """Limits and ticks of a value axis that shows [low, high] (exponents of ten if `log`)."""
     if log:
@@ -107,9 +118,7 @@ def _axis(low: float, high: float, log: bool, most: int) -> tuple[float, float, 
         else:
             bottom, top = math.floor(low + 1e-9), math.ceil(high - 1e-9)
         return bottom, top, log_ticks(bottom, top, most)
-    if low == high:
-        pad = abs(low) / 2 or 1.0
-        low, high = low - pad, high + pad
+    low, high = _widen(low, high)
     step = nice_step(high - low, most)
     bottom, top = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
     return bottom, top, linear_ticks(bottom, top, most + 2)
@@ -212,11 +221,7 @@ class LineChart:
 
 
 def _drawable(x: float, y: float, log: bool) -> bool:
-    return math.isfinite(x) and not math.isnan(y) and not (log and y < 0)
-
-
-# Beyond this a linear axis cannot form the difference of its ends.
-_HUGE = 8e307
+    return abs(x) <= HUGE and not math.isnan(y) and not (log and y < 0)
 
 
 class _LineDrawing:
@@ -239,7 +244,7 @@ class _LineDrawing:
         self._place(height)
 
     def _infinite(self, y: float) -> bool:
-        return math.isinf(y) or (not self.chart.log and abs(y) > _HUGE)
+        return math.isinf(y) or (not self.chart.log and abs(y) > HUGE)
 
     def _scale_y(self, values: list[float]) -> None:
         log = self.chart.log
@@ -249,9 +254,7 @@ class _LineDrawing:
 
     def _scale_x(self, values: list[float]) -> None:
         low, high = min(values, default=0.0), max(values, default=1.0)
-        if not (high - low > 0 and math.isfinite(high - low)):
-            low, high = (low - 0.5, low + 0.5) if abs(low) < 1e15 else (-1.0, 1.0)
-        self.x0, self.x1 = low, high
+        self.x0, self.x1 = low, high = _widen(low, high)
         if not values:
             self.x_ticks, self.y_ticks = [], []
             return
@@ -289,17 +292,18 @@ class _LineDrawing:
         return max((point for point in line if point), key=lambda point: point[0], default=None)
 
     def x(self, value: float) -> float:
-        return self.left + (self.right - self.left) * (value - self.x0) / (self.x1 - self.x0)
+        return self.left + (self.right - self.left) * ((value - self.x0) / (self.x1 - self.x0))
 
     def y(self, value: float) -> float:
         """Where a value lies, those off the scale at its edges."""
         if self._infinite(value):
             return self.top if value > 0 else self.bottom
-        if self.chart.log:
-            if value == 0:
-                return self.zero
-            value = math.log10(value)
-        return self.bottom - (self.bottom - self.top) * (value - self.y0) / (self.y1 - self.y0)
+        if self.chart.log and value == 0:
+            return self.zero
+        return self._height(math.log10(value) if self.chart.log else value)
+
+    def _height(self, at: float) -> float:
+        return self.bottom - (self.bottom - self.top) * ((at - self.y0) / (self.y1 - self.y0))
 
     def svg(self) -> str:
         rules, names = self._levels()
@@ -315,7 +319,7 @@ class _LineDrawing:
     def _grid(self) -> str:
         out = []
         for tick in self.y_ticks:
-            y = self.bottom - (self.bottom - self.top) * (tick.at - self.y0) / (self.y1 - self.y0)
+            y = self._height(tick.at)
             out.append(_rule(self.left, y, self.right, y))
             out.append(_tick_text(self.left - 8, y + 4, tick.label, "end"))
         if self.has_zero:
@@ -494,6 +498,10 @@ class BarChart:
     format: Callable[[float], str] = score
     description: str = ""
 
+    def __post_init__(self) -> None:
+        if self.limits and not self.limits[0] < self.limits[1]:
+            raise ValueError(f"limits are {self.limits}, expected the lower one first")
+
     def describe(self) -> str:
         """The alternative text."""
         if self.description:
@@ -518,7 +526,7 @@ class BarChart:
         aside = max(map(_text_width, notes), default=0.0) + 12
         if width - column - aside - 28 - left < 0.4 * width:  # a chart too narrow for its notes goes without
             notes, aside = [""] * len(notes), 0.0
-        right = width - column - aside - 16
+        right = max(width - column - aside - 16, left + 0.2 * width)
         pitch, shift = (28, 0) if beside else (44, 18)
         top = 22.0 if self.levels else 6.0
         bottom = top + pitch * len(self.bars) + 4
@@ -552,7 +560,7 @@ class BarChart:
         return _svg(self.title, self.describe(), width, bottom + (44 if self.label else 26), "".join(out))
 
     def _limits(self) -> tuple[float, float]:
-        ends = [v for bar in self.bars for v in (bar.value, bar.high, bar.low) if abs(v) < _HUGE]
+        ends = [v for bar in self.bars for v in (bar.value, bar.high, bar.low) if abs(v) < HUGE]
         low, high, _ = _axis(min([0.0, *ends]), max([0.0, *ends]) or 1.0, log=False, most=6)
         return low, high
 

@@ -95,7 +95,7 @@ def score(value: float, digits: int = 3) -> str:
     >>> score(0.9791), score(1.0), score(0.0), score(-0.25), score(float("nan"))
     ('.979', '1.000', '.000', '-.250', 'nan')
     """
-    if not math.isfinite(value):
+    if not abs(value) < 1000:
         return _odd(value)
     shown = f"{value:.{digits}f}"
     return shown.replace("0.", ".", 1) if shown.lstrip("-").startswith("0.") else shown
@@ -143,7 +143,7 @@ def _fixed(value: float, decimals: int) -> str:
 
 
 def _odd(value: float) -> str:
-    """Zero, a negative number or one that is not finite, in its shortest form."""
+    """Zero, or a number that no fixed form fits, in its shortest form."""
     return "0" if value == 0 else f"{value:.2g}"
 
 
