@@ -37,6 +37,12 @@ int quota() {
 
 }  // namespace
 
+void Barrier::give_way() {
+#if defined(__unix__) || defined(__APPLE__)
+  sched_yield();
+#endif
+}
+
 int threads_available() {
 #ifdef _OPENMP
   static int found = 0;
