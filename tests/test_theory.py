@@ -537,6 +537,9 @@ def test_prediction_is_silent_where_theory_is():
         assert all(math.isnan(v) for v in (layer.q, layer.second, layer.spread, layer.factor))
     lost = LayerTheory(10, 10, math.nan, 0.0, "relu")
     assert math.isnan(predict([lost])[0].factor)
+    exploded = predict([LayerTheory(10, 10, 1e80, 0.0, "relu")] * 5)
+    assert exploded[2].factor == pytest.approx(math.sqrt(5e79), rel=1e-9)
+    assert math.isnan(exploded[4].factor)
     dead = predict(
         [LayerTheory(10, 10, 0.0, 0.0, "relu"), LayerTheory(10, 10, 1.0, 0.0, "relu", norm="batch")]
     )

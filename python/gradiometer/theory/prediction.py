@@ -190,4 +190,5 @@ def _finite_batch(
 
 
 def _moments_or_silence(activation: str, q: float, params: Mapping[str, float]) -> Moments:
-    return moments(activation, q, **params) if math.isfinite(q) else _SILENT
+    # Squares of pre-activations overflow beyond.
+    return moments(activation, q, **params) if q < 1e300 else _SILENT
