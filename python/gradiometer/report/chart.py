@@ -165,8 +165,8 @@ class Level:
 class LineChart:
     """Several series over one x axis.
 
-    On a log axis zeros lie on a track of their own below the scale, marked 0; infinities are marked at the
-    upper edge; NaN and (on a log axis) negative numbers are gaps, counted in the description.
+    On a log axis zeros lie on a track of their own below the scale, marked 0, and infinities on one above
+    it; NaN and (on a log axis) negative numbers are gaps, counted in the description.
 
     Attributes
     ----------
@@ -278,7 +278,7 @@ class _LineDrawing:
         self.direct = self.width > 500 and len(self.names) <= 5 and widest <= 170 and all(reach)
         self.head = 30.0 if self.chart.y_label else 8.0
         self.legend: list[tuple[int, float]] = []
-        self.top = self.head + (18 if self.has_inf else 0)
+        self.top = self.head + (26 if self.has_inf else 0)
         if not self.direct:
             self.right = self.width - 10
             self.legend = _flow(self.names, self.width, 30)
@@ -295,9 +295,9 @@ class _LineDrawing:
         return self.left + (self.right - self.left) * ((value - self.x0) / (self.x1 - self.x0))
 
     def y(self, value: float) -> float:
-        """Where a value lies, those off the scale at its edges."""
+        """Where a value lies, those off the scale on tracks beside it."""
         if self._infinite(value):
-            return self.top if value > 0 else self.bottom
+            return self.top - 16 if value > 0 else self.bottom
         if self.chart.log and value == 0:
             return self.zero
         return self._height(math.log10(value) if self.chart.log else value)
@@ -326,7 +326,8 @@ class _LineDrawing:
             out.append(_rule(self.left, self.zero, self.right, self.zero, "1 3"))
             out.append(_tick_text(self.left - 8, self.zero + 4, "0", "end"))
         if self.has_inf:
-            out.append(_tick_text(self.left - 8, self.top - 8, "inf", "end"))
+            out.append(_rule(self.left, self.top - 16, self.right, self.top - 16, "1 3"))
+            out.append(_tick_text(self.left - 8, self.top - 12, "inf", "end"))
         out.append(_rule(self.left, self.floor, self.right, self.floor, strong=True))
         for tick in self.x_ticks:
             out.append(_rule(self.x(tick.at), self.floor, self.x(tick.at), self.floor + 4, strong=True))
@@ -382,7 +383,8 @@ class _LineDrawing:
             if self._infinite(point[1]):
                 finish()
                 tip = 7 if point[1] < 0 else -7
-                out.append(f'<path class="inf" d="M{_n(x - 4)} {_n(y)}h8l-4 {tip}z" style="fill:{colour}"/>')
+                path = f"M{_n(x - 4)} {_n(y - tip / 2)}h8l-4 {tip}z"
+                out.append(f'<path class="inf" d="{path}" style="fill:{colour}"/>')
             elif self.chart.log and point[1] == 0:
                 finish()
                 out.append(
