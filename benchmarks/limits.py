@@ -1,0 +1,63 @@
+"""The machine's own limits, measured: FMA peak by dtype, copy bandwidth by size. Needs a C compiler."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+_FLAGS = {
+    "avx512": ["-mavx512f", "-mfma", "-mprefer-vector-width=512"],
+    "avx2": ["-mavx2", "-mfma"],
+    "scalar": [],
+}
+
+
+class Limits:
+    """``flops(dtype)`` and ``bandwidth(bytes)`` on a number of threads; each is measured once."""
+
+    def __init__(self, isa: str, threads: int) -> None:
+        compiler = shutil.which(os.environ.get("CC", "cc"))
+        if compiler is None:
+            raise SystemExit("limits need a C compiler: none found as cc or $CC")
+        source = Path(__file__).with_name("limits.c")
+        with tempfile.TemporaryDirectory() as folder:
+            library = Path(folder) / "limits.so"
+            flags = ["-O3", "-fPIC", "-shared", "-ffp-contract=fast", *_FLAGS[isa]]
+            subprocess.run([compiler, *flags, str(source), "-o", str(library)], check=True)
+            self._lib = ctypes.CDLL(str(library))
+        for name in ("fma_f32", "fma_f64", "copy"):
+            getattr(self._lib, name).restype = ctypes.c_double
+        self._threads = threads
+        self._seen: dict[object, float] = {}
+
+    def _together(self, call: object) -> float:
+        """Sum over threads of what `call(thread)` reaches, best of 3."""
+        with ThreadPoolExecutor(self._threads) as pool:
+            return max(sum(pool.map(call, range(self._threads))) for _ in range(3))  # type: ignore[call-overload]
+
+    def flops(self, dtype: str) -> float:
+        """Floating point operations a second of the FMA loop."""
+        if dtype not in self._seen:
+            run = self._lib.fma_f32 if dtype == "float32" else self._lib.fma_f64
+            self._seen[dtype] = self._together(lambda _: run(ctypes.c_double(0.03)))
+        return self._seen[dtype]
+
+    def bandwidth(self, total: int) -> float:
+        """Bytes a second, read and written, of copying so that `total` bytes are touched over all threads."""
+        each = max(4096, 1 << (total // 2 // self._threads).bit_length() - 1)
+        if each not in self._seen:
+            buffers = [np.ones((2, each), np.uint8) for _ in range(self._threads)]
+
+            def run(thread: int) -> float:
+                to, source = (ctypes.c_void_p(row.ctypes.data) for row in buffers[thread])
+                return float(self._lib.copy(to, source, ctypes.c_size_t(each), ctypes.c_double(0.03)))
+
+            self._seen[each] = self._together(run)
+        return self._seen[each]
