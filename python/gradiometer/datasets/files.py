@@ -274,11 +274,13 @@ def _numbers_or_words(cells: list[str]) -> NDArray[Any]:
 
 def _read_npz(path: Path) -> _Table:
     try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("it is a single array")
-        with file:
-            arrays = {name.lower(): np.asarray(file[name]) for name in file.files}
+        # A stream of our own: np.load leaves the one it opens to the garbage collector when the file is damaged.
+        with path.open("rb") as stream:
+            file = np.load(stream, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError("it is a single array")
+            with file:
+                arrays = {name.lower(): np.asarray(file[name]) for name in file.files}
     except (zipfile.BadZipFile, EOFError, ValueError, KeyError) as error:
         raise ValueError(f"{path} is no readable .npz of plain arrays: {error}") from None
     if {"x", "y"} <= arrays.keys():
