@@ -14,13 +14,21 @@
 namespace gradiometer {
 namespace GM_ISA {
 
+// A copy of an activation's parameters that no store into y can change, so that they stay in registers.
+template <class Op>
+struct Local {
+  double p[Op::parameter_count + 1] = {};
+  explicit Local(const double* params) {
+    for (int i = 0; i < Op::parameter_count; ++i) p[i] = params[i];
+  }
+};
 template <class Op, class T>
-void activation_forward(int64_t n, const T* x, T* y, const double* p) {
-  map(n, x, y, [p](V<T> v) { return Op::forward(v, p); });
+void activation_forward(int64_t n, const T* x, T* y, const double* params) {
+  map(n, x, y, [local = Local<Op>(params)](V<T> v) { return Op::forward(v, local.p); });
 }
 template <class Op, class T>
-void activation_backward(int64_t n, const T* x, const T* dy, T* dx, const double* p) {
-  map(n, x, dy, dx, [p](V<T> v, V<T> d) { return d * Op::derivative(v, p); });
+void activation_backward(int64_t n, const T* x, const T* dy, T* dx, const double* params) {
+  map(n, x, dy, dx, [local = Local<Op>(params)](V<T> v, V<T> d) { return d * Op::derivative(v, local.p); });
 }
 template <class T>
 void add_scaled(int64_t n, const T* a, const T* b, double scale, T* y) {
@@ -63,6 +71,7 @@ template <class T>
 constexpr Kernels<T> kernels() {
   return {kGemmColumns<T>,
           gemm_packed_size<T>,
+          gemm_wants_pack<T>,
           gemm_pack<T>,
           gemm<T>,
           column_sum<T>,

@@ -15,6 +15,10 @@ struct ExpConstants<float> {
   static constexpr float ln2_high = 0.693145752f, ln2_low = 1.42860677e-6f, log2e = 1.44269504f;
   // (exp(r) - 1 - r) / r², error 2^-28 of exp(r).
   static constexpr float q[] = {0.49999994f, 0.16666515f, 0.041668236f, 0.008369385f, 0.0013824762f};
+  // The same, error 2^-31 of expm1(r).
+  static constexpr float expm1_q[] = {0.5f,         0.16666666f,   0.041666485f,
+                                      0.008333541f, 0.0013933217f, 0.00019766914f};
+  static constexpr float expm1_low = -18.0f;  // expm1 is -1 below
 };
 template <>
 struct ExpConstants<double> {
@@ -25,6 +29,18 @@ struct ExpConstants<double> {
                                  0.008333333333482882,  0.0013888888947613642,  0.00019841269535276004,
                                  2.480148874340504e-05, 2.7557556336760876e-06, 2.763187643833688e-07,
                                  2.5011167205235403e-08};  // error 2^-57
+  static constexpr double expm1_q[] = {0.5,
+                                       0.16666666666666677,
+                                       0.041666666666666574,
+                                       0.008333333333321171,
+                                       0.0013888888888943817,
+                                       0.00019841269887758693,
+                                       2.480158719852294e-05,
+                                       2.755724218236849e-06,
+                                       2.75573841756705e-07,
+                                       2.5109856849702188e-08,
+                                       2.088064953341253e-09};  // error 2^-61
+  static constexpr double expm1_low = -38.0;
 };
 
 // significand * 2^exponent, the significand in [0.7, 1.42]: exp before its last step, for products whose
@@ -56,6 +72,22 @@ template <class T>
 inline V<T> exp(V<T> x) {
   Scaled<T> e = exp_scaled(x);
   return scale2(e.significand, e.exponent);
+}
+
+// Formula: 2^n ((r + (1 - 2^-n)) + r² q(r) - n ln2_low), r = x - n ln2_high alone: r and 1 - 2^-n are exact
+// and so is their sum where it is small, so nothing cancels. Source: derived. Range: all x; -1 below
+// expm1_low, inf above high, ±0 and subnormals pass. Error: ? ulp.
+template <class T>
+inline V<T> expm1(V<T> x) {
+  using C = ExpConstants<T>;
+  V<T> one = V<T>::set1(T(1));
+  V<T> v = max(V<T>::set1(C::expm1_low), min(V<T>::set1(C::high), x));
+  V<T> n = round(v * V<T>::set1(C::log2e));
+  V<T> high = fnma(n, V<T>::set1(C::ln2_high), v);
+  V<T> low = n * V<T>::set1(-C::ln2_low);
+  V<T> r = high + low;
+  V<T> rest = fma(r * r, polynomial(r, C::expm1_q), low);
+  return copysign(scale2((high + (one - scale2(one, -n))) + rest, n), x);  // the sign of -0 is lost above
 }
 
 }  // namespace GM_ISA

@@ -38,6 +38,7 @@ template <>
 struct V<float> {
   static constexpr int lanes = 8;
   static constexpr bool fused = true;
+  static constexpr bool octave_table = false;
   __m256 v;
   static __m256i first(int n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
@@ -52,6 +53,7 @@ template <>
 struct V<double> {
   static constexpr int lanes = 4;
   static constexpr bool fused = true;
+  static constexpr bool octave_table = false;
   __m256d v;
   static __m256i first(int n) {
     return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));

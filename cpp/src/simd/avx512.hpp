@@ -48,6 +48,7 @@ template <>
 struct V<float> {
   static constexpr int lanes = 16;
   static constexpr bool fused = true;
+  static constexpr bool octave_table = true;
   __m512 v;
   static __mmask16 first(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
   static V load(const float* p) { return {_mm512_loadu_ps(p)}; }
@@ -60,6 +61,7 @@ template <>
 struct V<double> {
   static constexpr int lanes = 8;
   static constexpr bool fused = true;
+  static constexpr bool octave_table = false;
   __m512d v;
   static __mmask8 first(int n) { return static_cast<__mmask8>((1u << n) - 1u); }
   static V load(const double* p) { return {_mm512_loadu_pd(p)}; }
@@ -115,6 +117,10 @@ inline V<float> mantissa(V<float> x) {
 }
 inline V<double> mantissa(V<double> x) {
   return {_mm512_getmant_pd(x.v, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_zero)};
+}
+inline V<float> octave_lookup(const float (&table)[32], V<float> x) {
+  return {_mm512_permutex2var_ps(_mm512_loadu_ps(table), _mm512_srli_epi32(_mm512_castps_si512(x.v), 21),
+                                 _mm512_loadu_ps(table + 16))};
 }
 inline M<float> lt(V<float> a, V<float> b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
 inline M<double> lt(V<double> a, V<double> b) { return {_mm512_cmp_pd_mask(a.v, b.v, _CMP_LT_OQ)}; }

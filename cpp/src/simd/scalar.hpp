@@ -11,16 +11,18 @@
 //   + - * / and unary -   IEEE, one rounding each
 //   fma(a,b,c)            a*b + c; fnma(a,b,c) c - a*b. Fused where the ISA has it, two roundings where not:
 //                         formulas must hold their accuracy either way
-//   product_error(a,b,p)  a*b - p exactly, for p = a*b rounded (no overflow in the splitting: |a|,|b| <
-//   2^100) min(a,b) max(a,b)     b where the two are unordered: max(x, set1(0)) is 0 for NaN, max(set1(0), x)
-//   is NaN abs copysign(m,s) sqrt round (to nearest even) scale2(x,n)           x * 2^n for integral n, |n| <
-//   250 (float) or 2000 (double): rounded once, subnormal
-//                         results right, as long as x * 2^(n/2) is a normal number, 0, inf or NaN; NaN for n
-//                         NaN and x NaN
+//   product_error(a,b,p)  a*b - p exactly, for p = a*b rounded, |a|, |b| < 2^100, p not near the subnormals
+//   min(a,b) max(a,b)     b where the two are unordered: max(x, 0) is 0 for NaN, max(0, x) is NaN
+//   abs copysign(m,s)     of the magnitude of m with the sign of s
+//   sqrt round            correctly rounded; to the nearest integer, ties to even
+//   scale2(x,n)           x * 2^n for integral n, |n| < 250 (float) or 2000 (double): rounded once,
+//                         subnormals right, where x * 2^(n/2) is normal, 0, inf or NaN; NaN if x is NaN
 //   exponent(x)           floor(log2 |x|) for finite x != 0, subnormals included
 //   mantissa(x)           |x| / 2^exponent(x), in [1, 2), for the same x
 //   lt le eq unordered    masks M<T>; & | ! on masks; select(m,a,b); any(m); count(m)
 //   transpose(r)          the lanes x lanes matrix of the rows r[0], r[1], ...
+//   octave_lookup(t,x)    only where V<T>::octave_table: of the 32 floats t, kept in registers, that at
+//                         bits 21 to 25 of x: four to an octave, that of 2^k from 4 (k + 7) modulo 32 on
 //   sum(v) largest(v)     over the lanes; sum in a fixed tree that does not depend on anything but lanes
 //   widen_low/high(v)     the lower/upper half of the lanes of V<float>, as V<double>
 //   widen(p) widen(p,n)   V<double> from float or double memory, lanes beyond n as 0
@@ -61,6 +63,7 @@ template <class T>
 struct V {
   static constexpr int lanes = 1;
   static constexpr bool fused = false;
+  static constexpr bool octave_table = false;
   T v;
   static V load(const T* p) {
     V r;
