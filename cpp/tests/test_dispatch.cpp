@@ -1,6 +1,6 @@
 // Which instruction sets there are, which one runs, and that no global state of the processor is touched.
-#include <gradiometer/gradiometer.h>
 #include <float.h>
+#include <gradiometer/gradiometer.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -11,8 +11,8 @@
 #include <vector>
 
 namespace gradiometer {
-// A program that links the static library holds the library's own gradiometer::... too; the linker would take two
-// inline functions of one name for one function. The inline namespace gives these names of their own.
+// A program that links the static library holds the library's own gradiometer::... too; the linker would take
+// two inline functions of one name for one function. The inline namespace gives these names of their own.
 inline namespace view {
 
 class Error : public std::runtime_error {
@@ -33,9 +33,13 @@ void call(F f, Arguments... arguments) {
 template <class T>
 constexpr gm_dtype dtype() = delete;
 template <>
-constexpr gm_dtype dtype<float>() { return GM_FLOAT32; }
+constexpr gm_dtype dtype<float>() {
+  return GM_FLOAT32;
+}
 template <>
-constexpr gm_dtype dtype<double>() { return GM_FLOAT64; }
+constexpr gm_dtype dtype<double>() {
+  return GM_FLOAT64;
+}
 
 struct Attribute : gm_attribute {
   Attribute(const char* key, double value) : gm_attribute{key, value, nullptr} {}
@@ -51,7 +55,8 @@ class Graph {
   }
 
   // The id of the new node, which reads the nodes `inputs`, or the last node added.
-  int add(const char* type, const std::vector<int>& inputs, std::initializer_list<Attribute> attributes = {}) {
+  int add(const char* type, const std::vector<int>& inputs,
+          std::initializer_list<Attribute> attributes = {}) {
     std::vector<gm_attribute> plain(attributes.begin(), attributes.end());
     int node = -1;
     call(gm_graph_add, get(), type, inputs.data(), static_cast<int>(inputs.size()), plain.data(),
@@ -96,8 +101,8 @@ class Network {
   // Buffers that are null are the network's own.
   explicit Network(const Graph& graph, T* parameters = nullptr, T* gradients = nullptr, T* state = nullptr) {
     gm_network* network = nullptr;
-    call(gm_network_create, graph.get(), dtype<T>(), static_cast<void*>(parameters), static_cast<void*>(gradients),
-         static_cast<void*>(state), &network);
+    call(gm_network_create, graph.get(), dtype<T>(), static_cast<void*>(parameters),
+         static_cast<void*>(gradients), static_cast<void*>(state), &network);
     network_.reset(network);
   }
 
@@ -109,14 +114,21 @@ class Network {
     return tensors(gm_network_parameter_count(get()), gm_network_parameter);
   }
   std::vector<gm_tensor> state() const { return tensors(gm_network_state_count(get()), gm_network_state); }
-  Span<T> parameter(const gm_tensor& t) { return {static_cast<T*>(gm_network_parameters(get())) + t.offset, t.size}; }
-  Span<T> gradient(const gm_tensor& t) { return {static_cast<T*>(gm_network_gradients(get())) + t.offset, t.size}; }
-  Span<T> state(const gm_tensor& t) { return {static_cast<T*>(gm_network_state_buffer(get())) + t.offset, t.size}; }
+  Span<T> parameter(const gm_tensor& t) {
+    return {static_cast<T*>(gm_network_parameters(get())) + t.offset, t.size};
+  }
+  Span<T> gradient(const gm_tensor& t) {
+    return {static_cast<T*>(gm_network_gradients(get())) + t.offset, t.size};
+  }
+  Span<T> state(const gm_tensor& t) {
+    return {static_cast<T*>(gm_network_state_buffer(get())) + t.offset, t.size};
+  }
 
   void forward(const gm_context& context, int64_t N, const T* x, T* y) {
     call(gm_network_forward, get(), &context, N, x, y);
   }
-  double gradient(const gm_context& context, int64_t N, const T* x, int loss, const void* target, T* dx = nullptr) {
+  double gradient(const gm_context& context, int64_t N, const T* x, int loss, const void* target,
+                  T* dx = nullptr) {
     double value = 0;
     call(gm_network_gradient, get(), &context, N, x, loss, target, &value, dx);
     return value;

@@ -274,7 +274,8 @@ def _numbers_or_words(cells: list[str]) -> NDArray[Any]:
 
 def _read_npz(path: Path) -> _Table:
     try:
-        # A stream of our own: np.load leaves the one it opens to the garbage collector when the file is damaged.
+        # A stream of our own: np.load leaves the one it opens to the garbage collector when the file is
+        # damaged.
         with path.open("rb") as stream:
             file = np.load(stream, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
