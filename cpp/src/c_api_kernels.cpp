@@ -50,50 +50,58 @@ auto with_type(gm_dtype dtype, F f) {
   return dtype == GM_FLOAT32 ? f(float{}) : f(double{});
 }
 
-// B for a product whose B is stored (N, K), or a row-major one that the kernels would rather have packed.
 template <class T>
 struct Packed {
   T* data = nullptr;
   ~Packed() { free(data); }
 };
 
-// C (M, N) = A B by a team that shares the longer side of C.
+// C (M, N) = A B by a team. It shares the columns of C, each member packing its columns of B some at a time into
+// memory that stays in its cache (1 x 2048 x 2048: twice as fast as packing all of B first); or, where there are
+// more rows than columns, the rows, and the packing of B.
 template <class T>
 gm_status multiply_matrices(const Gemm<T>& whole, int64_t b_row, int64_t b_col, gm_error* e) {
   const Kernels<T>& k = of<T>(kernels());
-  const int64_t M = whole.M, N = whole.N, K = whole.K;
+  const int64_t M = whole.M, N = whole.N, K = whole.K, some = 2 * k.gemm_columns;
   if (M == 0 || N == 0) return ok(e);
+  const double flops = 2.0 * static_cast<double>(M) * static_cast<double>(N) * static_cast<double>(K);
+  const int members = team_for(flops < 9e18 ? static_cast<int64_t>(flops) : INT64_MAX, kFlopsPerThread);
+  const bool by_rows = members > 1 && (M >= N || N < some);
   Packed<T> pack;
-  bool transposed = b_col != 1;
-  if (transposed && K > 0) {
-    int64_t bytes = k.gemm_packed_size(K, N) * static_cast<int64_t>(sizeof(T));
+  if (K > 0 && (b_col != 1 || k.gemm_wants_pack(M, K, whole.ldb))) {
+    const int64_t bytes = static_cast<int64_t>(sizeof(T)) *
+                          (by_rows ? k.gemm_packed_size(K, N) : members * k.gemm_packed_size(K, some));
     pack.data = static_cast<T*>(aligned_alloc(kAlign, static_cast<size_t>(align_up(bytes))));
     if (!pack.data) return out_of_memory(e, "b", bytes);
   }
-  double flops = 2.0 * static_cast<double>(M) * static_cast<double>(N) * static_cast<double>(K);
-  int64_t work = flops < 9e18 ? static_cast<int64_t>(flops) : INT64_MAX;
-  parallel(team_for(work, kFlopsPerThread), [&](Team team) {
-    Gemm<T> g = whole;
-    if (pack.data) {
-      Range c = team.share(N, k.gemm_columns);
-      k.gemm_pack(K, N, whole.b, b_row, b_col, c.begin, c.end, pack.data);
-      g.packed = pack.data;
-      team.barrier();
+  parallel(members, [&](Team team) {
+    Range columns = team.share(N, k.gemm_columns);
+    if (by_rows) {
+      Gemm<T> g = whole;
+      if (pack.data) {
+        k.gemm_pack(K, N, whole.b, b_row, b_col, columns.begin, columns.end, pack.data);
+        g.packed = pack.data;
+        team.barrier();
+      }
+      Range rows = team.share(M);
+      g.M = rows.size();
+      g.a += rows.begin * g.a_row;
+      g.c += rows.begin * g.ldc;
+      k.gemm(g);
+      return;
     }
-    if (M >= N || N < 2 * k.gemm_columns) {
-      Range r = team.share(M);
-      g.M = r.size();
-      g.a += r.begin * g.a_row;
-      g.c += r.begin * g.ldc;
-    } else {
-      Range c = team.share(N, k.gemm_columns);
-      g.N = c.size();
-      if (g.packed) g.packed += k.gemm_packed_size(K, c.begin);
-      g.b += g.packed ? 0 : c.begin;
-      g.c += c.begin;
-      if (g.bias) g.bias += c.begin;
+    T* packed = pack.data ? pack.data + team.rank * k.gemm_packed_size(K, some) : nullptr;
+    const int64_t step = packed ? some : columns.size();
+    for (int64_t n = columns.begin; n < columns.end; n += step) {
+      Gemm<T> g = whole;
+      g.N = columns.end - n < step ? columns.end - n : step;
+      g.c += n;
+      if (g.bias) g.bias += n;
+      if (K > 0) g.b += n * b_col;
+      if (packed) k.gemm_pack(K, g.N, g.b, b_row, b_col, 0, g.N, packed);
+      g.packed = packed;
+      k.gemm(g);
     }
-    if (g.M > 0 && g.N > 0) k.gemm(g);
   });
   return ok(e);
 }

@@ -34,8 +34,9 @@ struct Activation {
 
 // C = A B (+ C), A is M x K with element (m, k) at a[m * a_row + k * a_col], one of the two strides 1.
 // B is K x N: row-major with ldb when `packed` is null, else what gemm_pack made (b is then not read).
-// K goes in blocks of 512; each is summed from zero in order by fma and the blocks are added in order, then
-// bias[n], then the old C: an element's bits depend on nothing but its row of A, its column of B and K.
+// K goes in blocks of 512, each summed from zero in order by fma; then the old C (under accumulate), the blocks in
+// order and bias[n] are added up, from the left. An element's bits depend on nothing but these, its row of A and
+// its column of B: not on M, N, how C is cut into calls, or packing.
 template <class T>
 struct Gemm {
   int64_t M, N, K;
@@ -43,7 +44,7 @@ struct Gemm {
   int64_t a_row, a_col;
   const T* b;
   int64_t ldb;
-  const T* packed;
+  const T* packed;  // columns n.. of a B packed whole, n a multiple of gemm_columns, start at packed + n * K
   T* c;
   int64_t ldc;
   const T* bias;    // N values or null
@@ -99,10 +100,13 @@ struct Loss {
 
 template <class T>
 struct Kernels {
-  // Dense. gemm_pack lays B out in panels for gemm: B is K x N at b[k * b_row + n * b_col] (so a weight (H, I)
-  // is packed for x Wᵀ with b_row 1, b_col I). Columns n0..n1 may be packed apart, n0 a multiple of gemm_columns.
+  // Dense. gemm_pack lays B out for gemm: B is K x N at b[k * b_row + n * b_col], one of the two 1 (so a weight
+  // (H, I) is packed for x Wᵀ with b_row 1, b_col I). Columns n0..n1 may be packed apart, n0 a multiple of
+  // gemm_columns, n1 too or N; `packed` is the start of all, best on a cache line. gemm_wants_pack: whether packing
+  // a row-major B for one product pays for itself.
   int64_t gemm_columns;
   int64_t (*gemm_packed_size)(int64_t K, int64_t N);  // in elements
+  bool (*gemm_wants_pack)(int64_t M, int64_t K, int64_t ldb);
   void (*gemm_pack)(int64_t K, int64_t N, const T* b, int64_t b_row, int64_t b_col, int64_t n0, int64_t n1,
                     T* packed);
   void (*gemm)(const Gemm<T>& args);
