@@ -429,27 +429,28 @@ def test_prediction_of_a_plain_net(activation, weight_variance, bias_variance):
     expected = sum(math.log(layer.factor) for layer in theory_says) - scatter
     tolerance = 3.5 * 1.2 * math.sqrt(scatter / seeds) + depth / (2 * width)
     assert np.mean(logs) == pytest.approx(expected, abs=tolerance)
-    assert np.std(logs, ddof=1) == pytest.approx(math.sqrt(scatter), rel=0.6)
+    assert np.std(logs, ddof=1) == pytest.approx(math.sqrt(scatter), rel=0.4)
 
 
 def test_prediction_follows_the_signal_from_a_real_input():
     """Widths that change, an input of any scale and spread: q, spread and output layer by layer."""
     rng = np.random.default_rng(5)
-    widths = [300, 500, 400, 400, 400]
+    widths = [200, 400, 300, 300, 300]
     layers = [
         LayerTheory(fan_in, fan_out, 1.8, 0.04, activation)
         for fan_in, fan_out, activation in zip(
             widths, widths[1:], ("relu", "tanh", "sigmoid", "tanh"), strict=False
         )
     ]
-    x = 1.7 + 0.8 * rng.normal(size=(100, widths[0]))
+    x = 1.7 + 0.8 * rng.normal(size=(40, widths[0]))
     found = predict(layers, np.mean(x**2), input_spread=math.sqrt(x.var(axis=0).mean() / np.mean(x**2)))
-    runs = [simulate(layers, x, np.random.default_rng([6, seed])) for seed in range(6)]
+    runs = [simulate(layers, x, np.random.default_rng([6, seed])) for seed in range(16)]
     q, spread, second, factor = (np.mean(values, axis=0) for values in zip(*runs, strict=True))
+    # The common part of the input makes q of one net scatter by sqrt(2/N), 7 %.
     assert [layer.q for layer in found] == pytest.approx(q, rel=0.06)
     assert [layer.spread for layer in found] == pytest.approx(spread, rel=0.06)
     assert [layer.second for layer in found] == pytest.approx(second, rel=0.06)
-    assert [layer.factor for layer in found] == pytest.approx(factor, rel=0.03)
+    assert [layer.factor for layer in found] == pytest.approx(factor, rel=0.04)
 
 
 def test_prediction_of_a_collapsed_input_keeps_its_digits():
@@ -468,10 +469,10 @@ def test_prediction_of_a_collapsed_input_keeps_its_digits():
 def test_prediction_of_a_net_with_batch_norm(activation, tolerance):
     """The first layer too, whose input has a mean and another variance; the top layers are left out, where a
     random gradient still has a part along the directions that batch norm removes."""
-    width, depth, batch = 300, 10, 32
+    width, depth, batch = 250, 9, 24
     layers = [LayerTheory(width, width, 2.0, 0.0, activation, norm="batch")] * depth
     logs, seconds = [], []
-    for seed in range(6):
+    for seed in range(4):
         rng = np.random.default_rng([2, seed])
         x = 0.9 + 0.5 * rng.normal(size=(batch, width))
         _, spread, second, factor = simulate(layers, x, rng)
@@ -491,10 +492,10 @@ def test_prediction_of_a_net_with_batch_norm(activation, tolerance):
     [("relu", None, 1.0), ("relu", None, 0.3), ("tanh", None, 1.0), ("relu", "batch", 1.0)],
 )
 def test_prediction_of_a_residual_net(activation, norm, scale):
-    width, depth, batch = 300, 10, 64
+    width, depth, batch = 200, 8, 24
     layers = [LayerTheory(width, width, 2.0, 0.0, activation, norm=norm, residual=scale)] * depth
     logs, seconds = [], []
-    for seed in range(6):
+    for seed in range(4):
         rng = np.random.default_rng([3, seed])
         _, _, second, factor = simulate(layers, rng.normal(size=(batch, width)), rng)
         logs.append(np.log(factor).sum())
