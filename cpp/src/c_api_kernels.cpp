@@ -5,8 +5,8 @@
 #include "dispatch.hpp"
 #include "error.hpp"
 #include "loops/parallel.hpp"
-#include "memory.hpp"
 #include "losses.hpp"
+#include "memory.hpp"
 #include "optimizers.hpp"
 #include "parameters.hpp"
 #include "running.hpp"
@@ -27,11 +27,13 @@ int team_for(int64_t work, int64_t per_thread) {
 
 gm_status check_count(gm_error* e, const char* argument, int64_t n) {
   if (n >= 0) return GM_OK;
-  return fail(e, GM_INVALID_ARGUMENT, argument, "%s is %lld; expected 0 or more", argument, static_cast<long long>(n));
+  return fail(e, GM_INVALID_ARGUMENT, argument, "%s is %lld; expected 0 or more", argument,
+              static_cast<long long>(n));
 }
 gm_status check_dtype(gm_error* e, gm_dtype dtype) {
   if (dtype == GM_FLOAT32 || dtype == GM_FLOAT64) return GM_OK;
-  return fail(e, GM_INVALID_ARGUMENT, "dtype", "dtype is %d; expected GM_FLOAT32 or GM_FLOAT64", static_cast<int>(dtype));
+  return fail(e, GM_INVALID_ARGUMENT, "dtype", "dtype is %d; expected GM_FLOAT32 or GM_FLOAT64",
+              static_cast<int>(dtype));
 }
 gm_status check_index(gm_error* e, const char* argument, int i, int count) {
   if (i >= 0 && i < count) return GM_OK;
@@ -56,9 +58,9 @@ struct Packed {
   ~Packed() { free(data); }
 };
 
-// C (M, N) = A B by a team. It shares the columns of C, each member packing its columns of B some at a time into
-// memory that stays in its cache (1 x 2048 x 2048: twice as fast as packing all of B first); or, where there are
-// more rows than columns, the rows, and the packing of B.
+// C (M, N) = A B by a team. It shares the columns of C, each member packing its columns of B some at a time
+// into memory that stays in its cache (1 x 2048 x 2048: twice as fast as packing all of B first); or, where
+// there are more rows than columns, the rows, and the packing of B.
 template <class T>
 gm_status multiply_matrices(const Gemm<T>& whole, int64_t b_row, int64_t b_col, gm_error* e) {
   const Kernels<T>& k = of<T>(kernels());
@@ -71,7 +73,7 @@ gm_status multiply_matrices(const Gemm<T>& whole, int64_t b_row, int64_t b_col, 
   if (K > 0 && (b_col != 1 || k.gemm_wants_pack(M, K, whole.ldb))) {
     const int64_t bytes = static_cast<int64_t>(sizeof(T)) *
                           (by_rows ? k.gemm_packed_size(K, N) : members * k.gemm_packed_size(K, some));
-    pack.data = static_cast<T*>(aligned_alloc(kAlign, static_cast<size_t>(align_up(bytes))));
+    pack.data = static_cast<T*>(allocate_raw(bytes));
     if (!pack.data) return out_of_memory(e, "b", bytes);
   }
   parallel(members, [&](Team team) {
@@ -127,13 +129,15 @@ const char* gm_isa(void) { return kernels().isa; }
 const char* gm_isa_error(void) { return isa_error(); }
 gm_status gm_isa_set(const char* name, gm_error* e) {
   if (isa_set(name)) return ok(e);
-  return fail(e, GM_INVALID_ARGUMENT, "name", "instruction set %.40s is unknown or not supported by this CPU", name);
+  return fail(e, GM_INVALID_ARGUMENT, "name", "instruction set %.40s is unknown or not supported by this CPU",
+              name);
 }
 
 int gm_threads(void) { return threads(); }
 gm_status gm_threads_set(int n, gm_error* e) {
   if (n < 0 || n > 1024)
-    return fail(e, GM_INVALID_ARGUMENT, "threads", "threads is %d; expected 1 to 1024, or 0 for the default", n);
+    return fail(e, GM_INVALID_ARGUMENT, "threads", "threads is %d; expected 1 to 1024, or 0 for the default",
+                n);
   threads_set(n);
   return ok(e);
 }
@@ -145,14 +149,16 @@ int gm_activation_count(void) { return kernels().activation_count; }
 const char* gm_activation_name(int i) {
   return i >= 0 && i < gm_activation_count() ? kernels().activations[i].name : nullptr;
 }
-int gm_activation_find(const char* name) { return find(kernels().activations, kernels().activation_count, name); }
+int gm_activation_find(const char* name) {
+  return find(kernels().activations, kernels().activation_count, name);
+}
 int gm_activation_parameters(int i, const gm_parameter** parameters) {
   static const ParameterTable table(kernels().activations, kernels().activation_count);
   return table.row(i, parameters);
 }
 
-gm_status gm_activation_forward(int i, gm_dtype dtype, int64_t n, const void* x, void* y, const double* params,
-                                gm_error* e) {
+gm_status gm_activation_forward(int i, gm_dtype dtype, int64_t n, const void* x, void* y,
+                                const double* params, gm_error* e) {
   GM_TRY(check_index(e, "activation", i, gm_activation_count()));
   GM_TRY(check_dtype(e, dtype));
   GM_TRY(check_count(e, "n", n));
@@ -182,7 +188,7 @@ gm_status gm_activation_backward(int i, gm_dtype dtype, int64_t n, const void* x
     parallel(team_for(n, kElementsPerThread), [&](Team team) {
       Range r = team.share(n, 1024);
       of<T>(a).backward(r.size(), static_cast<const T*>(x) + r.begin, static_cast<const T*>(dy) + r.begin,
-                          static_cast<T*>(dx) + r.begin, p);
+                        static_cast<T*>(dx) + r.begin, p);
     });
   });
   return ok(e);
@@ -197,37 +203,65 @@ gm_status gm_gemm(gm_form form, gm_dtype dtype, int64_t M, int64_t N, int64_t K,
   GM_TRY(check_count(e, "N", N));
   GM_TRY(check_count(e, "K", K));
   if (form != GM_NN && form != GM_NT && form != GM_TN)
-    return fail(e, GM_INVALID_ARGUMENT, "form", "form is %d; expected GM_NN, GM_NT or GM_TN", static_cast<int>(form));
+    return fail(e, GM_INVALID_ARGUMENT, "form", "form is %d; expected GM_NN, GM_NT or GM_TN",
+                static_cast<int>(form));
   const int64_t least_a = form == GM_TN ? M : K, least_b = form == GM_NT ? K : N;
   if (lda < least_a || ldb < least_b || ldc < N)
-    return fail(e, GM_INVALID_ARGUMENT, lda < least_a ? "lda" : ldb < least_b ? "ldb" : "ldc",
-                "a row's distance is shorter than the row: lda %lld, ldb %lld, ldc %lld; expected at least %lld, %lld, %lld",
+    return fail(e, GM_INVALID_ARGUMENT,
+                lda < least_a   ? "lda"
+                : ldb < least_b ? "ldb"
+                                : "ldc",
+                "a row's distance is shorter than the row: lda %lld, ldb %lld, ldc %lld; expected at least "
+                "%lld, %lld, %lld",
                 static_cast<long long>(lda), static_cast<long long>(ldb), static_cast<long long>(ldc),
                 static_cast<long long>(least_a), static_cast<long long>(least_b), static_cast<long long>(N));
   return with_type(dtype, [&](auto zero) {
     using T = decltype(zero);
-    Gemm<T> g = {M, N, K, static_cast<const T*>(a), form == GM_TN ? 1 : lda, form == GM_TN ? lda : 1,
-                 static_cast<const T*>(b), ldb, nullptr, static_cast<T*>(c), ldc, nullptr, accumulate != 0};
+    Gemm<T> g = {M,
+                 N,
+                 K,
+                 static_cast<const T*>(a),
+                 form == GM_TN ? 1 : lda,
+                 form == GM_TN ? lda : 1,
+                 static_cast<const T*>(b),
+                 ldb,
+                 nullptr,
+                 static_cast<T*>(c),
+                 ldc,
+                 nullptr,
+                 accumulate != 0};
     return multiply_matrices(g, form == GM_NT ? 1 : ldb, form == GM_NT ? ldb : 1, e);
   });
 }
 
-gm_status gm_linear_forward(gm_dtype dtype, int64_t N, int64_t I, int64_t H, const void* x, const void* weight,
-                            const void* bias, void* y, gm_error* e) {
+gm_status gm_linear_forward(gm_dtype dtype, int64_t N, int64_t I, int64_t H, const void* x,
+                            const void* weight, const void* bias, void* y, gm_error* e) {
   GM_TRY(check_dtype(e, dtype));
   GM_TRY(check_count(e, "N", N));
   GM_TRY(check_count(e, "I", I));
   GM_TRY(check_count(e, "H", H));
   return with_type(dtype, [&](auto zero) {
     using T = decltype(zero);
-    Gemm<T> g = {N, H, I, static_cast<const T*>(x), I, 1, static_cast<const T*>(weight), I, nullptr,
-                 static_cast<T*>(y), H, static_cast<const T*>(bias), false};
+    Gemm<T> g = {N,
+                 H,
+                 I,
+                 static_cast<const T*>(x),
+                 I,
+                 1,
+                 static_cast<const T*>(weight),
+                 I,
+                 nullptr,
+                 static_cast<T*>(y),
+                 H,
+                 static_cast<const T*>(bias),
+                 false};
     return multiply_matrices(g, 1, I, e);
   });
 }
 
-gm_status gm_linear_backward(gm_dtype dtype, int64_t N, int64_t I, int64_t H, const void* x, const void* weight,
-                             const void* dy, void* dx, void* dweight, void* dbias, int accumulate, gm_error* e) {
+gm_status gm_linear_backward(gm_dtype dtype, int64_t N, int64_t I, int64_t H, const void* x,
+                             const void* weight, const void* dy, void* dx, void* dweight, void* dbias,
+                             int accumulate, gm_error* e) {
   GM_TRY(check_dtype(e, dtype));
   GM_TRY(check_count(e, "N", N));
   GM_TRY(check_count(e, "I", I));
@@ -236,11 +270,23 @@ gm_status gm_linear_backward(gm_dtype dtype, int64_t N, int64_t I, int64_t H, co
     using T = decltype(zero);
     const T* d = static_cast<const T*>(dy);
     if (dx) {
-      Gemm<T> g = {N, I, H, d, H, 1, static_cast<const T*>(weight), I, nullptr, static_cast<T*>(dx), I, nullptr, false};
+      Gemm<T> g = {N, I,       H,    d, H, 1, static_cast<const T*>(weight), I, nullptr, static_cast<T*>(dx),
+                   I, nullptr, false};
       GM_TRY(multiply_matrices(g, I, 1, e));
     }
     if (dweight) {
-      Gemm<T> g = {H, I, N, d, 1, H, static_cast<const T*>(x), I, nullptr, static_cast<T*>(dweight), I, nullptr,
+      Gemm<T> g = {H,
+                   I,
+                   N,
+                   d,
+                   1,
+                   H,
+                   static_cast<const T*>(x),
+                   I,
+                   nullptr,
+                   static_cast<T*>(dweight),
+                   I,
+                   nullptr,
                    accumulate != 0};
       GM_TRY(multiply_matrices(g, I, 1, e));
     }
@@ -254,7 +300,9 @@ gm_status gm_linear_backward(gm_dtype dtype, int64_t N, int64_t I, int64_t H, co
 static gm_status check_norm(gm_error* e, gm_dtype dtype, int64_t N, int64_t C, const gm_batch_norm* norm) {
   GM_TRY(check_dtype(e, dtype));
   GM_TRY(check_count(e, "N", N));
-  if (C < 1) return fail(e, GM_INVALID_ARGUMENT, "C", "C is %lld; expected 1 or more features", static_cast<long long>(C));
+  if (C < 1)
+    return fail(e, GM_INVALID_ARGUMENT, "C", "C is %lld; expected 1 or more features",
+                static_cast<long long>(C));
   GM_TRY(check_product(e, "x", N, C, sizeof(double)));
   if (!norm) return fail(e, GM_INVALID_ARGUMENT, "norm", "norm is null");
   if (!(norm->eps > 0) || !(norm->eps < HUGE_VAL))
@@ -268,8 +316,8 @@ static gm_status check_norm(gm_error* e, gm_dtype dtype, int64_t N, int64_t C, c
   return GM_OK;
 }
 
-gm_status gm_batch_norm_forward(gm_dtype dtype, int64_t N, int64_t C, const void* x, const gm_batch_norm* norm,
-                                void* y, double* cache, gm_error* e) {
+gm_status gm_batch_norm_forward(gm_dtype dtype, int64_t N, int64_t C, const void* x,
+                                const gm_batch_norm* norm, void* y, double* cache, gm_error* e) {
   GM_TRY(check_norm(e, dtype, N, C, norm));
   double* statistics = cache;
   if (!statistics) {
@@ -287,7 +335,8 @@ gm_status gm_batch_norm_forward(gm_dtype dtype, int64_t N, int64_t C, const void
       if (norm->training && N > 0) {
         k.batch_norm_statistics(N, c.size(), static_cast<const T*>(x) + c.begin, C, mean, var);
         if (running_mean && running_var)
-          update_running(c.size(), N, norm->momentum, mean, var, running_mean + c.begin, running_var + c.begin);
+          update_running(c.size(), N, norm->momentum, mean, var, running_mean + c.begin,
+                         running_var + c.begin);
       } else {
         for (int64_t i = 0; i < c.size(); i++) {
           mean[i] = running_mean ? static_cast<double>(running_mean[c.begin + i]) : 0;
@@ -303,11 +352,12 @@ gm_status gm_batch_norm_forward(gm_dtype dtype, int64_t N, int64_t C, const void
   return ok(e);
 }
 
-gm_status gm_batch_norm_backward(gm_dtype dtype, int64_t N, int64_t C, const void* x, const gm_batch_norm* norm,
-                                 const double* cache, const void* dy, void* dx, void* dgamma, void* dbeta,
-                                 int accumulate, gm_error* e) {
+gm_status gm_batch_norm_backward(gm_dtype dtype, int64_t N, int64_t C, const void* x,
+                                 const gm_batch_norm* norm, const double* cache, const void* dy, void* dx,
+                                 void* dgamma, void* dbeta, int accumulate, gm_error* e) {
   GM_TRY(check_norm(e, dtype, N, C, norm));
-  if (!cache) return fail(e, GM_INVALID_ARGUMENT, "cache", "cache is null; expected what the forward pass wrote");
+  if (!cache)
+    return fail(e, GM_INVALID_ARGUMENT, "cache", "cache is null; expected what the forward pass wrote");
   with_type(dtype, [&](auto zero) {
     using T = decltype(zero);
     const Kernels<T>& k = of<T>(kernels());
@@ -316,8 +366,8 @@ gm_status gm_batch_norm_backward(gm_dtype dtype, int64_t N, int64_t C, const voi
       auto at = [&](auto* p) { return p ? static_cast<T*>(p) + c.begin : nullptr; };
       auto from = [&](const void* p) { return p ? static_cast<const T*>(p) + c.begin : nullptr; };
       auto run = norm->training ? k.batch_norm_backward : k.batch_norm_backward_evaluated;
-      run(N, c.size(), from(x), C, cache + c.begin, cache + C + c.begin, norm->eps, from(norm->gamma), from(dy), C,
-          at(dx), C, at(dgamma), at(dbeta), accumulate != 0);
+      run(N, c.size(), from(x), C, cache + c.begin, cache + C + c.begin, norm->eps, from(norm->gamma),
+          from(dy), C, at(dx), C, at(dgamma), at(dbeta), accumulate != 0);
     });
   });
   return ok(e);
@@ -329,15 +379,18 @@ int gm_loss_count(void) { return kernels().loss_count; }
 const char* gm_loss_name(int i) { return i >= 0 && i < gm_loss_count() ? kernels().losses[i].name : nullptr; }
 int gm_loss_find(const char* name) { return find(kernels().losses, kernels().loss_count, name); }
 gm_target gm_loss_target(int i) {
-  return i >= 0 && i < gm_loss_count() && kernels().losses[i].target == Target::classes ? GM_CLASSES : GM_VALUES;
+  return i >= 0 && i < gm_loss_count() && kernels().losses[i].target == Target::classes ? GM_CLASSES
+                                                                                        : GM_VALUES;
 }
 
-gm_status gm_loss(int i, gm_dtype dtype, int64_t N, int64_t C, const void* y, const void* target, double* value,
-                  void* dy, gm_error* e) {
+gm_status gm_loss(int i, gm_dtype dtype, int64_t N, int64_t C, const void* y, const void* target,
+                  double* value, void* dy, gm_error* e) {
   GM_TRY(check_index(e, "loss", i, gm_loss_count()));
   GM_TRY(check_dtype(e, dtype));
   GM_TRY(check_count(e, "N", N));
-  if (C < 1) return fail(e, GM_INVALID_ARGUMENT, "C", "C is %lld; expected 1 or more features", static_cast<long long>(C));
+  if (C < 1)
+    return fail(e, GM_INVALID_ARGUMENT, "C", "C is %lld; expected 1 or more features",
+                static_cast<long long>(C));
   const Loss& loss = kernels().losses[i];
   GM_TRY(check_target(loss, N, C, target, e));
   double* rows = static_cast<double*>(allocate(N * static_cast<int64_t>(sizeof(double))));
@@ -348,10 +401,13 @@ gm_status gm_loss(int i, gm_dtype dtype, int64_t N, int64_t C, const void* y, co
     const int64_t* classes = static_cast<const int64_t*>(target);
     parallel(team_for(N * C, kElementsPerThread / 4), [&](Team team) {
       Range r = team.share(N);
-      LossArgs<T> a = {r.size(), C, static_cast<const T*>(y) + r.begin * C,
+      LossArgs<T> a = {r.size(),
+                       C,
+                       static_cast<const T*>(y) + r.begin * C,
                        loss.target == Target::classes ? static_cast<const void*>(classes + r.begin)
                                                       : static_cast<const void*>(t + r.begin * C),
-                       loss.mean_over_rows && N > 0 ? 1 / static_cast<double>(N) : 1, rows + r.begin,
+                       loss.mean_over_rows && N > 0 ? 1 / static_cast<double>(N) : 1,
+                       rows + r.begin,
                        dy ? static_cast<T*>(dy) + r.begin * C : nullptr};
       run_loss(loss, a);
     });
@@ -367,15 +423,20 @@ int gm_optimizer_count(void) { return kernels().optimizer_count; }
 const char* gm_optimizer_name(int i) {
   return i >= 0 && i < gm_optimizer_count() ? kernels().optimizers[i].name : nullptr;
 }
-int gm_optimizer_find(const char* name) { return find(kernels().optimizers, kernels().optimizer_count, name); }
-int gm_optimizer_slots(int i) { return i >= 0 && i < gm_optimizer_count() ? kernels().optimizers[i].slot_count : 0; }
+int gm_optimizer_find(const char* name) {
+  return find(kernels().optimizers, kernels().optimizer_count, name);
+}
+int gm_optimizer_slots(int i) {
+  return i >= 0 && i < gm_optimizer_count() ? kernels().optimizers[i].slot_count : 0;
+}
 int gm_optimizer_parameters(int i, const gm_parameter** parameters) {
   static const ParameterTable table(kernels().optimizers, kernels().optimizer_count);
   return table.row(i, parameters);
 }
 
-gm_status gm_optimizer_step(int i, gm_dtype dtype, int64_t n, void* parameters, const void* gradients, void* slots,
-                            double learning_rate, int64_t step, const double* params, gm_error* e) {
+gm_status gm_optimizer_step(int i, gm_dtype dtype, int64_t n, void* parameters, const void* gradients,
+                            void* slots, double learning_rate, int64_t step, const double* params,
+                            gm_error* e) {
   GM_TRY(check_index(e, "optimizer", i, gm_optimizer_count()));
   GM_TRY(check_dtype(e, dtype));
   GM_TRY(check_count(e, "n", n));

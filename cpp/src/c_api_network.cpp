@@ -1,5 +1,6 @@
 // The part of the C API that deals in networks: graph, memory, runs, taps.
 #include <math.h>
+
 #include <new>
 
 #include "error.hpp"
@@ -19,7 +20,9 @@ struct gm_network {
 
 namespace {
 
-int64_t bytes_of(const Network& net, int64_t elements) { return elements * (net.dtype == GM_FLOAT32 ? 4 : 8); }
+int64_t bytes_of(const Network& net, int64_t elements) {
+  return elements * (net.dtype == GM_FLOAT32 ? 4 : 8);
+}
 
 // An object in malloc'd memory: the core has no operator new.
 template <class E>
@@ -49,26 +52,28 @@ void reset(Network& net, const Tensor& tensor, void* buffer) {
 gm_status check_context(const gm_context* context, gm_error* e) {
   if (!context) return fail(e, GM_INVALID_ARGUMENT, "context", "context is null");
   if (context->struct_size != sizeof(gm_context))
-    return fail(e, GM_INVALID_ARGUMENT, "context", "context.struct_size is %zu; expected %zu", context->struct_size,
-                sizeof(gm_context));
+    return fail(e, GM_INVALID_ARGUMENT, "context", "context.struct_size is %zu; expected %zu",
+                context->struct_size, sizeof(gm_context));
   return GM_OK;
 }
 
 // Room for the batch, the taps and the team, with the kernels that are chosen now.
 gm_status make_room(Network& net, int64_t batch, unsigned taps, gm_error* e) {
   if (batch < 0)
-    return fail(e, GM_INVALID_ARGUMENT, "N", "a batch of %lld rows; expected 0 or more", static_cast<long long>(batch));
+    return fail(e, GM_INVALID_ARGUMENT, "N", "a batch of %lld rows; expected 0 or more",
+                static_cast<long long>(batch));
   const KernelTable& table = kernels();
   const int team = threads();
   const bool fits = net.arena && net.table == &table && batch <= net.plan.batch && taps == net.plan.taps &&
                     (!taps || team <= net.plan.team);
   if (fits) return GM_OK;
   Plan& plan = net.plan;
-  int64_t wanted = net.arena && net.table == &table && taps == plan.taps && batch < plan.batch ? plan.batch : batch;
+  int64_t wanted =
+      net.arena && net.table == &table && taps == plan.taps && batch < plan.batch ? plan.batch : batch;
   free(net.arena);
   net.arena = nullptr;
   GM_TRY(lay_out_arena(net.graph, table, net.dtype, wanted > 0 ? wanted : 1, taps, team, &plan, e));
-  net.arena = static_cast<char*>(allocate(plan.bytes));
+  net.arena = static_cast<char*>(allocate_raw(plan.bytes));  // a pass writes before it reads
   if (!net.arena) return out_of_memory(e, "arena", plan.bytes);
   net.table = &table;
   return GM_OK;
@@ -78,7 +83,8 @@ gm_status check_training(const Network& net, const gm_context& context, int64_t 
   if (!context.training || N != 1) return GM_OK;
   for (int id = 1; id < net.graph.nodes.size; id++)
     if (net.graph.nodes[id].type->splits_columns(true))
-      return fail(e, GM_INVALID_ARGUMENT, "x", "a batch of 1 row through %s; expected more than 1 value per channel when training",
+      return fail(e, GM_INVALID_ARGUMENT, "x",
+                  "a batch of 1 row through %s; expected more than 1 value per channel when training",
                   net.graph.nodes[id].type->name);
   return GM_OK;
 }
@@ -86,7 +92,8 @@ gm_status check_training(const Network& net, const gm_context& context, int64_t 
 gm_status gradient(gm_network* network, PassArguments a, int loss, gm_error* e) {
   GM_TRY(check_context(a.context, e));
   if (loss < 0 || loss >= kernels().loss_count)
-    return fail(e, GM_INVALID_ARGUMENT, "loss", "loss is %d; expected 0 to %d", loss, kernels().loss_count - 1);
+    return fail(e, GM_INVALID_ARGUMENT, "loss", "loss is %d; expected 0 to %d", loss,
+                kernels().loss_count - 1);
   Network& net = network->network;
   const Node& out = net.graph.nodes[net.graph.output()];
   a.loss = &kernels().losses[loss];
@@ -113,7 +120,9 @@ gm_status gradient(gm_network* network, PassArguments a, int loss, gm_error* e) 
 extern "C" {
 
 int gm_layer_type_count(void) { return layer_type_count(); }
-const char* gm_layer_type_name(int i) { return i >= 0 && i < layer_type_count() ? layer_type(i).name : nullptr; }
+const char* gm_layer_type_name(int i) {
+  return i >= 0 && i < layer_type_count() ? layer_type(i).name : nullptr;
+}
 int gm_layer_type_attributes(int i, const gm_parameter** attributes) {
   static gm_parameter rows[64][kMaxParameters + 1];
   if (i < 0 || i >= layer_type_count() || i >= 64) return 0;
@@ -149,13 +158,14 @@ int64_t gm_graph_features(const gm_graph* graph, int node) {
   return node >= 0 && node < graph->graph.nodes.size ? graph->graph.nodes[node].features : -1;
 }
 
-gm_status gm_network_memory(const gm_graph* graph, gm_dtype dtype, int64_t batch, unsigned taps, gm_memory* memory,
-                            gm_error* e) {
+gm_status gm_network_memory(const gm_graph* graph, gm_dtype dtype, int64_t batch, unsigned taps,
+                            gm_memory* memory, gm_error* e) {
   Graph copy;
   if (!copy.nodes.assign(graph->graph.nodes)) return out_of_memory(e, "graph", graph->graph.nodes.size);
   GM_TRY(copy.check_complete(e));
   if (batch < 1)
-    return fail(e, GM_INVALID_ARGUMENT, "batch", "batch is %lld; expected 1 or more", static_cast<long long>(batch));
+    return fail(e, GM_INVALID_ARGUMENT, "batch", "batch is %lld; expected 1 or more",
+                static_cast<long long>(batch));
   memory->parameters = lay_out_tensors(&copy, dtype, &memory->state);
   Plan plan;
   GM_TRY(lay_out_arena(copy, kernels(), dtype, batch, taps, threads(), &plan, e));
@@ -163,10 +173,11 @@ gm_status gm_network_memory(const gm_graph* graph, gm_dtype dtype, int64_t batch
   return ok(e);
 }
 
-gm_status gm_network_create(const gm_graph* graph, gm_dtype dtype, void* parameters, void* gradients, void* state,
-                            gm_network** network, gm_error* e) {
+gm_status gm_network_create(const gm_graph* graph, gm_dtype dtype, void* parameters, void* gradients,
+                            void* state, gm_network** network, gm_error* e) {
   if (dtype != GM_FLOAT32 && dtype != GM_FLOAT64)
-    return fail(e, GM_INVALID_ARGUMENT, "dtype", "dtype is %d; expected GM_FLOAT32 or GM_FLOAT64", static_cast<int>(dtype));
+    return fail(e, GM_INVALID_ARGUMENT, "dtype", "dtype is %d; expected GM_FLOAT32 or GM_FLOAT64",
+                static_cast<int>(dtype));
   GM_TRY(graph->graph.check_complete(e));
   gm_network* made = make<gm_network>();
   if (!made) return out_of_memory(e, "network", static_cast<long long>(sizeof(gm_network)));
@@ -177,7 +188,8 @@ gm_status gm_network_create(const gm_graph* graph, gm_dtype dtype, void* paramet
   void* given[3] = {parameters, gradients, state};
   if (whole) net.parameter_count = lay_out_tensors(&net.graph, dtype, &net.state_count);
   for (int i = 0; i < 3 && whole; i++) {
-    *buffers[i] = given[i] ? given[i] : allocate(bytes_of(net, i == 2 ? net.state_count : net.parameter_count));
+    *buffers[i] =
+        given[i] ? given[i] : allocate(bytes_of(net, i == 2 ? net.state_count : net.parameter_count));
     net.owns[i] = !given[i];
     whole = *buffers[i] != nullptr;
   }
@@ -187,7 +199,8 @@ gm_status gm_network_create(const gm_graph* graph, gm_dtype dtype, void* paramet
     return out_of_memory(e, "network", bytes);
   }
   for (const Node& node : net.graph.nodes) {
-    for (int i = 0; i < node.parameter_count && net.owns[0]; i++) reset(net, node.parameters[i], net.parameters);
+    for (int i = 0; i < node.parameter_count && net.owns[0]; i++)
+      reset(net, node.parameters[i], net.parameters);
     for (int i = 0; i < node.state_count && net.owns[2]; i++) reset(net, node.state[i], net.state);
   }
   *network = made;
@@ -238,7 +251,8 @@ Where find_tensor(const Network& net, bool state, int i) {
 void describe(Where w, gm_tensor* out) {
   if (!w.tensor) return;
   const Tensor& t = *w.tensor;
-  *out = {sizeof(gm_tensor), w.node, t.name, t.rank, {t.shape[0], t.rank > 1 ? t.shape[1] : 1, 1, 1}, t.offset, t.size()};
+  *out = {sizeof(gm_tensor), w.node,  t.name, t.rank, {t.shape[0], t.rank > 1 ? t.shape[1] : 1, 1, 1},
+          t.offset,          t.size()};
 }
 
 }  // namespace
@@ -265,12 +279,15 @@ void* gm_network_parameters(gm_network* network) { return network->network.param
 void* gm_network_gradients(gm_network* network) { return network->network.gradients; }
 void* gm_network_state_buffer(gm_network* network) { return network->network.state; }
 
-gm_status gm_network_forward(gm_network* network, const gm_context* context, int64_t N, const void* x, void* y, gm_error* e) {
+gm_status gm_network_forward(gm_network* network, const gm_context* context, int64_t N, const void* x,
+                             void* y, gm_error* e) {
   GM_TRY(check_context(context, e));
   Network& net = network->network;
   gm_context plain = *context;
   plain.taps = net.plan.taps;  // an arena with taps serves as it is
-  if (N < 0) return fail(e, GM_INVALID_ARGUMENT, "N", "a batch of %lld rows; expected 0 or more", static_cast<long long>(N));
+  if (N < 0)
+    return fail(e, GM_INVALID_ARGUMENT, "N", "a batch of %lld rows; expected 0 or more",
+                static_cast<long long>(N));
   GM_TRY(check_training(net, plain, N, e));
   if (N == 0) return ok(e);
   // Without batch statistics a sample has the same bits in any batch: the arena need not hold all of N.
@@ -293,8 +310,8 @@ gm_status gm_network_forward(gm_network* network, const gm_context* context, int
   return ok(e);
 }
 
-gm_status gm_network_gradient(gm_network* network, const gm_context* context, int64_t N, const void* x, int loss,
-                              const void* target, double* value, void* dx, gm_error* e) {
+gm_status gm_network_gradient(gm_network* network, const gm_context* context, int64_t N, const void* x,
+                              int loss, const void* target, double* value, void* dx, gm_error* e) {
   PassArguments a = {};
   a.context = context;
   a.N = N;
@@ -317,7 +334,8 @@ gm_status gm_network_step(gm_network* network, const gm_context* context, int64_
   GM_TRY(resolve(row, params, p, e));
   GM_TRY(check_rate(context->learning_rate, context->step, e));
   if (!slots && row.slot_count > 0)
-    return fail(e, GM_INVALID_ARGUMENT, "slots", "slots is null; %s keeps %d vectors", row.name, row.slot_count);
+    return fail(e, GM_INVALID_ARGUMENT, "slots", "slots is null; %s keeps %d vectors", row.name,
+                row.slot_count);
   PassArguments a = {};
   a.context = context;
   a.N = N;
@@ -333,7 +351,8 @@ gm_status gm_network_step(gm_network* network, const gm_context* context, int64_
 gm_status gm_network_tap(const gm_network* network, int node, gm_tap* tap, gm_error* e) {
   const Network& net = network->network;
   if (net.taps.size == 0)
-    return fail(e, GM_INVALID_ARGUMENT, "network", "nothing was measured; expected a gradient with taps before");
+    return fail(e, GM_INVALID_ARGUMENT, "network",
+                "nothing was measured; expected a gradient with taps before");
   if (node < 0 || node >= net.taps.size)
     return fail(e, GM_INVALID_ARGUMENT, "node", "node is %d; expected 0 to %d", node, net.taps.size - 1);
   *tap = net.taps[node];

@@ -18,7 +18,8 @@ struct Registers {
 };
 Registers cpuid(uint32_t leaf, uint32_t subleaf = 0) {
   Registers r = {0, 0, 0, 0};
-  __get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx, &r.edx);  // leaves zeros where there is no such leaf
+  __get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx,
+                    &r.edx);  // leaves zeros where there is no such leaf
   return r;
 }
 // The state components that the operating system saves at a context switch: without them the registers of an
@@ -37,7 +38,8 @@ bool avx2() {
 }
 bool avx512() {
   uint32_t ebx = cpuid(7).ebx;
-  return avx2() && (saved_state() & 0xe6) == 0xe6 && has(ebx, 16) && has(ebx, 17) && has(ebx, 30) && has(ebx, 31);
+  return avx2() && (saved_state() & 0xe6) == 0xe6 && has(ebx, 16) && has(ebx, 17) && has(ebx, 30) &&
+         has(ebx, 31);
 }
 #endif
 

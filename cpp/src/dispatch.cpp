@@ -40,7 +40,8 @@ const KernelTable* first_choice() {
   const char* wanted = getenv("GRADIOMETER_ISA");
   if (!wanted || !*wanted) return best();
   if (const KernelTable* t = named(wanted)) return t;
-  int n = snprintf(error, sizeof error, "GRADIOMETER_ISA=%.40s is unknown or not supported by this CPU; one of:", wanted);
+  int n = snprintf(error, sizeof error,
+                   "GRADIOMETER_ISA=%.40s is unknown or not supported by this CPU; one of:", wanted);
   for (int i = 0; i < table_count && n > 0 && n < static_cast<int>(sizeof error); i++)
     if (isa_supported(i))
       n += snprintf(error + n, sizeof error - static_cast<size_t>(n), " %s", tables[i]()->isa);

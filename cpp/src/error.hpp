@@ -8,8 +8,8 @@
 
 namespace gradiometer {
 
-__attribute__((format(printf, 4, 5))) inline gm_status fail(gm_error* e, gm_status status, const char* argument,
-                                                            const char* format, ...) {
+__attribute__((format(printf, 4, 5))) inline gm_status fail(gm_error* e, gm_status status,
+                                                            const char* argument, const char* format, ...) {
   if (e) {
     e->status = status;
     snprintf(e->argument, sizeof e->argument, "%s", argument);
@@ -34,9 +34,9 @@ inline gm_status out_of_memory(gm_error* e, const char* argument, long long byte
 }
 
 // Leaves the enclosing function with the status of a failed call.
-#define GM_TRY(call)                             \
-  do {                                           \
-    gm_status gm_try_status = (call);            \
+#define GM_TRY(call)                                  \
+  do {                                                \
+    gm_status gm_try_status = (call);                 \
     if (gm_try_status != GM_OK) return gm_try_status; \
   } while (0)
 

@@ -1,6 +1,6 @@
-// The kernels of one ISA, as a table of plain functions. Each is serial, allocates nothing, keeps no state and
-// works on the range it is given: whoever calls it (kernels' C API, the network's plan) divides the work among
-// threads. How work is divided never changes a bit of a result.
+// The kernels of one ISA, as a table of plain functions. Each is serial, allocates nothing, keeps no state
+// and works on the range it is given: whoever calls it (kernels' C API, the network's plan) divides the work
+// among threads. How work is divided never changes a bit of a result.
 //
 // This header is compiled into every ISA object: plain data and function pointers only, no inline function.
 // Letters as in ARCHITECTURE.md: x, y; dx, dy = d loss / d x, y; N rows (batch), C features. Matrices are
@@ -11,7 +11,8 @@
 
 namespace gradiometer {
 
-// A hyperparameter of an activation, a layer, a loss or an optimiser: a value with a default and a closed range.
+// A hyperparameter of an activation, a layer, a loss or an optimiser: a value with a default and a closed
+// range.
 struct Parameter {
   const char* name;
   double initial, low, high;
@@ -34,9 +35,9 @@ struct Activation {
 
 // C = A B (+ C), A is M x K with element (m, k) at a[m * a_row + k * a_col], one of the two strides 1.
 // B is K x N: row-major with ldb when `packed` is null, else what gemm_pack made (b is then not read).
-// K goes in blocks of 512, each summed from zero in order by fma; then the old C (under accumulate), the blocks in
-// order and bias[n] are added up, from the left. An element's bits depend on nothing but these, its row of A and
-// its column of B: not on M, N, how C is cut into calls, or packing.
+// K goes in blocks of 512, each summed from zero in order by fma; then the old C (under accumulate), the
+// blocks in order and bias[n] are added up, from the left. An element's bits depend on nothing but these, its
+// row of A and its column of B: not on M, N, how C is cut into calls, or packing.
 template <class T>
 struct Gemm {
   int64_t M, N, K;
@@ -60,11 +61,11 @@ struct Moments {
 template <class T>
 struct OptimizerArgs {
   int64_t n;
-  T* w;           // parameters
-  const T* g;     // gradients
-  T* const* slot; // state, slot_count vectors of n
+  T* w;            // parameters
+  const T* g;      // gradients
+  T* const* slot;  // state, slot_count vectors of n
   double learning_rate;
-  int64_t step;   // 1 at the first step
+  int64_t step;  // 1 at the first step
   const double* params;
 };
 struct Optimizer {
@@ -100,17 +101,18 @@ struct Loss {
 
 template <class T>
 struct Kernels {
-  // Dense. gemm_pack lays B out for gemm: B is K x N at b[k * b_row + n * b_col], one of the two 1 (so a weight
-  // (H, I) is packed for x Wᵀ with b_row 1, b_col I). Columns n0..n1 may be packed apart, n0 a multiple of
-  // gemm_columns, n1 too or N; `packed` is the start of all, best on a cache line. gemm_wants_pack: whether packing
-  // a row-major B for one product pays for itself.
+  // Dense. gemm_pack lays B out for gemm: B is K x N at b[k * b_row + n * b_col], one of the two 1 (so a
+  // weight (H, I) is packed for x Wᵀ with b_row 1, b_col I). Columns n0..n1 may be packed apart, n0 a
+  // multiple of gemm_columns, n1 too or N; `packed` is the start of all, best on a cache line.
+  // gemm_wants_pack: whether packing a row-major B for one product pays for itself.
   int64_t gemm_columns;
   int64_t (*gemm_packed_size)(int64_t K, int64_t N);  // in elements
   bool (*gemm_wants_pack)(int64_t M, int64_t K, int64_t ldb);
   void (*gemm_pack)(int64_t K, int64_t N, const T* b, int64_t b_row, int64_t b_col, int64_t n0, int64_t n1,
                     T* packed);
   void (*gemm)(const Gemm<T>& args);
-  // out[c] (+)= sum over rows of x[r, c]: rows in blocks of 512 summed from zero in order, blocks added in order.
+  // out[c] (+)= sum over rows of x[r, c]: rows in blocks of 512 summed from zero in order, blocks added in
+  // order.
   void (*column_sum)(int64_t rows, int64_t C, const T* x, int64_t ld, T* out, bool accumulate);
 
   // y = a + scale * b, and y = scale * a; y may be a or b.
@@ -118,22 +120,24 @@ struct Kernels {
   void (*scale)(int64_t n, const T* a, double scale, T* y);
 
   // Batch norm over C columns of an (N, C) matrix (a range of columns is a shifted pointer and a smaller C).
-  // statistics: mean[c] and biased variance var[c] in float64. forward: y = (x - mean) / sqrt(var + eps) * gamma
+  // statistics: mean[c] and biased variance var[c] in float64. forward: y = (x - mean) / sqrt(var + eps) *
+  // gamma
   // + beta, gamma and beta null for 1 and 0; the same kernel serves evaluation with running statistics.
   // backward: through the batch statistics; dgamma, dbeta null where not wanted, added to under accumulate;
   // backward_evaluated: mean and var are constants.
   void (*batch_norm_statistics)(int64_t N, int64_t C, const T* x, int64_t ld, double* mean, double* var);
-  void (*batch_norm_forward)(int64_t N, int64_t C, const T* x, int64_t ldx, const double* mean, const double* var,
-                             double eps, const T* gamma, const T* beta, T* y, int64_t ldy);
-  void (*batch_norm_backward)(int64_t N, int64_t C, const T* x, int64_t ldx, const double* mean, const double* var,
-                              double eps, const T* gamma, const T* dy, int64_t lddy, T* dx, int64_t lddx,
-                              T* dgamma, T* dbeta, bool accumulate);
+  void (*batch_norm_forward)(int64_t N, int64_t C, const T* x, int64_t ldx, const double* mean,
+                             const double* var, double eps, const T* gamma, const T* beta, T* y, int64_t ldy);
+  void (*batch_norm_backward)(int64_t N, int64_t C, const T* x, int64_t ldx, const double* mean,
+                              const double* var, double eps, const T* gamma, const T* dy, int64_t lddy, T* dx,
+                              int64_t lddx, T* dgamma, T* dbeta, bool accumulate);
   void (*batch_norm_backward_evaluated)(int64_t N, int64_t C, const T* x, int64_t ldx, const double* mean,
-                                        const double* var, double eps, const T* gamma, const T* dy, int64_t lddy,
-                                        T* dx, int64_t lddx, T* dgamma, T* dbeta, bool accumulate);
+                                        const double* var, double eps, const T* gamma, const T* dy,
+                                        int64_t lddy, T* dx, int64_t lddx, T* dgamma, T* dbeta,
+                                        bool accumulate);
 
-  // Measurement. moments: over n elements. row_squares[r] = sum over c of x². above: adds to *count the number of
-  // elements with |x| > threshold and sets active[c] (left alone otherwise) where column c has one.
+  // Measurement. moments: over n elements. row_squares[r] = sum over c of x². above: adds to *count the
+  // number of elements with |x| > threshold and sets active[c] (left alone otherwise) where column c has one.
   void (*moments)(int64_t n, const T* x, Moments* out);
   void (*row_squares)(int64_t rows, int64_t C, const T* x, int64_t ld, double* out);
   void (*above)(int64_t rows, int64_t C, const T* x, int64_t ld, double threshold, unsigned char* active,

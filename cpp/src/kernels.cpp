@@ -1,5 +1,5 @@
-// Compiled once an ISA (GM_ISA, GM_ISA_HEADER): instantiates the mathematics of ops/ in the loops of loops/ and
-// exports one symbol, the table.
+// Compiled once an ISA (GM_ISA, GM_ISA_HEADER): instantiates the mathematics of ops/ in the loops of loops/
+// and exports one symbol, the table.
 #include GM_ISA_HEADER
 
 #include "kernel_table.hpp"
@@ -44,11 +44,12 @@ void scale(int64_t n, const T* a, double by, T* y) {
 
 template <class... Ops>
 const Activation* activation_rows(List<Ops...>) {
-  static constexpr Activation rows[] = {{Ops::name,
-                                         Ops::parameter_count,
-                                         Ops::parameters,
-                                         {activation_forward<Ops, float>, activation_backward<Ops, float>},
-                                         {activation_forward<Ops, double>, activation_backward<Ops, double>}}...};
+  static constexpr Activation rows[] = {
+      {Ops::name,
+       Ops::parameter_count,
+       Ops::parameters,
+       {activation_forward<Ops, float>, activation_backward<Ops, float>},
+       {activation_forward<Ops, double>, activation_backward<Ops, double>}}...};
   return rows;
 }
 template <class... Ops>
@@ -59,13 +60,15 @@ const Loss* loss_rows(LossList<Ops...>) {
 }
 template <class... Ops>
 const Optimizer* optimizer_rows(OptimizerList<Ops...>) {
-  static constexpr Optimizer rows[] = {{Ops::name, Ops::slot_count,
-                                        static_cast<int>(sizeof(Ops::parameters) / sizeof(Parameter)),
-                                        Ops::parameters, Ops::template run<float>, Ops::template run<double>}...};
+  static constexpr Optimizer rows[] = {
+      {Ops::name, Ops::slot_count, static_cast<int>(sizeof(Ops::parameters) / sizeof(Parameter)),
+       Ops::parameters, Ops::template run<float>, Ops::template run<double>}...};
   return rows;
 }
 template <template <class...> class L, class... Ops>
-constexpr int length(L<Ops...>) { return static_cast<int>(sizeof...(Ops)); }
+constexpr int length(L<Ops...>) {
+  return static_cast<int>(sizeof...(Ops));
+}
 
 template <class T>
 constexpr Kernels<T> kernels() {
@@ -94,15 +97,10 @@ constexpr Kernels<T> kernels() {
 #define GM_STRING(a) GM_STRING_(a)
 const KernelTable* GM_PASTE(kernel_table_, GM_ISA)() {
   using namespace GM_ISA;
-  static const KernelTable table = {GM_STRING(GM_ISA),
-                                    length(Activations{}),
-                                    activation_rows(Activations{}),
-                                    length(Losses{}),
-                                    loss_rows(Losses{}),
-                                    length(Optimizers{}),
-                                    optimizer_rows(Optimizers{}),
-                                    kernels<float>(),
-                                    kernels<double>()};
+  static const KernelTable table = {
+      GM_STRING(GM_ISA),   length(Activations{}), activation_rows(Activations{}), length(Losses{}),
+      loss_rows(Losses{}), length(Optimizers{}),  optimizer_rows(Optimizers{}),   kernels<float>(),
+      kernels<double>()};
   return &table;
 }
 

@@ -8,12 +8,18 @@ namespace gradiometer {
 constexpr int64_t kAlign = 64;
 constexpr int64_t align_up(int64_t n, int64_t to = kAlign) { return (n + to - 1) / to * to; }
 
-// Zero-filled, aligned to a cache line; null where bytes is negative or too much.
-inline void* allocate(int64_t bytes) {
+// Aligned to a cache line, whatever was there; null where bytes is negative or too much.
+inline void* allocate_raw(int64_t bytes) {
   if (bytes < 0) return nullptr;
   void* p = nullptr;
   if (posix_memalign(&p, kAlign, static_cast<size_t>(align_up(bytes > 0 ? bytes : 1)))) return nullptr;
-  __builtin_memset(p, 0, static_cast<size_t>(bytes));
+  return p;
+}
+
+// The same, zero-filled.
+inline void* allocate(int64_t bytes) {
+  void* p = allocate_raw(bytes);
+  if (p) __builtin_memset(p, 0, static_cast<size_t>(bytes));
   return p;
 }
 

@@ -10,8 +10,8 @@ constexpr int kMaxSlots = 4;
 
 inline gm_status check_rate(double learning_rate, int64_t step, gm_error* e) {
   if (!(learning_rate >= 0 && learning_rate < 1e30))
-    return fail(e, GM_INVALID_ARGUMENT, "learning_rate", "learning_rate is %g; expected a finite number, 0 or more",
-                learning_rate);
+    return fail(e, GM_INVALID_ARGUMENT, "learning_rate",
+                "learning_rate is %g; expected a finite number, 0 or more", learning_rate);
   if (step < 1)
     return fail(e, GM_INVALID_ARGUMENT, "step", "step is %lld; expected 1 for the first step",
                 static_cast<long long>(step));
@@ -22,8 +22,8 @@ inline void run_optimizer(const Optimizer& o, const OptimizerArgs<float>& a) { o
 inline void run_optimizer(const Optimizer& o, const OptimizerArgs<double>& a) { o.f64(a); }
 
 template <class T>
-void step_share(const Optimizer& optimizer, Team team, int64_t n, T* w, const T* g, T* slots, double learning_rate,
-                int64_t step, const double* params) {
+void step_share(const Optimizer& optimizer, Team team, int64_t n, T* w, const T* g, T* slots,
+                double learning_rate, int64_t step, const double* params) {
   Range r = team.share(n, 1024);
   T* slot[kMaxSlots];
   for (int s = 0; s < optimizer.slot_count; s++) slot[s] = slots + s * n + r.begin;

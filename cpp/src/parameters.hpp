@@ -1,4 +1,5 @@
-// What every table row with a name and parameters has in common: finding it, its defaults, checking its values.
+// What every table row with a name and parameters has in common: finding it, its defaults, checking its
+// values.
 #pragma once
 #include <string.h>
 
@@ -16,7 +17,8 @@ int find(const Row* rows, int count, const char* name) {
 
 inline gm_status check_parameter(const char* owner, const Parameter& p, double v, gm_error* e) {
   if (v >= p.low && v <= p.high) return GM_OK;
-  return fail(e, GM_INVALID_ARGUMENT, p.name, "%s of %s is %g; expected %g to %g", p.name, owner, v, p.low, p.high);
+  return fail(e, GM_INVALID_ARGUMENT, p.name, "%s of %s is %g; expected %g to %g", p.name, owner, v, p.low,
+              p.high);
 }
 
 // The row's values in out: those given, or the defaults where params is null.

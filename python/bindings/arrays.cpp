@@ -20,7 +20,8 @@ gm_dtype parse_dtype(const std::string& name) {
 }
 
 static bool is_ready(const py::array& a) {
-  constexpr int wanted = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+  constexpr int wanted =
+      py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
   return (a.flags() & wanted) == wanted;
 }
 
@@ -30,13 +31,16 @@ static py::array as_array(py::handle x) {
 }
 
 static py::array contiguous(const py::array& a, const py::dtype& dtype) {
-  return py::module_::import("numpy").attr("array")(a, py::arg("dtype") = dtype, py::arg("order") = "C").cast<py::array>();
+  return py::module_::import("numpy")
+      .attr("array")(a, py::arg("dtype") = dtype, py::arg("order") = "C")
+      .cast<py::array>();
 }
 
 Input input(py::handle x, const char* name) {
   py::array a = as_array(x);
   int type = a.dtype().num();
-  bool is_float = type == py::detail::npy_api::NPY_FLOAT_, is_double = type == py::detail::npy_api::NPY_DOUBLE_;
+  bool is_float = type == py::detail::npy_api::NPY_FLOAT_,
+       is_double = type == py::detail::npy_api::NPY_DOUBLE_;
   if (!is_float && !is_double)
     throw py::type_error(std::string(name) + " has dtype " + py::str(a.dtype()).cast<std::string>() +
                          "; expected float32 or float64 (convert with " + name + ".astype('float32'))");
@@ -49,20 +53,22 @@ Input input(py::handle x, const char* name) {
 Input input(py::handle x, const char* name, gm_dtype like) {
   Input in = input(x, name);
   if (in.dtype != like)
-    throw py::type_error(std::string(name) + " has dtype " + py::str(in.array.dtype()).cast<std::string>() + "; expected " +
-                         py::str(numpy_dtype(like)).cast<std::string>() + " like the other arrays");
+    throw py::type_error(std::string(name) + " has dtype " + py::str(in.array.dtype()).cast<std::string>() +
+                         "; expected " + py::str(numpy_dtype(like)).cast<std::string>() +
+                         " like the other arrays");
   return in;
 }
 
 void expect_shape(const py::array& a, const char* name, const Shape& shape) {
   if (Shape(a.shape(), a.shape() + a.ndim()) != shape)
-    throw py::value_error(std::string(name) + " has shape " + shape_text(a) + "; expected " + shape_text(shape));
+    throw py::value_error(std::string(name) + " has shape " + shape_text(a) + "; expected " +
+                          shape_text(shape));
 }
 
 void expect_ndim(const py::array& a, const char* name, py::ssize_t ndim) {
   if (a.ndim() != ndim)
-    throw py::value_error(std::string(name) + " has shape " + shape_text(a) + "; expected " + std::to_string(ndim) +
-                          " dimensions");
+    throw py::value_error(std::string(name) + " has shape " + shape_text(a) + "; expected " +
+                          std::to_string(ndim) + " dimensions");
 }
 
 py::array output(py::handle out, const char* name, gm_dtype dtype, const Shape& shape) {
@@ -72,28 +78,33 @@ py::array output(py::handle out, const char* name, gm_dtype dtype, const Shape& 
                          "; expected a numpy.ndarray");
   py::array a = py::reinterpret_borrow<py::array>(out);
   if (!a.dtype().is(numpy_dtype(dtype)) && !a.dtype().equal(numpy_dtype(dtype)))
-    throw py::type_error(std::string(name) + " has dtype " + py::str(a.dtype()).cast<std::string>() + "; expected " +
-                         py::str(numpy_dtype(dtype)).cast<std::string>());
+    throw py::type_error(std::string(name) + " has dtype " + py::str(a.dtype()).cast<std::string>() +
+                         "; expected " + py::str(numpy_dtype(dtype)).cast<std::string>());
   expect_shape(a, name, shape);
   if (!a.writeable()) throw py::value_error(std::string(name) + " is read-only; expected a writable array");
-  if (!is_ready(a)) throw py::value_error(std::string(name) + " is strided or misaligned; expected a C-contiguous array");
+  if (!is_ready(a))
+    throw py::value_error(std::string(name) + " is strided or misaligned; expected a C-contiguous array");
   return a;
 }
 
 void separate(Input& in, const py::array& out) {
-  auto a = reinterpret_cast<std::uintptr_t>(in.array.data()), b = reinterpret_cast<std::uintptr_t>(out.data());
-  bool apart = a + static_cast<std::uintptr_t>(in.array.nbytes()) <= b || b + static_cast<std::uintptr_t>(out.nbytes()) <= a;
+  auto a = reinterpret_cast<std::uintptr_t>(in.array.data()),
+       b = reinterpret_cast<std::uintptr_t>(out.data());
+  bool apart = a + static_cast<std::uintptr_t>(in.array.nbytes()) <= b ||
+               b + static_cast<std::uintptr_t>(out.nbytes()) <= a;
   if (!apart && a != b) in.array = contiguous(in.array, numpy_dtype(in.dtype));
 }
 
 void* in_place(const py::array& a, const char* name, gm_dtype dtype, py::ssize_t size) {
   if (!a.dtype().equal(numpy_dtype(dtype)) || a.size() != size || !is_ready(a) || !a.writeable())
     throw py::value_error(std::string(name) + " must be a writable C-contiguous " +
-                          py::str(numpy_dtype(dtype)).cast<std::string>() + " array of " + std::to_string(size) + " elements");
+                          py::str(numpy_dtype(dtype)).cast<std::string>() + " array of " +
+                          std::to_string(size) + " elements");
   return const_cast<void*>(a.data());
 }
 
-py::array targets(py::handle t, const char* name, gm_target kind, gm_dtype dtype, py::ssize_t rows, py::ssize_t features) {
+py::array targets(py::handle t, const char* name, gm_target kind, gm_dtype dtype, py::ssize_t rows,
+                  py::ssize_t features) {
   py::array a = as_array(t);
   char code = a.dtype().kind();
   if (kind == GM_CLASSES) {
@@ -105,22 +116,26 @@ py::array targets(py::handle t, const char* name, gm_target kind, gm_dtype dtype
     return a.dtype().equal(wanted) && is_ready(a) ? a : contiguous(a, wanted);
   }
   if (code != 'f' && code != 'i' && code != 'u' && code != 'b')
-    throw py::type_error(std::string(name) + " has dtype " + py::str(a.dtype()).cast<std::string>() + "; expected numbers");
+    throw py::type_error(std::string(name) + " has dtype " + py::str(a.dtype()).cast<std::string>() +
+                         "; expected numbers");
   expect_shape(a, name, {rows, features});
   return a.dtype().equal(numpy_dtype(dtype)) && is_ready(a) ? a : contiguous(a, numpy_dtype(dtype));
 }
 
 void check(gm_status status, const Error& error) {
   switch (status) {
-    case GM_OK: return;
+    case GM_OK:
+      return;
     case GM_CANCELLED:
       if (PyErr_Occurred()) throw py::error_already_set();
       throw std::runtime_error("cancelled");
     case GM_OUT_OF_MEMORY:
       PyErr_SetString(PyExc_MemoryError, (std::string(error.argument) + ": " + error.message).c_str());
       throw py::error_already_set();
-    case GM_INDEX_OUT_OF_RANGE: throw py::index_error(error.message);
-    case GM_INVALID_ARGUMENT: break;
+    case GM_INDEX_OUT_OF_RANGE:
+      throw py::index_error(error.message);
+    case GM_INVALID_ARGUMENT:
+      break;
   }
   throw py::value_error(error.message);
 }

@@ -24,8 +24,8 @@ std::string shape_text(const py::array& a);
 py::dtype numpy_dtype(gm_dtype dtype);
 gm_dtype parse_dtype(const std::string& name);
 
-// Accepts what numpy.asarray does; TypeError for another dtype than float32 and float64. A layout that the kernels
-// cannot read (strided, misaligned, byte-swapped) is copied. `like`: the dtype it must have.
+// Accepts what numpy.asarray does; TypeError for another dtype than float32 and float64. A layout that the
+// kernels cannot read (strided, misaligned, byte-swapped) is copied. `like`: the dtype it must have.
 Input input(py::handle x, const char* name);
 Input input(py::handle x, const char* name, gm_dtype like);
 void expect_shape(const py::array& a, const char* name, const Shape& shape);
@@ -39,7 +39,8 @@ void separate(Input& in, const py::array& out);
 void* in_place(const py::array& a, const char* name, gm_dtype dtype, py::ssize_t size);
 
 // Targets of a loss: int64 classes (any integer dtype is converted, floats are refused) or values of `dtype`.
-py::array targets(py::handle t, const char* name, gm_target kind, gm_dtype dtype, py::ssize_t rows, py::ssize_t features);
+py::array targets(py::handle t, const char* name, gm_target kind, gm_dtype dtype, py::ssize_t rows,
+                  py::ssize_t features);
 
 struct Error : gm_error {
   Error() {

@@ -1,5 +1,5 @@
-// The raw kernels. The GIL is released around every native call: it touches no Python object, and the arrays are
-// kept alive by the Input and output holders of the calling frame.
+// The raw kernels. The GIL is released around every native call: it touches no Python object, and the arrays
+// are kept alive by the Input and output holders of the calling frame.
 #include "arrays.hpp"
 #include "parameters.hpp"
 
@@ -13,16 +13,23 @@ void bind_library(py::module_& m) {
     return py::tuple(names);
   });
   m.def("isa", [] { return std::string(gm_isa()); });
-  m.def("isa_error", []() -> py::object { return gm_isa_error() ? py::object(py::str(gm_isa_error())) : py::none(); });
-  m.def("set_isa", [](const char* name) {
-    Error e;
-    check(gm_isa_set(name, &e), e);
-  }, py::arg("name").none(true));
+  m.def("isa_error",
+        []() -> py::object { return gm_isa_error() ? py::object(py::str(gm_isa_error())) : py::none(); });
+  m.def(
+      "set_isa",
+      [](const char* name) {
+        Error e;
+        check(gm_isa_set(name, &e), e);
+      },
+      py::arg("name").none(true));
   m.def("threads", [] { return gm_threads(); });
-  m.def("set_threads", [](int n) {
-    Error e;
-    check(gm_threads_set(n, &e), e);
-  }, py::arg("n"));
+  m.def(
+      "set_threads",
+      [](int n) {
+        Error e;
+        check(gm_threads_set(n, &e), e);
+      },
+      py::arg("n"));
   m.def("flushes_subnormals", [] { return gm_flushes_subnormals() != 0; });
 }
 
@@ -36,121 +43,142 @@ void bind_activations(py::module_& m) {
     }
     return rows;
   });
-  m.def("activation_forward", [](const std::string& name, py::object x, py::object out, const py::kwargs& params) {
-    int i = find_or_throw("name", name, gm_activation_find, gm_activation_count, gm_activation_name);
-    const gm_parameter* specs;
-    int n = gm_activation_parameters(i, &specs);
-    std::vector<double> p = parameter_values(name, specs, n, params);
-    Input in = input(x, "x");
-    py::array y = output(out, "out", in.dtype, Shape(in.array.shape(), in.array.shape() + in.array.ndim()));
-    separate(in, y);
-    Error e;
-    gm_status status;
-    {
-      py::gil_scoped_release release;
-      status = gm_activation_forward(i, in.dtype, in.size(), in.data(), y.mutable_data(), p.data(), &e);
-    }
-    check(status, e);
-    return y;
-  }, py::arg("name"), py::arg("x"), py::arg("out") = py::none());
-  m.def("activation_backward", [](const std::string& name, py::object x, py::object dy, py::object out, const py::kwargs& params) {
-    int i = find_or_throw("name", name, gm_activation_find, gm_activation_count, gm_activation_name);
-    const gm_parameter* specs;
-    int n = gm_activation_parameters(i, &specs);
-    std::vector<double> p = parameter_values(name, specs, n, params);
-    Input in = input(x, "x"), d = input(dy, "dy", in.dtype);
-    Shape shape(in.array.shape(), in.array.shape() + in.array.ndim());
-    expect_shape(d.array, "dy", shape);
-    py::array dx = output(out, "out", in.dtype, shape);
-    separate(in, dx);
-    separate(d, dx);
-    Error e;
-    gm_status status;
-    {
-      py::gil_scoped_release release;
-      status = gm_activation_backward(i, in.dtype, in.size(), in.data(), d.data(), dx.mutable_data(), p.data(), &e);
-    }
-    check(status, e);
-    return dx;
-  }, py::arg("name"), py::arg("x"), py::arg("dy"), py::arg("out") = py::none());
+  m.def(
+      "activation_forward",
+      [](const std::string& name, py::object x, py::object out, const py::kwargs& params) {
+        int i = find_or_throw("name", name, gm_activation_find, gm_activation_count, gm_activation_name);
+        const gm_parameter* specs;
+        int n = gm_activation_parameters(i, &specs);
+        std::vector<double> p = parameter_values(name, specs, n, params);
+        Input in = input(x, "x");
+        py::array y =
+            output(out, "out", in.dtype, Shape(in.array.shape(), in.array.shape() + in.array.ndim()));
+        separate(in, y);
+        Error e;
+        gm_status status;
+        {
+          py::gil_scoped_release release;
+          status = gm_activation_forward(i, in.dtype, in.size(), in.data(), y.mutable_data(), p.data(), &e);
+        }
+        check(status, e);
+        return y;
+      },
+      py::arg("name"), py::arg("x"), py::arg("out") = py::none());
+  m.def(
+      "activation_backward",
+      [](const std::string& name, py::object x, py::object dy, py::object out, const py::kwargs& params) {
+        int i = find_or_throw("name", name, gm_activation_find, gm_activation_count, gm_activation_name);
+        const gm_parameter* specs;
+        int n = gm_activation_parameters(i, &specs);
+        std::vector<double> p = parameter_values(name, specs, n, params);
+        Input in = input(x, "x"), d = input(dy, "dy", in.dtype);
+        Shape shape(in.array.shape(), in.array.shape() + in.array.ndim());
+        expect_shape(d.array, "dy", shape);
+        py::array dx = output(out, "out", in.dtype, shape);
+        separate(in, dx);
+        separate(d, dx);
+        Error e;
+        gm_status status;
+        {
+          py::gil_scoped_release release;
+          status = gm_activation_backward(i, in.dtype, in.size(), in.data(), d.data(), dx.mutable_data(),
+                                          p.data(), &e);
+        }
+        check(status, e);
+        return dx;
+      },
+      py::arg("name"), py::arg("x"), py::arg("dy"), py::arg("out") = py::none());
 }
 
 void bind_dense(py::module_& m) {
-  m.def("gemm", [](py::object a_, py::object b_, const std::string& form_, py::object out, bool accumulate) {
-    gm_form form = form_ == "NN" ? GM_NN : form_ == "NT" ? GM_NT : GM_TN;
-    if (form_ != "NN" && form_ != "NT" && form_ != "TN")
-      throw py::value_error("form is '" + form_ + "'; expected 'NN', 'NT' or 'TN'");
-    Input a = input(a_, "a"), b = input(b_, "b", a.dtype);
-    expect_ndim(a.array, "a", 2);
-    expect_ndim(b.array, "b", 2);
-    py::ssize_t M = a.array.shape(form == GM_TN ? 1 : 0), K = a.array.shape(form == GM_TN ? 0 : 1);
-    py::ssize_t N = b.array.shape(form == GM_NT ? 0 : 1), Kb = b.array.shape(form == GM_NT ? 1 : 0);
-    if (K != Kb)
-      throw py::value_error("b has shape " + shape_text(b.array) + "; expected " + std::to_string(K) +
-                            (form == GM_NT ? " columns" : " rows") + " to match a of shape " + shape_text(a.array));
-    if (accumulate && out.is_none()) throw py::value_error("out is None; accumulate=True needs an array to add to");
-    py::array c = output(out, "out", a.dtype, {M, N});
-    if (!out.is_none()) {
-      if (a.data() == c.data() || b.data() == c.data())
-        throw py::value_error("out is one of the factors; expected memory of its own");
-      separate(a, c);
-      separate(b, c);
-    }
-    Error e;
-    gm_status status;
-    {
-      py::gil_scoped_release release;
-      status = gm_gemm(form, a.dtype, M, N, K, a.data(), a.array.shape(1), b.data(), b.array.shape(1),
-                       c.mutable_data(), N, accumulate, &e);
-    }
-    check(status, e);
-    return c;
-  }, py::arg("a"), py::arg("b"), py::arg("form") = "NN", py::arg("out") = py::none(), py::arg("accumulate") = false);
+  m.def(
+      "gemm",
+      [](py::object a_, py::object b_, const std::string& form_, py::object out, bool accumulate) {
+        gm_form form = form_ == "NN" ? GM_NN : form_ == "NT" ? GM_NT : GM_TN;
+        if (form_ != "NN" && form_ != "NT" && form_ != "TN")
+          throw py::value_error("form is '" + form_ + "'; expected 'NN', 'NT' or 'TN'");
+        Input a = input(a_, "a"), b = input(b_, "b", a.dtype);
+        expect_ndim(a.array, "a", 2);
+        expect_ndim(b.array, "b", 2);
+        py::ssize_t M = a.array.shape(form == GM_TN ? 1 : 0), K = a.array.shape(form == GM_TN ? 0 : 1);
+        py::ssize_t N = b.array.shape(form == GM_NT ? 0 : 1), Kb = b.array.shape(form == GM_NT ? 1 : 0);
+        if (K != Kb)
+          throw py::value_error("b has shape " + shape_text(b.array) + "; expected " + std::to_string(K) +
+                                (form == GM_NT ? " columns" : " rows") + " to match a of shape " +
+                                shape_text(a.array));
+        if (accumulate && out.is_none())
+          throw py::value_error("out is None; accumulate=True needs an array to add to");
+        py::array c = output(out, "out", a.dtype, {M, N});
+        if (!out.is_none()) {
+          if (a.data() == c.data() || b.data() == c.data())
+            throw py::value_error("out is one of the factors; expected memory of its own");
+          separate(a, c);
+          separate(b, c);
+        }
+        Error e;
+        gm_status status;
+        {
+          py::gil_scoped_release release;
+          status = gm_gemm(form, a.dtype, M, N, K, a.data(), a.array.shape(1), b.data(), b.array.shape(1),
+                           c.mutable_data(), N, accumulate, &e);
+        }
+        check(status, e);
+        return c;
+      },
+      py::arg("a"), py::arg("b"), py::arg("form") = "NN", py::arg("out") = py::none(),
+      py::arg("accumulate") = false);
 
-  m.def("linear_forward", [](py::object x_, py::object weight_, py::object bias_, py::object out) {
-    Input x = input(x_, "x"), w = input(weight_, "weight", x.dtype);
-    expect_ndim(x.array, "x", 2);
-    expect_ndim(w.array, "weight", 2);
-    py::ssize_t N = x.array.shape(0), I = x.array.shape(1), H = w.array.shape(0);
-    expect_shape(w.array, "weight", {H, I});
-    Input b;
-    if (!bias_.is_none()) {
-      b = input(bias_, "bias", x.dtype);
-      expect_shape(b.array, "bias", {H});
-    }
-    py::array y = output(out, "out", x.dtype, {N, H});
-    if (!out.is_none() && (x.data() == y.data() || w.data() == y.data()))
-      throw py::value_error("out is x or weight; expected memory of its own");
-    separate(x, y);
-    Error e;
-    gm_status status;
-    const void* bias = bias_.is_none() ? nullptr : b.data();
-    {
-      py::gil_scoped_release release;
-      status = gm_linear_forward(x.dtype, N, I, H, x.data(), w.data(), bias, y.mutable_data(), &e);
-    }
-    check(status, e);
-    return y;
-  }, py::arg("x"), py::arg("weight"), py::arg("bias") = py::none(), py::arg("out") = py::none());
+  m.def(
+      "linear_forward",
+      [](py::object x_, py::object weight_, py::object bias_, py::object out) {
+        Input x = input(x_, "x"), w = input(weight_, "weight", x.dtype);
+        expect_ndim(x.array, "x", 2);
+        expect_ndim(w.array, "weight", 2);
+        py::ssize_t N = x.array.shape(0), I = x.array.shape(1), H = w.array.shape(0);
+        expect_shape(w.array, "weight", {H, I});
+        Input b;
+        if (!bias_.is_none()) {
+          b = input(bias_, "bias", x.dtype);
+          expect_shape(b.array, "bias", {H});
+        }
+        py::array y = output(out, "out", x.dtype, {N, H});
+        if (!out.is_none() && (x.data() == y.data() || w.data() == y.data()))
+          throw py::value_error("out is x or weight; expected memory of its own");
+        separate(x, y);
+        Error e;
+        gm_status status;
+        const void* bias = bias_.is_none() ? nullptr : b.data();
+        {
+          py::gil_scoped_release release;
+          status = gm_linear_forward(x.dtype, N, I, H, x.data(), w.data(), bias, y.mutable_data(), &e);
+        }
+        check(status, e);
+        return y;
+      },
+      py::arg("x"), py::arg("weight"), py::arg("bias") = py::none(), py::arg("out") = py::none());
 
-  m.def("linear_backward", [](py::object x_, py::object weight_, py::object dy_) {
-    Input x = input(x_, "x"), w = input(weight_, "weight", x.dtype), dy = input(dy_, "dy", x.dtype);
-    expect_ndim(x.array, "x", 2);
-    expect_ndim(w.array, "weight", 2);
-    py::ssize_t N = x.array.shape(0), I = x.array.shape(1), H = w.array.shape(0);
-    expect_shape(w.array, "weight", {H, I});
-    expect_shape(dy.array, "dy", {N, H});
-    py::array dx(numpy_dtype(x.dtype), Shape{N, I}), dw(numpy_dtype(x.dtype), Shape{H, I}), db(numpy_dtype(x.dtype), Shape{H});
-    Error e;
-    gm_status status;
-    {
-      py::gil_scoped_release release;
-      status = gm_linear_backward(x.dtype, N, I, H, x.data(), w.data(), dy.data(), dx.mutable_data(), dw.mutable_data(),
-                                  db.mutable_data(), 0, &e);
-    }
-    check(status, e);
-    return py::make_tuple(dx, dw, db);
-  }, py::arg("x"), py::arg("weight"), py::arg("dy"));
+  m.def(
+      "linear_backward",
+      [](py::object x_, py::object weight_, py::object dy_) {
+        Input x = input(x_, "x"), w = input(weight_, "weight", x.dtype), dy = input(dy_, "dy", x.dtype);
+        expect_ndim(x.array, "x", 2);
+        expect_ndim(w.array, "weight", 2);
+        py::ssize_t N = x.array.shape(0), I = x.array.shape(1), H = w.array.shape(0);
+        expect_shape(w.array, "weight", {H, I});
+        expect_shape(dy.array, "dy", {N, H});
+        py::array dx(numpy_dtype(x.dtype), Shape{N, I}), dw(numpy_dtype(x.dtype), Shape{H, I}),
+            db(numpy_dtype(x.dtype), Shape{H});
+        Error e;
+        gm_status status;
+        {
+          py::gil_scoped_release release;
+          status = gm_linear_backward(x.dtype, N, I, H, x.data(), w.data(), dy.data(), dx.mutable_data(),
+                                      dw.mutable_data(), db.mutable_data(), 0, &e);
+        }
+        check(status, e);
+        return py::make_tuple(dx, dw, db);
+      },
+      py::arg("x"), py::arg("weight"), py::arg("dy"));
 }
 
 namespace {
@@ -159,8 +187,8 @@ namespace {
 struct Norm {
   gm_batch_norm c = {};
   Input gamma, beta;
-  Norm(const Input& x, py::handle gamma_, py::handle beta_, py::handle mean, py::handle var, bool training, double momentum,
-       double eps) {
+  Norm(const Input& x, py::handle gamma_, py::handle beta_, py::handle mean, py::handle var, bool training,
+       double momentum, double eps) {
     py::ssize_t C = x.array.shape(1);
     c.struct_size = sizeof c;
     c.eps = eps;
@@ -186,52 +214,62 @@ struct Norm {
 }  // namespace
 
 void bind_batch_norm(py::module_& m) {
-  m.def("batch_norm_forward", [](py::object x_, py::object gamma, py::object beta, py::object mean, py::object var,
-                                 bool training, double momentum, double eps) {
-    Input x = input(x_, "x");
-    expect_ndim(x.array, "x", 2);
-    Norm norm(x, gamma, beta, mean, var, training, momentum, eps);
-    py::ssize_t N = x.array.shape(0), C = x.array.shape(1);
-    py::array y(numpy_dtype(x.dtype), Shape{N, C});
-    py::array_t<double> cache(Shape{2, C});
-    double* saved = cache.mutable_data();
-    Error e;
-    gm_status status;
-    {
-      py::gil_scoped_release release;
-      status = gm_batch_norm_forward(x.dtype, N, C, x.data(), &norm.c, y.mutable_data(), saved, &e);
-    }
-    check(status, e);
-    return py::make_tuple(y, cache);
-  }, py::arg("x"), py::arg("gamma") = py::none(), py::arg("beta") = py::none(), py::arg("running_mean") = py::none(),
-     py::arg("running_var") = py::none(), py::arg("training") = true, py::arg("momentum") = 0.1, py::arg("eps") = 1e-5);
+  m.def(
+      "batch_norm_forward",
+      [](py::object x_, py::object gamma, py::object beta, py::object mean, py::object var, bool training,
+         double momentum, double eps) {
+        Input x = input(x_, "x");
+        expect_ndim(x.array, "x", 2);
+        Norm norm(x, gamma, beta, mean, var, training, momentum, eps);
+        py::ssize_t N = x.array.shape(0), C = x.array.shape(1);
+        py::array y(numpy_dtype(x.dtype), Shape{N, C});
+        py::array_t<double> cache(Shape{2, C});
+        double* saved = cache.mutable_data();
+        Error e;
+        gm_status status;
+        {
+          py::gil_scoped_release release;
+          status = gm_batch_norm_forward(x.dtype, N, C, x.data(), &norm.c, y.mutable_data(), saved, &e);
+        }
+        check(status, e);
+        return py::make_tuple(y, cache);
+      },
+      py::arg("x"), py::arg("gamma") = py::none(), py::arg("beta") = py::none(),
+      py::arg("running_mean") = py::none(), py::arg("running_var") = py::none(), py::arg("training") = true,
+      py::arg("momentum") = 0.1, py::arg("eps") = 1e-5);
 
-  m.def("batch_norm_backward", [](py::object x_, py::object dy_, py::array_t<double> cache, py::object gamma, bool training,
-                                  double eps) {
-    Input x = input(x_, "x"), dy = input(dy_, "dy", x.dtype);
-    expect_ndim(x.array, "x", 2);
-    py::ssize_t N = x.array.shape(0), C = x.array.shape(1);
-    expect_shape(dy.array, "dy", {N, C});
-    expect_shape(cache, "cache", {2, C});
-    Norm norm(x, gamma, py::none(), py::none(), py::none(), true, 0.1, eps);
-    py::array_t<double> no_running(Shape{2, C});
-    if (!training) {  // the statistics are in the cache; the C API only wants to see that there are running ones
-      norm.c.training = 0;
-      norm.c.running_mean = norm.c.running_var = no_running.mutable_data();
-    }
-    py::array dx(numpy_dtype(x.dtype), Shape{N, C}), dgamma(numpy_dtype(x.dtype), Shape{C}), dbeta(numpy_dtype(x.dtype), Shape{C});
-    const double* saved = cache.data();
-    Error e;
-    gm_status status;
-    {
-      py::gil_scoped_release release;
-      status = gm_batch_norm_backward(x.dtype, N, C, x.data(), &norm.c, saved, dy.data(), dx.mutable_data(),
-                                      dgamma.mutable_data(), dbeta.mutable_data(), 0, &e);
-    }
-    check(status, e);
-    return py::make_tuple(dx, dgamma, dbeta);
-  }, py::arg("x"), py::arg("dy"), py::arg("cache"), py::arg("gamma") = py::none(), py::arg("training") = true,
-     py::arg("eps") = 1e-5);
+  m.def(
+      "batch_norm_backward",
+      [](py::object x_, py::object dy_, py::array_t<double> cache, py::object gamma, bool training,
+         double eps) {
+        Input x = input(x_, "x"), dy = input(dy_, "dy", x.dtype);
+        expect_ndim(x.array, "x", 2);
+        py::ssize_t N = x.array.shape(0), C = x.array.shape(1);
+        expect_shape(dy.array, "dy", {N, C});
+        expect_shape(cache, "cache", {2, C});
+        Norm norm(x, gamma, py::none(), py::none(), py::none(), true, 0.1, eps);
+        py::array_t<double> no_running(Shape{2, C});
+        if (!training) {  // the statistics are in the cache; the C API only wants to see that there are
+                          // running ones
+          norm.c.training = 0;
+          norm.c.running_mean = norm.c.running_var = no_running.mutable_data();
+        }
+        py::array dx(numpy_dtype(x.dtype), Shape{N, C}), dgamma(numpy_dtype(x.dtype), Shape{C}),
+            dbeta(numpy_dtype(x.dtype), Shape{C});
+        const double* saved = cache.data();
+        Error e;
+        gm_status status;
+        {
+          py::gil_scoped_release release;
+          status =
+              gm_batch_norm_backward(x.dtype, N, C, x.data(), &norm.c, saved, dy.data(), dx.mutable_data(),
+                                     dgamma.mutable_data(), dbeta.mutable_data(), 0, &e);
+        }
+        check(status, e);
+        return py::make_tuple(dx, dgamma, dbeta);
+      },
+      py::arg("x"), py::arg("dy"), py::arg("cache"), py::arg("gamma") = py::none(),
+      py::arg("training") = true, py::arg("eps") = 1e-5);
 }
 
 void bind_losses(py::module_& m) {
@@ -241,23 +279,26 @@ void bind_losses(py::module_& m) {
       rows[gm_loss_name(i)] = gm_loss_target(i) == GM_CLASSES ? "classes" : "values";
     return rows;
   });
-  m.def("loss", [](const std::string& name, py::object y_, py::object target) {
-    int i = find_or_throw("loss", name, gm_loss_find, gm_loss_count, gm_loss_name);
-    Input y = input(y_, "y");
-    expect_ndim(y.array, "y", 2);
-    py::ssize_t N = y.array.shape(0), C = y.array.shape(1);
-    py::array t = targets(target, "target", gm_loss_target(i), y.dtype, N, C);
-    py::array dy(numpy_dtype(y.dtype), Shape{N, C});
-    double value = 0;
-    Error e;
-    gm_status status;
-    {
-      py::gil_scoped_release release;
-      status = gm_loss(i, y.dtype, N, C, y.data(), t.data(), &value, dy.mutable_data(), &e);
-    }
-    check(status, e);
-    return py::make_tuple(value, dy);
-  }, py::arg("name"), py::arg("y"), py::arg("target"));
+  m.def(
+      "loss",
+      [](const std::string& name, py::object y_, py::object target) {
+        int i = find_or_throw("loss", name, gm_loss_find, gm_loss_count, gm_loss_name);
+        Input y = input(y_, "y");
+        expect_ndim(y.array, "y", 2);
+        py::ssize_t N = y.array.shape(0), C = y.array.shape(1);
+        py::array t = targets(target, "target", gm_loss_target(i), y.dtype, N, C);
+        py::array dy(numpy_dtype(y.dtype), Shape{N, C});
+        double value = 0;
+        Error e;
+        gm_status status;
+        {
+          py::gil_scoped_release release;
+          status = gm_loss(i, y.dtype, N, C, y.data(), t.data(), &value, dy.mutable_data(), &e);
+        }
+        check(status, e);
+        return py::make_tuple(value, dy);
+      },
+      py::arg("name"), py::arg("y"), py::arg("target"));
 }
 
 void bind_optimizers(py::module_& m) {
@@ -273,36 +314,44 @@ void bind_optimizers(py::module_& m) {
     }
     return rows;
   });
-  m.def("optimizer_step", [](const std::string& name, py::array w, py::object g_, py::array slots, double learning_rate,
-                             std::int64_t step, const py::kwargs& params) {
-    int i = find_or_throw("optimizer", name, gm_optimizer_find, gm_optimizer_count, gm_optimizer_name);
-    Input g = input(g_, "gradients");
-    const gm_parameter* specs;
-    int n = gm_optimizer_parameters(i, &specs);
-    std::vector<double> p = parameter_values(name, specs, n, params);
-    void* parameters = in_place(w, "parameters", g.dtype, g.size());
-    void* state = in_place(slots, "slots", g.dtype, g.size() * gm_optimizer_slots(i));
-    Error e;
-    gm_status status;
-    {
-      py::gil_scoped_release release;
-      status = gm_optimizer_step(i, g.dtype, g.size(), parameters, g.data(), state, learning_rate, step, p.data(), &e);
-    }
-    check(status, e);
-  }, py::arg("name"), py::arg("parameters"), py::arg("gradients"), py::arg("slots"), py::arg("learning_rate"), py::arg("step"));
+  m.def(
+      "optimizer_step",
+      [](const std::string& name, py::array w, py::object g_, py::array slots, double learning_rate,
+         std::int64_t step, const py::kwargs& params) {
+        int i = find_or_throw("optimizer", name, gm_optimizer_find, gm_optimizer_count, gm_optimizer_name);
+        Input g = input(g_, "gradients");
+        const gm_parameter* specs;
+        int n = gm_optimizer_parameters(i, &specs);
+        std::vector<double> p = parameter_values(name, specs, n, params);
+        void* parameters = in_place(w, "parameters", g.dtype, g.size());
+        void* state = in_place(slots, "slots", g.dtype, g.size() * gm_optimizer_slots(i));
+        Error e;
+        gm_status status;
+        {
+          py::gil_scoped_release release;
+          status = gm_optimizer_step(i, g.dtype, g.size(), parameters, g.data(), state, learning_rate, step,
+                                     p.data(), &e);
+        }
+        check(status, e);
+      },
+      py::arg("name"), py::arg("parameters"), py::arg("gradients"), py::arg("slots"),
+      py::arg("learning_rate"), py::arg("step"));
 }
 
 void bind_measurement(py::module_& m) {
-  m.def("moments", [](py::object x_) {
-    Input x = input(x_, "x");
-    gm_moments out;
-    Error e;
-    gm_status status;
-    {
-      py::gil_scoped_release release;
-      status = gm_measure(x.dtype, x.size(), x.data(), &out, &e);
-    }
-    check(status, e);
-    return moments_dict(out);
-  }, py::arg("x"));
+  m.def(
+      "moments",
+      [](py::object x_) {
+        Input x = input(x_, "x");
+        gm_moments out;
+        Error e;
+        gm_status status;
+        {
+          py::gil_scoped_release release;
+          status = gm_measure(x.dtype, x.size(), x.data(), &out, &e);
+        }
+        check(status, e);
+        return moments_dict(out);
+      },
+      py::arg("x"));
 }

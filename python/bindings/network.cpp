@@ -17,9 +17,11 @@ struct Optimizer {
     int n = gm_optimizer_parameters(index, &specs);
     params = parameter_values(name, specs, n, given);
     for (int i = 0; i < n; i++)
-      if (!(params[static_cast<size_t>(i)] >= specs[i].low && params[static_cast<size_t>(i)] <= specs[i].high)) {
-        py::str text = py::str("{} of {} is {!r}; expected {:g} to {:g}")
-                           .format(specs[i].name, name, params[static_cast<size_t>(i)], specs[i].low, specs[i].high);
+      if (!(params[static_cast<size_t>(i)] >= specs[i].low &&
+            params[static_cast<size_t>(i)] <= specs[i].high)) {
+        py::str text =
+            py::str("{} of {} is {!r}; expected {:g} to {:g}")
+                .format(specs[i].name, name, params[static_cast<size_t>(i)], specs[i].low, specs[i].high);
         throw py::value_error(text.cast<std::string>());
       }
   }
@@ -61,8 +63,8 @@ class Graph {
     }
     int node = -1;
     Error e;
-    check(gm_graph_add(graph_, type.c_str(), inputs.data(), static_cast<int>(inputs.size()), attributes.data(),
-                       static_cast<int>(attributes.size()), &node, &e),
+    check(gm_graph_add(graph_, type.c_str(), inputs.data(), static_cast<int>(inputs.size()),
+                       attributes.data(), static_cast<int>(attributes.size()), &node, &e),
           e);
     return node;
   }
@@ -95,8 +97,8 @@ class Network {
     gradients = zeros("parameters");
     state = zeros("state");
     Error e;
-    check(gm_network_create(graph.get(), dtype_, parameters.mutable_data(), gradients.mutable_data(), state.mutable_data(),
-                            &network_, &e),
+    check(gm_network_create(graph.get(), dtype_, parameters.mutable_data(), gradients.mutable_data(),
+                            state.mutable_data(), &network_, &e),
           e);
     gm_network_reset(network_);
     in_ = graph.features(0);
@@ -154,12 +156,14 @@ class Network {
     c.taps = taps;
     c.mean_over = mean_over;
     double value = 0;
-    run([&](Error& e) { return gm_network_gradient(network_, &c, N, x.data(), row, t.data(), &value, to, &e); });
+    run([&](Error& e) {
+      return gm_network_gradient(network_, &c, N, x.data(), row, t.data(), &value, to, &e);
+    });
     return py::make_tuple(value, dx);
   }
 
-  double step(py::object x_, const std::string& loss, py::object target, const Optimizer& optimizer, py::array slots,
-              double learning_rate, std::int64_t number) {
+  double step(py::object x_, const std::string& loss, py::object target, const Optimizer& optimizer,
+              py::array slots, double learning_rate, std::int64_t number) {
     py::array x = batch(x_);
     std::int64_t N = x.shape(0);
     int row = find_or_throw("loss", loss, gm_loss_find, gm_loss_count, gm_loss_name);
@@ -171,7 +175,8 @@ class Network {
     c.step = number;
     double value = 0;
     run([&](Error& e) {
-      return gm_network_step(network_, &c, N, x.data(), row, t.data(), optimizer.index, optimizer.params.data(), s, &value, &e);
+      return gm_network_step(network_, &c, N, x.data(), row, t.data(), optimizer.index,
+                             optimizer.params.data(), s, &value, &e);
     });
     return value;
   }
@@ -210,22 +215,23 @@ class Network {
 
   // A batch in the network's own dtype: any real number type is converted.
   py::array batch(py::handle x) const {
-    py::array a = py::isinstance<py::array>(x) ? py::reinterpret_borrow<py::array>(x)
-                                               : py::module_::import("numpy").attr("asarray")(x).cast<py::array>();
+    py::array a = py::isinstance<py::array>(x)
+                      ? py::reinterpret_borrow<py::array>(x)
+                      : py::module_::import("numpy").attr("asarray")(x).cast<py::array>();
     char kind = a.dtype().kind();
     if (kind != 'f' && kind != 'i' && kind != 'u' && kind != 'b')
-      throw py::type_error("x has dtype " + py::str(a.dtype()).cast<std::string>() + "; expected real numbers");
+      throw py::type_error("x has dtype " + py::str(a.dtype()).cast<std::string>() +
+                           "; expected real numbers");
     if (a.ndim() != 2 || a.shape(1) != in_)
       throw py::value_error("x has shape " + shape_text(a) + "; expected (N, " + std::to_string(in_) + ")");
-    if (a.dtype().equal(numpy_dtype(dtype_)) && a.dtype().byteorder() != '>')
-      return input(a, "x").array;
+    if (a.dtype().equal(numpy_dtype(dtype_)) && a.dtype().byteorder() != '>') return input(a, "x").array;
     return py::module_::import("numpy")
         .attr("ascontiguousarray")(a, py::arg("dtype") = numpy_dtype(dtype_))
         .cast<py::array>();
   }
 
-  // The native call without the GIL (it touches no Python object; arrays are held by the caller's frame), one at a
-  // time: a network has one arena.
+  // The native call without the GIL (it touches no Python object; arrays are held by the caller's frame), one
+  // at a time: a network has one arena.
   template <class F>
   void run(F f) {
     Error e;
@@ -277,12 +283,13 @@ void bind_network(py::module_& m) {
       .def_property_readonly("in_features", &Network::in)
       .def_property_readonly("out_features", &Network::out)
       .def("tensors", &Network::tensors, py::arg("of_state"))
-      .def("forward", &Network::forward, py::arg("x"), py::arg("out") = py::none(), py::arg("training") = false)
-      .def("gradient", &Network::gradient, py::arg("x"), py::arg("loss"), py::arg("target"), py::arg("want_dx") = false,
-           py::arg("training") = true, py::arg("freeze_statistics") = true, py::arg("accumulate") = false,
-           py::arg("taps") = 0, py::arg("mean_over") = 0)
-      .def("step", &Network::step, py::arg("x"), py::arg("loss"), py::arg("target"), py::arg("optimizer"), py::arg("slots"),
-           py::arg("learning_rate"), py::arg("step"))
+      .def("forward", &Network::forward, py::arg("x"), py::arg("out") = py::none(),
+           py::arg("training") = false)
+      .def("gradient", &Network::gradient, py::arg("x"), py::arg("loss"), py::arg("target"),
+           py::arg("want_dx") = false, py::arg("training") = true, py::arg("freeze_statistics") = true,
+           py::arg("accumulate") = false, py::arg("taps") = 0, py::arg("mean_over") = 0)
+      .def("step", &Network::step, py::arg("x"), py::arg("loss"), py::arg("target"), py::arg("optimizer"),
+           py::arg("slots"), py::arg("learning_rate"), py::arg("step"))
       .def("tap", &Network::tap, py::arg("node"))
       .def("reset", &Network::reset);
 }

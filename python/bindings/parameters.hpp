@@ -17,7 +17,8 @@ inline py::dict parameter_dict(const gm_parameter* p, int n) {
 }
 
 // The row's numbers from keywords; TypeError for a keyword it does not have or a value that is no number.
-inline std::vector<double> parameter_values(const std::string& owner, const gm_parameter* specs, int n, const py::dict& given) {
+inline std::vector<double> parameter_values(const std::string& owner, const gm_parameter* specs, int n,
+                                            const py::dict& given) {
   std::vector<double> values(static_cast<size_t>(n) + 1);
   size_t used = 0;
   for (int i = 0; i < n; i++) {
@@ -27,7 +28,8 @@ inline std::vector<double> parameter_values(const std::string& owner, const gm_p
     double number = PyFloat_AsDouble(v.ptr());
     if (number == -1.0 && PyErr_Occurred()) {
       PyErr_Clear();
-      throw py::type_error(std::string(specs[i].name) + " is " + py::repr(v).cast<std::string>() + "; expected a number");
+      throw py::type_error(std::string(specs[i].name) + " is " + py::repr(v).cast<std::string>() +
+                           "; expected a number");
     }
     values[static_cast<size_t>(i)] = number;
     used++;
@@ -41,7 +43,8 @@ inline std::vector<double> parameter_values(const std::string& owner, const gm_p
         known += (i ? ", " : "") + std::string(specs[i].name);
       }
       if (!found)
-        throw py::type_error(owner + " has no parameter '" + key + "'; expected " + (n ? "one of: " + known : "none"));
+        throw py::type_error(owner + " has no parameter '" + key + "'; expected " +
+                             (n ? "one of: " + known : "none"));
     }
   return values;
 }

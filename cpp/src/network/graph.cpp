@@ -11,7 +11,8 @@ const LayerType* find_type(const char* name) {
   return nullptr;
 }
 
-// One attribute of a node: the activation's name, a number of the type, or a parameter of the named activation.
+// One attribute of a node: the activation's name, a number of the type, or a parameter of the named
+// activation.
 gm_status set_attribute(Node& node, const gm_attribute& a, gm_error* e) {
   const LayerType& type = *node.type;
   if (type.text_attribute && !strcmp(a.name, type.text_attribute)) return GM_OK;  // taken before the others
@@ -39,8 +40,8 @@ gm_status set_activation(Node& node, const gm_attribute* attributes, int count, 
     if (!strcmp(attributes[i].name, wanted)) {
       node.activation = find(kernels().activations, kernels().activation_count, attributes[i].text);
       if (node.activation < 0)
-        return fail(e, GM_INVALID_ARGUMENT, wanted, "%s is '%.40s'; expected the name of an activation", wanted,
-                    attributes[i].text ? attributes[i].text : "");
+        return fail(e, GM_INVALID_ARGUMENT, wanted, "%s is '%.40s'; expected the name of an activation",
+                    wanted, attributes[i].text ? attributes[i].text : "");
       const Activation& f = kernels().activations[node.activation];
       for (int j = 0; j < f.parameter_count; j++) node.activation_parameters[j] = f.parameters[j].initial;
       return GM_OK;
@@ -52,7 +53,8 @@ gm_status set_activation(Node& node, const gm_attribute* attributes, int count, 
 
 gm_status Graph::create(int64_t features, gm_error* e) {
   if (features < 1 || features > 1000000000)
-    return fail(e, GM_INVALID_ARGUMENT, "features", "features is %lld; expected 1 to 1e9", static_cast<long long>(features));
+    return fail(e, GM_INVALID_ARGUMENT, "features", "features is %lld; expected 1 to 1e9",
+                static_cast<long long>(features));
   Node input = {};
   input.features = features;
   input.activation = -1;
@@ -67,11 +69,13 @@ gm_status Graph::add(const char* type, const int* inputs, int input_count, const
   if (!node.type)
     return fail(e, GM_INVALID_ARGUMENT, "type", "layer type '%.40s' is unknown", type ? type : "");
   if (input_count != node.type->input_count)
-    return fail(e, GM_INVALID_ARGUMENT, "inputs", "%s has %d inputs; expected %d", type, input_count, node.type->input_count);
+    return fail(e, GM_INVALID_ARGUMENT, "inputs", "%s has %d inputs; expected %d", type, input_count,
+                node.type->input_count);
   node.input_count = input_count;
   for (int i = 0; i < input_count; i++) {
     if (inputs[i] < 0 || inputs[i] >= nodes.size)
-      return fail(e, GM_INVALID_ARGUMENT, "inputs", "input node %d; expected 0 to %d", inputs[i], nodes.size - 1);
+      return fail(e, GM_INVALID_ARGUMENT, "inputs", "input node %d; expected 0 to %d", inputs[i],
+                  nodes.size - 1);
     node.inputs[i] = inputs[i];
     node.in_features[i] = nodes[inputs[i]].features;
   }
@@ -92,7 +96,8 @@ int Graph::consumers(int id) const {
 }
 
 gm_status Graph::check_complete(gm_error* e) const {
-  if (nodes.size < 2) return fail(e, GM_INVALID_ARGUMENT, "graph", "the graph has no layer; expected one or more");
+  if (nodes.size < 2)
+    return fail(e, GM_INVALID_ARGUMENT, "graph", "the graph has no layer; expected one or more");
   Array<int> used;
   if (!used.reserve(nodes.size)) return out_of_memory(e, "graph", nodes.size);
   for (int i = 0; i < nodes.size; i++) used.push(0);
@@ -100,7 +105,8 @@ gm_status Graph::check_complete(gm_error* e) const {
     for (int i = 0; i < node.input_count; i++) used[node.inputs[i]]++;
   for (int i = 0; i < output(); i++)
     if (!used[i])
-      return fail(e, GM_INVALID_ARGUMENT, "graph", "the output of node %d is not used; the last node is the output", i);
+      return fail(e, GM_INVALID_ARGUMENT, "graph",
+                  "the output of node %d is not used; the last node is the output", i);
   return ok(e);
 }
 

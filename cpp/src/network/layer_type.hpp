@@ -1,9 +1,10 @@
-// What the network knows of a layer: a LayerType is a value, one a file in layers/, listed once in layers/all.cpp.
+// What the network knows of a layer: a LayerType is a value, one a file in layers/, listed once in
+// layers/all.cpp.
 //
-// A node's work is divided along one axis: rows (a team member takes some samples through node after node, without
-// waiting) or columns (batch statistics: the plan puts a barrier before and after, a member takes some features of
-// all samples). Work over all samples that nothing waits for, the gradients of weights, is deferred to one phase
-// after the backward pass.
+// A node's work is divided along one axis: rows (a team member takes some samples through node after node,
+// without waiting) or columns (batch statistics: the plan puts a barrier before and after, a member takes
+// some features of all samples). Work over all samples that nothing waits for, the gradients of weights, is
+// deferred to one phase after the backward pass.
 #pragma once
 #include "../dispatch.hpp"
 #include "../error.hpp"
@@ -19,7 +20,7 @@ struct Tensor {
   const char* name;  // torch.nn's
   int rank;
   int64_t shape[2];
-  double initial;    // value after a reset
+  double initial;  // value after a reset
   int64_t offset;
   int64_t size() const { return rank == 1 ? shape[0] : shape[0] * shape[1]; }
 };
@@ -30,10 +31,10 @@ struct Node {
   const LayerType* type;
   int inputs[kMaxInputs];
   int input_count;
-  int64_t features;                  // of the output
+  int64_t features;  // of the output
   int64_t in_features[kMaxInputs];
   double attributes[kMaxParameters];
-  int activation;                    // row of the table of activations, or -1
+  int activation;  // row of the table of activations, or -1
   double activation_parameters[kMaxParameters];
   Tensor parameters[kMaxTensors];
   int parameter_count;
@@ -52,13 +53,13 @@ struct Call {
   const T* x[kMaxInputs];
   T* y;
   const T* dy;
-  T* dx;                             // gradient by input `input`, to be overwritten
+  T* dx;  // gradient by input `input`, to be overwritten
   int input;
   T* parameters[kMaxTensors];
   T* gradients[kMaxTensors];
   T* state[kMaxTensors];
-  double* cache;                     // written by forward, read by backward
-  T* packed;                         // written by prepare, read by forward
+  double* cache;  // written by forward, read by backward
+  T* packed;      // written by prepare, read by forward
 };
 
 template <class T>
@@ -67,12 +68,13 @@ struct LayerFunctions {
   void (*prepare)(const Call<T>&, Team);
   // y from x over a range of rows, or of columns where splits_columns says so.
   void (*forward)(const Call<T>&, Range);
-  // dx of one input from dy over a range of the same axis. A columns-layer also writes its parameters' gradients
-  // here (dx may then be null).
+  // dx of one input from dy over a range of the same axis. A columns-layer also writes its parameters'
+  // gradients here (dx may then be null).
   void (*backward)(const Call<T>&, Range);
   // Gradients of parameters over all rows, by the whole team together, after the backward pass. May be null.
   void (*parameter_gradient)(const Call<T>&, Team);
-  // What a successful training pass leaves behind (running statistics), at its very end, by one thread. May be null.
+  // What a successful training pass leaves behind (running statistics), at its very end, by one thread. May
+  // be null.
   void (*commit)(const Call<T>&);
 };
 
@@ -80,15 +82,15 @@ struct LayerType {
   const char* name;
   int attribute_count;
   const Parameter* attributes;
-  const char* text_attribute;        // an attribute that names an activation, or null
+  const char* text_attribute;  // an attribute that names an activation, or null
   int input_count;
   // Fills features, parameters and state from attributes and in_features; refuses what cannot be.
   gm_status (*set_up)(Node&, gm_error*);
   bool (*splits_columns)(bool training);
-  bool backward_in_place;            // dx may be dy
-  int64_t (*cache_size)(const Node&);                         // doubles; null for none
+  bool backward_in_place;                                             // dx may be dy
+  int64_t (*cache_size)(const Node&);                                 // doubles; null for none
   int64_t (*packed_size)(const Node&, const KernelTable&, gm_dtype);  // elements; null for none
-  double (*flops)(const Node&);      // of the forward pass, a row
+  double (*flops)(const Node&);                                       // of the forward pass, a row
   LayerFunctions<float> f32;
   LayerFunctions<double> f64;
 };
@@ -96,9 +98,13 @@ struct LayerType {
 template <class T>
 const LayerFunctions<T>& functions(const LayerType& type);
 template <>
-inline const LayerFunctions<float>& functions<float>(const LayerType& type) { return type.f32; }
+inline const LayerFunctions<float>& functions<float>(const LayerType& type) {
+  return type.f32;
+}
 template <>
-inline const LayerFunctions<double>& functions<double>(const LayerType& type) { return type.f64; }
+inline const LayerFunctions<double>& functions<double>(const LayerType& type) {
+  return type.f64;
+}
 
 int layer_type_count();
 const LayerType& layer_type(int i);

@@ -12,10 +12,10 @@ struct Network {
   void* gradients = nullptr;
   void* state = nullptr;
   bool owns[3] = {false, false, false};
-  const KernelTable* table = nullptr;            // the ISA that the plan was made for
+  const KernelTable* table = nullptr;  // the ISA that the plan was made for
   Plan plan;
   char* arena = nullptr;
-  Array<gm_tap> taps;                            // of the last gradient with taps
+  Array<gm_tap> taps;  // of the last gradient with taps
 };
 
 }  // namespace gradiometer

@@ -43,13 +43,14 @@ int64_t lay_out_tensors(Graph* graph, gm_dtype dtype, int64_t* state) {
   return parameters;
 }
 
-gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype dtype, int64_t batch, unsigned taps,
-                        int team, Plan* plan, gm_error* e) {
+gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype dtype, int64_t batch,
+                        unsigned taps, int team, Plan* plan, gm_error* e) {
   const int64_t each = size_of(dtype);
   const int count = graph.nodes.size;
   Layout layout;
   plan->nodes.size = 0;
-  if (!plan->nodes.reserve(count)) return out_of_memory(e, "plan", count * static_cast<long long>(sizeof(NodePlan)));
+  if (!plan->nodes.reserve(count))
+    return out_of_memory(e, "plan", count * static_cast<long long>(sizeof(NodePlan)));
   Array<int> consumers, written;
   if (!consumers.reserve(count) || !written.reserve(count)) return out_of_memory(e, "plan", count);
   for (int i = 0; i < count; i++) {
@@ -88,7 +89,8 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
       int in = node.inputs[i];
       p.adds[i] = written[in] != 0;
       written[in] = 1;
-      if (node.type->backward_in_place && !taps && in > 0 && consumers[in] == 1) plan->nodes[in].gradient = p.gradient;
+      if (node.type->backward_in_place && !taps && in > 0 && consumers[in] == 1)
+        plan->nodes[in].gradient = p.gradient;
     }
   }
   plan->row_loss = layout.take(batch, 8);
@@ -97,7 +99,8 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
   plan->scratch_each = taps ? align_up(2 * panel * each + 2 * plan->widest * 8 + plan->widest + kAlign) : 0;
   plan->scratch = layout.take(team, plan->scratch_each);
   if (!layout.whole)
-    return fail(e, GM_OUT_OF_MEMORY, "batch", "the arena for a batch of %lld is too big to count", static_cast<long long>(batch));
+    return fail(e, GM_OUT_OF_MEMORY, "batch", "the arena for a batch of %lld is too big to count",
+                static_cast<long long>(batch));
   plan->batch = batch;
   plan->taps = taps;
   plan->team = team;

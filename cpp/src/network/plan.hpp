@@ -1,27 +1,28 @@
 // Where everything of a run lies: the layout of the arena for a batch, and who writes which gradient first.
 //
-// The arena holds, for every node: its value (N, C) and the gradient by it, the layer's cache and packed weights.
-// An activation's gradient overwrites that of its output (backward_in_place) unless taps want to see both.
+// The arena holds, for every node: its value (N, C) and the gradient by it, the layer's cache and packed
+// weights. An activation's gradient overwrites that of its output (backward_in_place) unless taps want to see
+// both.
 #pragma once
 #include "graph.hpp"
 
 namespace gradiometer {
 
 struct NodePlan {
-  int64_t value, gradient, cache, packed;          // byte offsets in the arena, -1 where there is none
-  int64_t value_rows, gradient_rows, active;       // for taps
-  bool adds[kMaxInputs];                           // the gradient by this input has been written by a later node
+  int64_t value, gradient, cache, packed;     // byte offsets in the arena, -1 where there is none
+  int64_t value_rows, gradient_rows, active;  // for taps
+  bool adds[kMaxInputs];                      // the gradient by this input has been written by a later node
 };
 
 struct Plan {
   int64_t batch = 0;
   unsigned taps = 0;
-  int team = 0;              // members that scratch has room for
-  int64_t widest = 0;        // features
+  int team = 0;        // members that scratch has room for
+  int64_t widest = 0;  // features
   Array<NodePlan> nodes;
   int64_t row_loss = 0, temp = 0, scratch = 0, scratch_each = 0;  // byte offsets and size
   int64_t bytes = 0;
-  double flops = 0;          // of the forward pass, a row
+  double flops = 0;  // of the forward pass, a row
 };
 
 // Elements of a panel that taps work on at once.
@@ -31,7 +32,7 @@ constexpr int64_t kTapPanel = 16384;
 // Each tensor starts on a cache line.
 int64_t lay_out_tensors(Graph* graph, gm_dtype dtype, int64_t* state);
 
-gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype dtype, int64_t batch, unsigned taps,
-                        int team, Plan* plan, gm_error* e);
+gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype dtype, int64_t batch,
+                        unsigned taps, int team, Plan* plan, gm_error* e);
 
 }  // namespace gradiometer

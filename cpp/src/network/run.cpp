@@ -63,14 +63,18 @@ class Pass {
   const Node& node(int id) const { return net_.graph.nodes[id]; }
   const LayerFunctions<T>& layer(int id) const { return functions<T>(*node(id).type); }
   template <class E>
-  E* at(int64_t offset) const { return offset < 0 ? nullptr : reinterpret_cast<E*>(net_.arena + offset); }
+  E* at(int64_t offset) const {
+    return offset < 0 ? nullptr : reinterpret_cast<E*>(net_.arena + offset);
+  }
 
   int team_size() const {
     double work = net_.plan.flops * static_cast<double>(a_.N) * (a_.loss ? 3 : 1);
     int64_t most = threads();
     if (most > net_.plan.team && net_.plan.taps) most = net_.plan.team;
     if (most > a_.N) most = a_.N;
-    return work < 2 * kFlopsPerThread || most < 1 ? 1 : static_cast<int>(fmin(work / kFlopsPerThread, static_cast<double>(most)));
+    return work < 2 * kFlopsPerThread || most < 1
+               ? 1
+               : static_cast<int>(fmin(work / kFlopsPerThread, static_cast<double>(most)));
   }
 
   double mean_over() const { return static_cast<double>(context_.mean_over > 0 ? context_.mean_over : a_.N); }
@@ -87,8 +91,22 @@ class Pass {
 
   Call<T> call(int id) const {
     const Node& n = node(id);
-    Call<T> c = {n, *net_.table, k_, a_.N, context_.training != 0, context_.accumulate != 0, {}, value(id), nullptr, nullptr, 0,
-                 {}, {}, {}, at<double>(net_.plan.nodes[id].cache), at<T>(net_.plan.nodes[id].packed)};
+    Call<T> c = {n,
+                 *net_.table,
+                 k_,
+                 a_.N,
+                 context_.training != 0,
+                 context_.accumulate != 0,
+                 {},
+                 value(id),
+                 nullptr,
+                 nullptr,
+                 0,
+                 {},
+                 {},
+                 {},
+                 at<double>(net_.plan.nodes[id].cache),
+                 at<T>(net_.plan.nodes[id].packed)};
     for (int i = 0; i < n.input_count; i++) c.x[i] = value(n.inputs[i]);
     for (int i = 0; i < n.parameter_count; i++) {
       c.parameters[i] = static_cast<T*>(net_.parameters) + n.parameters[i].offset;
@@ -155,10 +173,15 @@ class Pass {
     const int last = count() - 1;
     const int64_t C = node(last).features;
     const char* target = static_cast<const char*>(a_.target);
-    int64_t row = a_.loss->target == Target::classes ? static_cast<int64_t>(sizeof(int64_t)) : C * static_cast<int64_t>(sizeof(T));
-    LossArgs<T> args = {rows.size(), C, value(last) + rows.begin * C, target + rows.begin * row,
+    int64_t row = a_.loss->target == Target::classes ? static_cast<int64_t>(sizeof(int64_t))
+                                                     : C * static_cast<int64_t>(sizeof(T));
+    LossArgs<T> args = {rows.size(),
+                        C,
+                        value(last) + rows.begin * C,
+                        target + rows.begin * row,
                         a_.loss->mean_over_rows ? 1 / mean_over() : 1,
-                        at<double>(net_.plan.row_loss) + rows.begin, gradient(last) + rows.begin * C};
+                        at<double>(net_.plan.row_loss) + rows.begin,
+                        gradient(last) + rows.begin * C};
     run_loss(*a_.loss, args);
   }
 
@@ -174,7 +197,8 @@ class Pass {
         c.dy = gradient(id);
         const bool adds = to && net_.plan.nodes[id].adds[i];
         const int64_t C = n.in_features[i];
-        // Rows of the shared temporary are as far apart as the widest node's, so that members never meet in it.
+        // Rows of the shared temporary are as far apart as the widest node's, so that members never meet in
+        // it.
         T* temp = at<T>(net_.plan.temp);
         c.dx = !adds ? to : columns ? temp : temp + rows.begin * (net_.plan.widest - C);
         divide(team, rows, id, [&](Range r) {
@@ -182,7 +206,8 @@ class Pass {
           if (!adds) return;
           if (columns)
             for (int64_t row = 0; row < a_.N; row++)
-              k_.add_scaled(r.size(), to + row * C + r.begin, c.dx + row * C + r.begin, 1, to + row * C + r.begin);
+              k_.add_scaled(r.size(), to + row * C + r.begin, c.dx + row * C + r.begin, 1,
+                            to + row * C + r.begin);
           else
             k_.add_scaled(r.size() * C, to + r.begin * C, c.dx + r.begin * C, 1, to + r.begin * C);
         });

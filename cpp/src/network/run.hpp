@@ -10,7 +10,7 @@ struct PassArguments {
   const gm_context* context;
   int64_t N;
   const void* x;
-  void* y;                      // forward only: the output
+  void* y;  // forward only: the output
   const Loss* loss;
   const void* target;
   double* value;

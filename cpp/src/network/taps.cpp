@@ -34,8 +34,8 @@ gm_moments moments_of(const Kernels<T>& k, int64_t n, const T* x) {
 }  // namespace
 
 template <class T>
-void tap(const Network& net, int id, int64_t N, const T* value, const T* gradient, const T* input, char* scratch,
-         gm_tap* out) {
+void tap(const Network& net, int id, int64_t N, const T* value, const T* gradient, const T* input,
+         char* scratch, gm_tap* out) {
   const Node& node = net.graph.nodes[id];
   const NodePlan& p = net.plan.nodes[id];
   const Kernels<T>& k = of<T>(*net.table);
@@ -90,7 +90,9 @@ void tap(const Network& net, int id, int64_t N, const T* value, const T* gradien
   *out = t;
 }
 
-template void tap<float>(const Network&, int, int64_t, const float*, const float*, const float*, char*, gm_tap*);
-template void tap<double>(const Network&, int, int64_t, const double*, const double*, const double*, char*, gm_tap*);
+template void tap<float>(const Network&, int, int64_t, const float*, const float*, const float*, char*,
+                         gm_tap*);
+template void tap<double>(const Network&, int, int64_t, const double*, const double*, const double*, char*,
+                          gm_tap*);
 
 }  // namespace gradiometer

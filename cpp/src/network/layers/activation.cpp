@@ -32,7 +32,18 @@ constexpr LayerFunctions<T> all() {
 
 extern const LayerType activation_layer;
 const LayerType activation_layer = {
-    "activation", 0, nullptr, "function", 1, set_up, [](bool) { return false; }, true, nullptr, nullptr,
-    [](const Node& node) { return 20.0 * static_cast<double>(node.features); }, all<float>(), all<double>()};
+    "activation",
+    0,
+    nullptr,
+    "function",
+    1,
+    set_up,
+    [](bool) { return false; },
+    true,
+    nullptr,
+    nullptr,
+    [](const Node& node) { return 20.0 * static_cast<double>(node.features); },
+    all<float>(),
+    all<double>()};
 
 }  // namespace gradiometer

@@ -34,8 +34,18 @@ constexpr LayerFunctions<T> all() {
 }  // namespace
 
 extern const LayerType add_layer;
-const LayerType add_layer = {"add", 1, attributes, nullptr, 2, set_up, [](bool) { return false; }, false, nullptr, nullptr,
-                             [](const Node& node) { return 2.0 * static_cast<double>(node.features); }, all<float>(),
+const LayerType add_layer = {"add",
+                             1,
+                             attributes,
+                             nullptr,
+                             2,
+                             set_up,
+                             [](bool) { return false; },
+                             false,
+                             nullptr,
+                             nullptr,
+                             [](const Node& node) { return 2.0 * static_cast<double>(node.features); },
+                             all<float>(),
                              all<double>()};
 
 }  // namespace gradiometer

@@ -23,7 +23,9 @@ gm_status set_up(Node& node, gm_error*) {
 }
 
 template <class T>
-const T* at(const T* p, int64_t i) { return p ? p + i : nullptr; }
+const T* at(const T* p, int64_t i) {
+  return p ? p + i : nullptr;
+}
 
 template <class T>
 void apply(const Call<T>& c, Range rows, Range columns) {
@@ -52,7 +54,8 @@ void forward(const Call<T>& c, Range range) {
   const int64_t C = c.node.features;
   if (!c.training) return apply(c, range, {0, C});
   if (range.size() == 0) return;
-  c.k.batch_norm_statistics(c.N, range.size(), c.x[0] + range.begin, C, c.cache + range.begin, c.cache + C + range.begin);
+  c.k.batch_norm_statistics(c.N, range.size(), c.x[0] + range.begin, C, c.cache + range.begin,
+                            c.cache + C + range.begin);
   apply(c, {0, c.N}, range);
 }
 
@@ -74,7 +77,8 @@ void backward(const Call<T>& c, Range range) {
   }
   if (range.size() == 0) return;
   bool affine = c.node.parameter_count != 0;
-  backward_columns<T>(c, {0, c.N}, range, affine ? c.gradients[0] : nullptr, affine ? c.gradients[1] : nullptr);
+  backward_columns<T>(c, {0, c.N}, range, affine ? c.gradients[0] : nullptr,
+                      affine ? c.gradients[1] : nullptr);
 }
 
 template <class T>
@@ -89,8 +93,8 @@ void parameter_gradient(const Call<T>& c, Team team) {
 
 template <class T>
 void commit(const Call<T>& c) {
-  update_running(c.node.features, c.N, c.node.attributes[kMomentum], c.cache, c.cache + c.node.features, c.state[kMean],
-                 c.state[kVar]);
+  update_running(c.node.features, c.N, c.node.attributes[kMomentum], c.cache, c.cache + c.node.features,
+                 c.state[kMean], c.state[kVar]);
 }
 
 template <class T>
@@ -102,8 +106,18 @@ constexpr LayerFunctions<T> all() {
 
 extern const LayerType batch_norm_layer;
 const LayerType batch_norm_layer = {
-    "batch_norm", 3, attributes, nullptr, 1, set_up, [](bool training) { return training; }, false,
-    [](const Node& node) { return 2 * node.features; }, nullptr,
-    [](const Node& node) { return 10.0 * static_cast<double>(node.features); }, all<float>(), all<double>()};
+    "batch_norm",
+    3,
+    attributes,
+    nullptr,
+    1,
+    set_up,
+    [](bool training) { return training; },
+    false,
+    [](const Node& node) { return 2 * node.features; },
+    nullptr,
+    [](const Node& node) { return 10.0 * static_cast<double>(node.features); },
+    all<float>(),
+    all<double>()};
 
 }  // namespace gradiometer

@@ -31,16 +31,32 @@ void prepare(const Call<T>& c, Team team) {
 template <class T>
 void forward(const Call<T>& c, Range rows) {
   const int64_t I = c.node.in_features[0], H = c.node.features;
-  Gemm<T> g = {rows.size(), H, I, c.x[0] + rows.begin * I, I, 1, nullptr, 0, c.packed, c.y + rows.begin * H, H,
-               c.node.parameter_count == 2 ? c.parameters[1] : nullptr, false};
+  Gemm<T> g = {rows.size(), H,
+               I,           c.x[0] + rows.begin * I,
+               I,           1,
+               nullptr,     0,
+               c.packed,    c.y + rows.begin * H,
+               H,           c.node.parameter_count == 2 ? c.parameters[1] : nullptr,
+               false};
   c.k.gemm(g);
 }
 
 template <class T>
 void backward(const Call<T>& c, Range rows) {
   const int64_t I = c.node.in_features[0], H = c.node.features;
-  Gemm<T> g = {rows.size(), I, H, c.dy + rows.begin * H, H, 1, c.parameters[0], I, nullptr, c.dx + rows.begin * I, I,
-               nullptr, false};
+  Gemm<T> g = {rows.size(),
+               I,
+               H,
+               c.dy + rows.begin * H,
+               H,
+               1,
+               c.parameters[0],
+               I,
+               nullptr,
+               c.dx + rows.begin * I,
+               I,
+               nullptr,
+               false};
   c.k.gemm(g);
 }
 
@@ -49,8 +65,9 @@ void parameter_gradient(const Call<T>& c, Team team) {
   const int64_t I = c.node.in_features[0], H = c.node.features;
   Range out = team.share(H, 16);
   if (out.size() == 0) return;
-  Gemm<T> g = {out.size(), I, c.N, c.dy + out.begin, 1, H, c.x[0], I, nullptr, c.gradients[0] + out.begin * I, I,
-               nullptr, c.accumulate};
+  Gemm<T> g = {out.size(), I,       c.N,         c.dy + out.begin, 1,
+               H,          c.x[0],  I,           nullptr,          c.gradients[0] + out.begin * I,
+               I,          nullptr, c.accumulate};
   c.k.gemm(g);
   if (c.node.parameter_count == 2)
     c.k.column_sum(c.N, out.size(), c.dy + out.begin, H, c.gradients[1] + out.begin, c.accumulate);
@@ -64,9 +81,21 @@ constexpr LayerFunctions<T> all() {
 }  // namespace
 
 extern const LayerType linear_layer;
-const LayerType linear_layer = {
-    "linear", 2, attributes, nullptr, 1, set_up, [](bool) { return false; }, false, nullptr, packed_size,
-    [](const Node& node) { return 2.0 * static_cast<double>(node.in_features[0]) * static_cast<double>(node.features); },
-    all<float>(), all<double>()};
+const LayerType linear_layer = {"linear",
+                                2,
+                                attributes,
+                                nullptr,
+                                1,
+                                set_up,
+                                [](bool) { return false; },
+                                false,
+                                nullptr,
+                                packed_size,
+                                [](const Node& node) {
+                                  return 2.0 * static_cast<double>(node.in_features[0]) *
+                                         static_cast<double>(node.features);
+                                },
+                                all<float>(),
+                                all<double>()};
 
 }  // namespace gradiometer
