@@ -1,4 +1,4 @@
-"""Our own times over the activations cases, for comparing two builds: pytest benchmarks/bench_activations.py --benchmark-enable."""
+"""Times of the activations cases, to compare two builds: pytest benchmarks/bench_activations.py --benchmark-enable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our own times over the batch_norm cases, for comparing two builds: pytest benchmarks/bench_batch_norm.py --benchmark-enable."""
+"""Times of the batch_norm cases, to compare two builds: pytest benchmarks/bench_batch_norm.py --benchmark-enable."""
 
 from __future__ import annotations
 

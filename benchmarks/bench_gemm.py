@@ -1,9 +1,9 @@
-"""Our own times over the gemm cases, for comparing two builds: pytest benchmarks/bench_gemm.py --benchmark-enable."""
+"""Times of the gemm cases, to compare two builds: pytest benchmarks/bench_gemm.py --benchmark-enable."""
 
 from __future__ import annotations
 
 import pytest
-from cases import Case, gemm_cases, error
+from cases import Case, error, gemm_cases
 from libraries import ours
 
 

@@ -1,9 +1,9 @@
-"""Our own times over the mlp cases, for comparing two builds: pytest benchmarks/bench_mlp.py --benchmark-enable."""
+"""Times of the mlp cases, to compare two builds: pytest benchmarks/bench_mlp.py --benchmark-enable."""
 
 from __future__ import annotations
 
 import pytest
-from cases import Case, mlp_cases, error
+from cases import Case, error, mlp_cases
 from libraries import ours
 
 

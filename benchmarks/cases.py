@@ -172,7 +172,14 @@ def activation_cases() -> Iterator[Case]:
                 for power in (14, 20):
                     n = 1 << power
                     args = {"name": name, "n": n}
-                    yield Case("activations", f"{name} {op} 2^{power}", op, dtype, args, bytes=streams * n * _SIZE[dtype])
+                    yield Case(
+                        "activations",
+                        f"{name} {op} 2^{power}",
+                        op,
+                        dtype,
+                        args,
+                        bytes=streams * n * _SIZE[dtype],
+                    )
 
 
 def gemm_cases() -> Iterator[Case]:
@@ -191,13 +198,26 @@ def batch_norm_cases() -> Iterator[Case]:
     for dtype in ("float32", "float64"):
         for N, C in ((128, 256), (1024, 1024), (8192, 1024), (65536, 64)):
             # forward: x twice, y; backward: x and dy twice, dx
-            yield Case("batch_norm", f"{N}x{C}", "batch_norm", dtype, {"N": N, "C": C}, bytes=8 * N * C * _SIZE[dtype], rtol=1e-4)
+            yield Case(
+                "batch_norm",
+                f"{N}x{C}",
+                "batch_norm",
+                dtype,
+                {"N": N, "C": C},
+                bytes=8 * N * C * _SIZE[dtype],
+                rtol=1e-4,
+            )
 
 
 def mlp_cases() -> Iterator[Case]:
     """Forward, loss and backward of a deep net without biases."""
     rows = [(64, 64, 32, "tanh", False), (64, 64, 32, "relu", False), (64, 64, 32, "tanh", True)]
-    rows += [(64, 256, 128, "tanh", False), (64, 256, 128, "tanh", True), (32, 1024, 128, "relu", False), (16, 64, 8, "tanh", False)]
+    rows += [
+        (64, 256, 128, "tanh", False),
+        (64, 256, 128, "tanh", True),
+        (32, 1024, 128, "relu", False),
+        (16, 64, 8, "tanh", False),
+    ]
     for dtype in ("float32", "float64"):
         for depth, width, batch, activation, norm in rows:
             args = {"depth": depth, "width": width, "batch": batch, "activation": activation, "norm": norm}

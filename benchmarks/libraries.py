@@ -14,9 +14,8 @@ Made = tuple[Callable[[], Any], Callable[[], list[Any]]]
 
 def ours() -> dict[str, Callable[..., Made]]:
     """Gradiometer."""
-    import numpy as np
-
     import gradiometer as gm
+    import numpy as np
 
     k = gm.kernels
 

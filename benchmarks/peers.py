@@ -73,7 +73,12 @@ class Worker:
             environment[name] = str(threads)
         command = [python, __file__, "--worker", library]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
         )
         assert self.process.stdout is not None
         self.alive = bool(self.process.stdout.readline())
@@ -150,16 +155,17 @@ def main() -> None:
     parser.add_argument("--match", default="", help="only cases whose name or dtype contains this")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", metavar="FILE")
-    parser.add_argument("--python", action="append", default=[], metavar="LIBRARY=PYTHON", help="interpreter of a library")
+    parser.add_argument(
+        "--python", action="append", default=[], metavar="LIBRARY=PYTHON", help="interpreter of a library"
+    )
     parser.add_argument("--worker", choices=tuple(LIBRARIES), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
         worker(args.worker)
         return
 
-    from limits import Limits
-
     import gradiometer as gm
+    from limits import Limits
 
     pythons = dict(pair.split("=", 1) for pair in args.python)
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, kernels {gm.kernels.isa()}")
@@ -182,7 +188,10 @@ def main() -> None:
     for suite in {row["suite"] for row in rows}:
         ratios = [row["ratio"] for row in rows if row["suite"] == suite and row["ratio"]]
         if ratios:
-            print(f"{suite}: geometric mean over the best peer x{statistics.geometric_mean(ratios):.2f}, least x{min(ratios):.2f}")
+            print(
+                f"{suite}: geometric mean over the best peer x{statistics.geometric_mean(ratios):.2f},"
+                f" least x{min(ratios):.2f}"
+            )
 
 
 if __name__ == "__main__":

@@ -217,9 +217,7 @@ def _normal(shape: tuple[int, int], variance: float, gain: float, rng: Rng, dtyp
     return (sd * np.random.default_rng(rng).standard_normal(shape)).astype(_dtype(dtype))
 
 
-def _uniform(
-    shape: tuple[int, int], variance: float, gain: float, rng: Rng, dtype: DTypeLike
-) -> NDArray[Any]:
+def _uniform(shape: tuple[int, int], variance: float, gain: float, rng: Rng, dtype: DTypeLike) -> NDArray[Any]:
     bound = abs(_finite(gain)) * math.sqrt(3.0 * variance)
     return np.random.default_rng(rng).uniform(-bound, bound, shape).astype(_dtype(dtype))
 

@@ -68,7 +68,8 @@ def activation_parameters(name: str) -> dict[str, tuple[float, float, float]]:
     >>> activation_parameters("relu")
     {}
     """
-    return _lookup("name", name, _core.activations())
+    row: dict[str, tuple[float, float, float]] = _lookup("name", name, _core.activations())
+    return row
 
 
 def forward(name: str, x: ArrayLike, out: Array | None = None, **params: float) -> Array:

@@ -33,7 +33,7 @@ def check_target(loss: str, y: ArrayLike, rows: int, features: int) -> NDArray[A
             raise TypeError(f"y has dtype {target.dtype}; expected integer classes for {loss}")
         if target.shape != (rows,):
             raise ValueError(f"y has shape {target.shape}; expected ({rows},) classes for x with {rows} rows")
-        if rows and not (0 <= target.min() and target.max() < features):
+        if rows and not (target.min() >= 0 and target.max() < features):
             raise IndexError(f"y has classes {target.min()} to {target.max()}; expected 0 to {features - 1}")
         return target.astype(np.int64, copy=False)
     if target.dtype.kind not in "fiub":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -255,7 +256,7 @@ def mlp(
     params = dict(activation_params or {})
     rng = np.random.default_rng(rng)
     ins = [positive("in_features", in_features), *widths]
-    blocks = sum(a == b for a, b in zip(ins[:-1], ins[1:], strict=True))
+    blocks = sum(a == b for a, b in pairwise(ins))
     scale = _residual_scale(residual, blocks)
 
     def linear(fan_in: int, fan_out: int, gain: float) -> Linear:
@@ -275,7 +276,17 @@ def mlp(
     modules.append(linear(ins[-1], positive("out_features", out_features), 1.0))
     net = Sequential(*modules, dtype=dtype)
     net.spec = MlpSpec(
-        in_features, tuple(widths), out_features, activation, params, norm, scale, init, float(gain), bias, dtype
+        in_features,
+        tuple(widths),
+        out_features,
+        activation,
+        params,
+        norm,
+        scale,
+        init,
+        float(gain),
+        bias,
+        dtype,
     )
     return net
 

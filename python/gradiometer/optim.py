@@ -62,9 +62,7 @@ def _remake(name: str, learning_rate: float, params: dict[str, float]) -> Optimi
     return Optimizer(name, learning_rate, **params)
 
 
-def SGD(  # noqa: N802
-    learning_rate: float, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
-) -> Optimizer:
+def SGD(learning_rate: float, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0) -> Optimizer:
     """Stochastic gradient descent, torch.optim.SGD's formulas.
 
     Examples
@@ -75,7 +73,7 @@ def SGD(  # noqa: N802
     return Optimizer("sgd", learning_rate, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
 
 
-def Adam(  # noqa: N802
+def Adam(
     learning_rate: float = 1e-3,
     beta1: float = 0.9,
     beta2: float = 0.999,
@@ -92,7 +90,7 @@ def Adam(  # noqa: N802
     return Optimizer("adam", learning_rate, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay)
 
 
-def AdamW(  # noqa: N802
+def AdamW(
     learning_rate: float = 1e-3,
     beta1: float = 0.9,
     beta2: float = 0.999,

@@ -60,7 +60,7 @@ class History:
 
 
 class Trainer:
-    """The state of a training run: optimiser slots, step number, order of samples. ``run`` may be called again to go on.
+    """A training run: optimiser slots, step number, order of samples. ``run`` may be called again to go on.
 
     Parameters
     ----------

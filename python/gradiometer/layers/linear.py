@@ -42,7 +42,13 @@ class Linear(Module):
     """
 
     def __init__(
-        self, in_features: int, out_features: int, bias: bool = True, *, rng: Any = None, dtype: str = "float32"
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        rng: Any = None,
+        dtype: str = "float32",
     ) -> None:
         super().__init__(dtype)
         self._in = positive("in_features", in_features)

@@ -94,10 +94,12 @@ class Module:
         -------
         ndarray (N, out_features)
         """
-        compiled = self._compile(x)
-        return compiled.network.forward(x, training=training)
+        y: NDArray[Any] = self._compile(x).network.forward(x, training=training)
+        return y
 
-    def backward(self, x: ArrayLike, dy: ArrayLike, *, training: bool = True) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+    def backward(
+        self, x: ArrayLike, dy: ArrayLike, *, training: bool = True
+    ) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
         """Forward and backward pass: ``dx`` (N, in_features) and the gradients of all parameters by name.
 
         Parameters
@@ -209,6 +211,8 @@ class Compiled:
     The flat buffers are NumPy arrays owned here, the modules' arrays are views into them: written by Python or by a
     native step, there is one copy.
     """
+
+    root: Module
 
     def __init__(self, root: Module, features: int) -> None:
         modules = [module for _, module in root.named_modules()]

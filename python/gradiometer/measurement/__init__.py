@@ -1,6 +1,6 @@
 """Measurement: what a network does to its signal and its gradient, layer by layer."""
 
-from gradiometer.measurement.measure import measure
+from gradiometer.measurement.instrument import measure
 from gradiometer.measurement.result import Attenuation, LayerMeasurement, Measurement
 
 __all__ = ["Attenuation", "LayerMeasurement", "Measurement", "measure"]

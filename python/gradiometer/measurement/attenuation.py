@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from gradiometer import theory
 from gradiometer.measurement.result import Attenuation, LayerMeasurement
@@ -26,7 +27,7 @@ def attenuation(hidden: Sequence[LayerMeasurement]) -> Attenuation:
         usable.pop(0)
     increments = [
         math.log(below.grad_norm / above.grad_norm)
-        for below, above in zip(usable[:-1], usable[1:], strict=True)
+        for below, above in pairwise(usable)
         if 0 < below.grad_norm < math.inf and 0 < above.grad_norm < math.inf
     ]
     n = len(increments)
@@ -73,4 +74,4 @@ def student(freedom: int) -> float:
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
         (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
     )
-    return z + sum(term / freedom**power for power, term in enumerate(terms, start=1))
+    return z + math.fsum(term / freedom**power for power, term in enumerate(terms, start=1))

@@ -152,7 +152,14 @@ def _layer(
     fan_out, fan_in = weight.shape
     return LayerMeasurement(
         index=i + 1,
-        name=" ".join(["Linear", str(fan_out), *(["batch norm"] if block.norm else []), *([activation] if activation else [])]),
+        name=" ".join(
+            [
+                "Linear",
+                str(fan_out),
+                *(["batch norm"] if block.norm else []),
+                *([activation] if activation else []),
+            ]
+        ),
         role=role,
         fan_in=fan_in,
         fan_out=fan_out,
