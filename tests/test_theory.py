@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from gradiometer import kernels, theory
 from gradiometer.theory import LayerTheory, predict
+from gradiometer.theory.quadrature import homogeneous, kinks
+
+SMOOTH = ("identity", "tanh", "erf", "sigmoid", "gelu", "silu", "mish", "softplus")
 
 
 def existing(rows):
@@ -221,6 +224,14 @@ def test_cross_is_the_derivative_of_second():
             step = 1e-5 * q
             rise = theory.moments(activation, q + step).second - theory.moments(activation, q - step).second
             assert theory.moments(activation, q).cross == pytest.approx(q * rise / (2 * step), rel=1e-8)
+
+
+def test_kinks_and_homogeneity_are_found():
+    expected = {"relu": (0.0,), "leaky_relu": (0.0,), "elu": (0.0,), "selu": (0.0,), "hardtanh": (-1.0, 1.0)}
+    for activation in kernels.activations():
+        if activation in {*expected, *SMOOTH}:
+            assert kinks(activation) == expected.get(activation, ())
+            assert homogeneous(activation) == (activation in {"identity", "relu", "leaky_relu"})
 
 
 def test_moments_against_a_plain_sum():
@@ -438,9 +449,7 @@ def test_prediction_follows_the_signal_from_a_real_input():
     widths = [200, 400, 300, 300, 300]
     layers = [
         LayerTheory(fan_in, fan_out, 1.8, 0.04, activation)
-        for fan_in, fan_out, activation in zip(
-            widths, widths[1:], ("relu", "tanh", "sigmoid", "tanh"), strict=False
-        )
+        for fan_in, fan_out, activation in zip(widths, widths[1:], ("relu", "tanh", "sigmoid", "tanh"), strict=False)
     ]
     x = 1.7 + 0.8 * rng.normal(size=(40, widths[0]))
     found = predict(layers, np.mean(x**2), input_spread=math.sqrt(x.var(axis=0).mean() / np.mean(x**2)))
@@ -541,9 +550,7 @@ def test_prediction_is_silent_where_theory_is():
     exploded = predict([LayerTheory(10, 10, 1e80, 0.0, "relu")] * 5)
     assert exploded[2].factor == pytest.approx(math.sqrt(5e79), rel=1e-9)
     assert math.isnan(exploded[4].factor)
-    dead = predict(
-        [LayerTheory(10, 10, 0.0, 0.0, "relu"), LayerTheory(10, 10, 1.0, 0.0, "relu", norm="batch")]
-    )
+    dead = predict([LayerTheory(10, 10, 0.0, 0.0, "relu"), LayerTheory(10, 10, 1.0, 0.0, "relu", norm="batch")])
     assert dead[0].factor == 0
     assert math.isnan(dead[1].factor)
 

@@ -62,9 +62,7 @@ def critical_line(activation: str, qs: Iterable[float], **params: float) -> tupl
     return tuple(critical_point(activation, q, **params) for q in qs)
 
 
-def critical_initialisation(
-    activation: str, bias_variance: float = 0.0, **params: float
-) -> CriticalPoint | None:
+def critical_initialisation(activation: str, bias_variance: float = 0.0, **params: float) -> CriticalPoint | None:
     """The usable critical point of a given bias variance, or None if the activation has none.
 
     A point with ``q = 0`` means that pre-activations shrink, and gradients with them, only as a power of

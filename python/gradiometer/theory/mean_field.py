@@ -32,9 +32,7 @@ __all__ = [
 _NEUTRAL = 1e-12  # a relative change of q a layer that quadrature cannot tell from none
 
 
-def q_map(
-    activation: str, q: float, weight_variance: float, bias_variance: float = 0.0, **params: float
-) -> float:
+def q_map(activation: str, q: float, weight_variance: float, bias_variance: float = 0.0, **params: float) -> float:
     """Variance of the next pre-activation, ``weight_variance E phi(sqrt(q) z)^2 + bias_variance``.
 
     Examples

@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 
 from gradiometer import kernels
 
-__all__ = ["Array", "Moments", "Parameters", "freeze", "kinks", "moments", "pair_difference", "pair_slopes"]
+__all__ = [
+    "Array",
+    "Moments",
+    "Parameters",
+    "freeze",
+    "homogeneous",
+    "kinks",
+    "moments",
+    "pair_difference",
+    "pair_slopes",
+]
 
 Array = NDArray[np.float64]
 Parameters = tuple[tuple[str, float], ...]
@@ -28,7 +38,7 @@ _TINY_Q = 1e-200
 
 _PAIR_REACH = 9.0
 _PAIR_Z_BREAKS = np.array([-9.0, -6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0, 9.0])
-_PAIR_X_BREAKS = np.array([0.0, 1.0, 2.0, 4.0, 8.0, 16.0])
+_PAIR_X_BREAKS = np.array([0.0, 1.5, 4.0, 10.0])
 
 
 @dataclass(frozen=True)
@@ -133,6 +143,14 @@ def kinks(activation: str, params: Parameters = ()) -> tuple[float, ...]:
     return tuple(found)
 
 
+@cache
+def homogeneous(activation: str, params: Parameters = ()) -> bool:
+    """Whether ``phi(k x) = k phi(x)`` for k > 0, as of identity, relu and leaky relu."""
+    x = np.outer([-1.0, 1.0], [1e-3, 0.4, 1.0, 7.0, 300.0])
+    slope = _value(activation, x, params) / x
+    return bool(np.all(np.abs(slope - slope[:, :1]) <= 1e-12 * np.abs(slope)))
+
+
 def pair_difference(activation: str, q: float, distance: float, params: Parameters = ()) -> float:
     """``E (phi(u1) - phi(u2))^2 / 2`` for Gaussian u1, u2 of variance `q` and correlation ``1 - distance``.
 
@@ -142,6 +160,8 @@ def pair_difference(activation: str, q: float, distance: float, params: Paramete
     if distance < 1e-15:
         # First order, (u1 - u2)^2 phi'^2 / 2; with a kink the next term is smaller by sqrt(distance).
         return q * distance * _moments(activation, q, 0.0, params).slope2
+    if homogeneous(activation, params):
+        return q * _pair_difference(activation, 1.0, float(distance), params)
     return _pair_difference(activation, float(q), float(distance), params)
 
 
@@ -169,17 +189,23 @@ def _pair_rule(activation: str, q: float, distance: float, params: Parameters) -
     sd = math.sqrt(max(q, _TINY_Q))
     across = math.sqrt(distance * (2.0 - distance))
     kink = np.array(kinks(activation, params))
-    places = _both_signs(_PAIR_X_BREAKS, kink)
     layers = np.add.outer(kink, sd * across * np.array([-9.0, -5.0, -2.5, -1.0, 1.0, 2.5, 5.0, 9.0])).ravel()
-    edges = np.concatenate([places, layers]) / sd
+    edges = np.concatenate([_pair_places(kink, sd), layers]) / sd
     z, outer = _rule(np.union1d(_PAIR_Z_BREAKS, edges[np.abs(edges) < _PAIR_REACH]), 12)
     u1 = (sd * z)[:, None]
     if across < 1e-12:  # opposite inputs: u2 = -u1
         return u1, (1.0 - distance) * u1, outer[:, None]
+    places = _pair_places(kink, sd * across)
     cuts = np.clip((places / sd - (1.0 - distance) * z[:, None]) / across, -_PAIR_REACH, _PAIR_REACH)
     base = np.broadcast_to(_PAIR_Z_BREAKS, (z.size, _PAIR_Z_BREAKS.size))
     t, inner = _rule(np.sort(np.concatenate([base, cuts], axis=1), axis=1), 12)
     return u1, u1 + sd * (across * t - distance * z[:, None]), outer[:, None] * inner
+
+
+def _pair_places(kink: Array, width: float) -> Array:
+    """Where a rule over a Gaussian of this width is cut: pieces in z alone are narrow enough up to a width of
+    1.5."""
+    return _both_signs(kink, _PAIR_X_BREAKS) if width > 1.5 else kink
 
 
 def _rule(edges: Array, order: int) -> tuple[Array, Array]:
