@@ -184,18 +184,14 @@ def test_cause_tells_a_flat_activation_from_small_weights_from_saturation() -> N
 
 
 def test_one_choking_layer_is_named() -> None:
-    finding = rule("vanishing-gradient").check(
-        measurement(factor=lambda i: 1e-3 if i == 9 else 1.0, scatter=3)
-    )
+    finding = rule("vanishing-gradient").check(measurement(factor=lambda i: 1e-3 if i == 9 else 1.0, scatter=3))
     assert finding is not None
     assert finding.layers == "layer 9"
 
 
 def test_cause_tells_norm_from_skip_from_weights() -> None:
     def cause(**everywhere: object) -> str:
-        finding = rule("exploding-gradient").check(
-            measurement(depth=40, factor=1.3, gain=3.0, everywhere=everywhere)
-        )
+        finding = rule("exploding-gradient").check(measurement(depth=40, factor=1.3, gain=3.0, everywhere=everywhere))
         assert finding is not None
         return finding.cause
 

@@ -43,7 +43,7 @@ def bare(layers: Iterable[LayerMeasurement]) -> tuple[LayerMeasurement, ...]:
 
 
 def weight_gain(layer: LayerMeasurement) -> float:
-    """``fan_in Var W``, the sw2 of mean field theory: Xavier of a square matrix has 1, He 2, torch's Linear 1/3."""
+    """``fan_in Var W``, the sw2 of mean field theory: square Xavier has 1, He 2, torch's Linear 1/3."""
     return layer.weight_norm**2 / layer.fan_out
 
 

@@ -41,7 +41,7 @@ class CureRow:
     cost : float
         Seconds a training step over those of the network as given.
     step_seconds, seconds : float
-        Of one training step, and of all training of this candidate.
+        Of one training step on one thread, and of all steps of the best rate.
     steps : int
         Steps that the best rate was trained for.
     code, pytorch : str
@@ -155,7 +155,9 @@ class CureResult:
         """Standard JSON: a number that is not finite becomes the string "nan", "inf" or "-inf"."""
         return json.dumps(plain(self.to_dict()), indent=2, allow_nan=False)
 
-    def save_html(self, path: str | os.PathLike[str], *, title: str = "", facts: Sequence[tuple[str, str]] = ()) -> None:
+    def save_html(
+        self, path: str | os.PathLike[str], *, title: str = "", facts: Sequence[tuple[str, str]] = ()
+    ) -> None:
         """Write the report, one file without references to others.
 
         Parameters

@@ -1,52 +1,18 @@
-"""The cures: what each changes in the description of a network, and how it is trained.
-
-To add one: a row in `CURES`. Fields of ``MlpSpec`` named in `changes` replace those of the network given.
-"""
+"""The cures. To add one: a row in `CURES`, and what it does to a network in a file beside this one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from gradiometer.diagnosis.cures.cure import Cure, NotApplicable
+from gradiometer.diagnosis.cures.rebuild import respecified
+from gradiometer.diagnosis.cures.refit import refit
 
-__all__ = ["AS_GIVEN", "CURES", "Cure", "cure_ids"]
-
-SGD_RATES = (1e-3, 1e-2, 1e-1)
-ADAM_RATES = (1e-4, 3e-4, 1e-3)
-
-
-@dataclass(frozen=True)
-class Cure:
-    """One way to change a network or its training.
-
-    Attributes
-    ----------
-    id : str
-    title : str
-        For a table; ``{activation}`` stands for the activation of the network given.
-    changes : mapping
-        Fields of the description that it replaces; empty where only the training changes.
-    optimizer : str
-    rates : tuple of float
-        Learning rates to try.
-    why : str
-        What it does to the gradient, in a sentence.
-    """
-
-    id: str
-    title: str
-    why: str
-    optimizer: str = "adam"
-    rates: tuple[float, ...] = ADAM_RATES
-    changes: Mapping[str, Any] = field(default_factory=dict)
-
+__all__ = ["AS_GIVEN", "CURES", "Cure", "NotApplicable", "by_ids", "cure_ids"]
 
 AS_GIVEN = Cure(
     "as-given",
     "as given",
-    "The network untouched, trained by stochastic gradient descent with momentum.",
+    "The network untouched, by stochastic gradient descent with momentum.",
     optimizer="sgd",
-    rates=SGD_RATES,
 )
 
 CURES: tuple[Cure, ...] = (
@@ -54,43 +20,43 @@ CURES: tuple[Cure, ...] = (
     Cure(
         "adam",
         "adam alone",
-        "Divides each gradient by its own size: it undoes the scale of a small gradient, not the loss of the input.",
+        "Divides each gradient by its own size: undoes the scale of a small gradient, not the loss of the input.",
     ),
     Cure(
         "batch-norm",
         "{activation} + batch norm",
-        "Divides pre-activations by their spread over the batch, so that neither the input is lost nor the slope.",
-        changes={"norm": "batch"},
+        "Divides pre-activations by their spread over the batch: neither the input nor the slope is lost.",
+        respecified(norm="batch"),
     ),
     Cure(
         "fitted-init",
         "{activation} + fitted init",
-        "Weights at the critical point of the activation, where the squared norm changes by 1 a layer.",
-        changes={"init": "fitted"},
+        "Weights at the activation's critical point, where the squared norm changes by 1 a layer.",
+        refit,
     ),
     Cure(
         "relu-he",
         "relu + he",
-        "Slope 1 or 0, half of the time each, and weights that make up for the half.",
-        changes={"activation": "relu", "activation_params": {}, "init": "he_normal"},
+        "Slope 1 or 0, each for half of the inputs, and weights that make up for the half.",
+        respecified(activation="relu", activation_params={}, init="he_normal", gain=1.0),
     ),
     Cure(
         "elu-lecun",
         "elu + lecun",
-        "Slope 1 above 0 and near 1 just below: with unit weights the gradient falls only as a power of the depth.",
-        changes={"activation": "elu", "activation_params": {}, "init": "lecun_normal"},
+        "Slope 1 above 0 and near 1 just below: at unit weights the gradient falls only as a power of the depth.",
+        respecified(activation="elu", activation_params={}, init="lecun_normal", gain=1.0),
     ),
     Cure(
         "selu",
         "selu + lecun",
         "Mean 0 and variance 1 are its fixed point: pre-activations keep their size without a norm.",
-        changes={"activation": "selu", "activation_params": {}, "init": "lecun_normal"},
+        respecified(activation="selu", activation_params={}, init="lecun_normal", gain=1.0),
     ),
     Cure(
         "scaled-residual",
         "{activation} + scaled residual",
-        "Each layer adds to its input a branch scaled by 1/sqrt(depth): most of the gradient goes by the skip.",
-        changes={"residual": True},
+        "Each layer adds a branch scaled by 1/sqrt(depth) to its input: most of the gradient goes by the skip.",
+        respecified(residual=True),
     ),
 )
 
@@ -98,3 +64,22 @@ CURES: tuple[Cure, ...] = (
 def cure_ids() -> tuple[str, ...]:
     """Ids of all cures."""
     return tuple(cure.id for cure in CURES)
+
+
+def by_ids(ids: object) -> tuple[Cure, ...]:
+    """The cures of these ids, in the order of the table; the network as given always among them.
+
+    Raises
+    ------
+    ValueError
+        For an unknown id; the message lists the known ones.
+    TypeError
+        If `ids` is a single string or holds anything but strings.
+    """
+    if isinstance(ids, str) or not hasattr(ids, "__iter__"):
+        raise TypeError(f"candidates is {ids!r}; expected a sequence of ids of cures")
+    wanted = list(ids)
+    for id in wanted:
+        if id not in cure_ids():
+            raise ValueError(f"candidates has {id!r}; expected ids among: {', '.join(cure_ids())}")
+    return tuple(cure for cure in CURES if cure.id in wanted or cure is AS_GIVEN)

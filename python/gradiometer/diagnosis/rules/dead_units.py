@@ -42,9 +42,7 @@ def check(measurement: Measurement) -> Finding | None:
     evidence = {"dead": float(worst.dead), "units": float(worst.fan_out), "share": share}
     over = [layer.index for layer in layers if layer.dead / layer.fan_out > limit(layer)]
     if not over:
-        text = (
-            "dead 0" if worst.dead == 0 else f"dead <= {worst.dead} of {worst.fan_out} (layer {worst.index})"
-        )
+        text = "dead 0" if worst.dead == 0 else f"dead <= {worst.dead} of {worst.fan_out} (layer {worst.index})"
         return Finding("dead-units", "ok", text, None, evidence)
     alike = worst.sample_spread < 1e-2
     return Finding(

@@ -39,7 +39,7 @@ Sources  Pascanu, Mikolov, Bengio 2013 (arXiv:1211.5063); Schoenholz et al. 2017
          Yang et al. 2019 (arXiv:1902.08129).
 """
 
-# ReLU with batch norm under SGD: 10 layers (total 7) train fully, 30 (300) are damaged, 60 (1e5) do not train.
+# ReLU with batch norm under SGD: 10 layers (total 7) train fully, 30 (300) are damaged, 60 (1e5) fail.
 TOTAL = 1e2
 BURST = 10.0
 

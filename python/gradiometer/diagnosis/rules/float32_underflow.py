@@ -62,9 +62,7 @@ def check(measurement: Measurement) -> Finding | None:
         status = "warn"
     else:
         worst = max(hidden, key=lambda layer: layer.grad_subnormals)
-        text = (
-            "subnormal 0" if subnormals == 0.0 else f"subnormal {percent(subnormals)} (layer {worst.index})"
-        )
+        text = "subnormal 0" if subnormals == 0.0 else f"subnormal {percent(subnormals)} (layer {worst.index})"
         return Finding("float32-underflow", "ok", text + flushed, None, evidence)
 
     hit = [layer.index for layer in tiny if max(layer.grad_zeros, layer.grad_subnormals) > SHARE]

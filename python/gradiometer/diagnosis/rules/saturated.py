@@ -39,8 +39,8 @@ def check(measurement: Measurement) -> Finding | None:
     return Finding(
         "saturated",
         "fail",
-        f"{percent(worst.saturated)} of the pre-activations of layer {worst.index} lie where {worst.activation} is "
-        f"flat ({len(over)} of {len(layers)} layers above {percent(SHARE)})",
+        f"{percent(worst.saturated)} of the pre-activations of layer {worst.index} lie where {worst.activation} "
+        f"is flat ({len(over)} of {len(layers)} layers above {percent(SHARE)})",
         (over[0], over[-1]),
         evidence,
         f"Pre-activations too large: RMS {math.hypot(worst.pre_mean, math.sqrt(worst.pre_var)):.2g} in layer "

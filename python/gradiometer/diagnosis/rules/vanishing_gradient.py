@@ -99,7 +99,8 @@ def likely_cause(measurement: Measurement) -> tuple[str, tuple[str, ...]]:
     if steepest**2 * gain < 1.0 and steepest < 1.0:
         return (
             f"{name}' <= {steepest:.3g} and fan_in Var W = {gain:.3g}: at most "
-            f"{times(steepest * math.sqrt(gain))} a layer whatever the input (not saturation).{end_of_float32(measurement)}",
+            f"{times(steepest * math.sqrt(gain))} a layer whatever the input (not saturation)."
+            f"{end_of_float32(measurement)}",
             ("batch-norm", "elu-lecun", "relu-he", "selu", "fitted-init"),
         )
     if saturated > MOSTLY_SATURATED:
@@ -119,7 +120,8 @@ def likely_cause(measurement: Measurement) -> tuple[str, tuple[str, ...]]:
 
 def end_of_float32(measurement: Measurement) -> str:
     depth = measurement.attenuation.float32_zero_depth
-    return f" float32 dies about {depth:.0f} layers below the output." if math.isfinite(depth) else ""
+    near = depth < 2 * len(measurement.layers)
+    return f" float32 dies about {depth:.0f} layers below the output." if near else ""
 
 
 RULE = Rule("vanishing-gradient", "the gradient shrinks toward the input", EXPLAIN, check)

@@ -1,0 +1,351 @@
+"""The command line: ``gradiometer diagnose | explain | info | selftest``.
+
+Data go to stdout, progress and errors to stderr. Exit status: 0, 2 for wrong use or input, 3 under ``--check`` when a
+rule fails (and when ``selftest`` finds a fault).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gradiometer.datasets import Splits
+    from gradiometer.diagnosis import CureResult, Diagnosis
+    from gradiometer.networks import Sequential
+
+__all__ = ["main"]
+
+FAILED = 3
+"""Exit status of ``--check`` and ``selftest``."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Default: ``sys.argv[1:]``.
+    """
+    arguments = parser().parse_args(argv)
+    try:
+        status: int = arguments.command(arguments)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # The reader (head, less) has left: nothing to say, and nothing to flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        return 130
+    except (ValueError, TypeError, IndexError, OSError, MemoryError) as error:
+        sys.stderr.write(f"gradiometer: error: {' '.join(str(error).split())}\n")
+        return 2
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    top = argparse.ArgumentParser(
+        prog="gradiometer",
+        description="Measures how gradients vanish or explode, says why, and proves a cure.",
+    )
+    top.add_argument("--version", action=Version, nargs=0, help="show the version and leave")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+
+    diagnose = commands.add_parser(
+        "diagnose", help="build a network, measure it on data, say what is wrong, try cures",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )  # fmt: skip
+    data = diagnose.add_argument_group("data")
+    data.add_argument(
+        "--data", default="digits", metavar="digits|FILE", help="handwritten digits, or a .csv or .npz file"
+    )
+    data.add_argument(
+        "--target", metavar="COLUMN", help="column of a .csv to predict, by name or number (default: last)"
+    )
+    data.add_argument("--samples", type=positive, default=256, help="training samples to measure on")
+    network = diagnose.add_argument_group("network")
+    network.add_argument("--depth", type=positive, default=20, help="hidden layers")
+    network.add_argument("--width", type=positive, default=128, help="units of a hidden layer")
+    network.add_argument("--activation", default="relu", help="see gradiometer info")
+    network.add_argument("--norm", choices=["none", "batch"], default="none", help="before the activation")
+    network.add_argument("--residual", action="store_true", help="skips around hidden layers, scaled by 1/sqrt(depth)")
+    network.add_argument("--init", default="xavier_normal", help="see gradiometer info")
+    network.add_argument("--loss", choices=["cross_entropy", "mse"], help="default: by the target")
+    network.add_argument("--dtype", choices=["float32", "float64"], default="float32", help="of the network")
+    network.add_argument("--seed", type=natural, default=0, help="of weights and of the order of samples")
+    cures = diagnose.add_argument_group("cures")
+    cures.add_argument("--budget", type=seconds, default=8.0, metavar="SECONDS", help="for all cures together")
+    cures.add_argument("--no-cure", action="store_true", help="do not try any")
+    output = diagnose.add_argument_group("output")
+    output.add_argument("--all", action="store_true", help="show every layer")
+    output.add_argument("--json", action="store_true", help="print JSON in place of text")
+    output.add_argument("--html", metavar="FILE", type=Path, help="write a report as well")
+    output.add_argument("--check", action="store_true", help=f"exit with {FAILED} when a rule fails")
+    diagnose.set_defaults(command=run_diagnose)
+
+    explain = commands.add_parser("explain", help="what a rule means; without ID, the list of rules")
+    explain.add_argument("id", metavar="ID", nargs="?", help="for example vanishing-gradient")
+    explain.set_defaults(command=run_explain)
+
+    info = commands.add_parser("info", help="version, instruction sets, threads, names of what can be chosen")
+    info.add_argument("--json", action="store_true", help="print JSON in place of text")
+    info.set_defaults(command=run_info)
+
+    selftest = commands.add_parser("selftest", help="check the kernels on this CPU against float64")
+    selftest.set_defaults(command=run_selftest)
+    return top
+
+
+class Version(argparse.Action):
+    """``--version``, looked up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *ignored: Any) -> None:
+        import gradiometer
+
+        print(f"gradiometer {gradiometer.__version__}")
+        parser.exit()
+
+
+def positive(text: str) -> int:
+    return int(number(text, int, 1, "a whole number, 1 or more"))
+
+
+def natural(text: str) -> int:
+    return int(number(text, int, 0, "a whole number, 0 or more"))
+
+
+def seconds(text: str) -> float:
+    return float(number(text, float, 0.01, "seconds, 0.01 or more"))
+
+
+def number(text: str, kind: Callable[[str], Any], lowest: float, expected: str) -> Any:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not lowest <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {expected}")
+    return value
+
+
+# diagnose
+
+
+def run_diagnose(arguments: argparse.Namespace) -> int:
+    """Build, measure, judge, cure, show."""
+    import gradiometer as gm
+
+    data = load(arguments)
+    loss = arguments.loss or ("cross_entropy" if data.task == "classification" else "mse")
+    if (loss == "mse") != (data.task == "regression"):
+        raise ValueError(f"--loss {loss} does not fit the target, which is one for {data.task}")
+    if arguments.html is not None and not arguments.html.absolute().parent.is_dir():
+        raise ValueError(f"--html {arguments.html}: there is no directory {arguments.html.parent}")
+    net = build(arguments, data)
+    measurement = gm.measure(net, *data.train[: arguments.samples], loss=loss)
+    diagnosis = gm.diagnose(measurement)
+    if not (arguments.json or arguments.no_cure):
+        show_diagnosis(arguments, data, diagnosis)
+        sys.stdout.flush()
+
+    cures = None
+    if not arguments.no_cure:
+        with Progress() as progress:
+            cures = gm.cure(
+                net, data.train, data.val, test=data.test, budget=arguments.budget, loss=loss, seed=arguments.seed,
+                progress=progress,
+            )  # fmt: skip
+    if arguments.json:
+        show_json(arguments, data, diagnosis, cures)
+    elif cures is None:
+        show_diagnosis(arguments, data, diagnosis)
+    else:
+        from gradiometer.diagnosis.text import cures_text
+
+        print("\n" + cures_text(cures, style()))
+    if arguments.html is not None:
+        write_html(arguments, data, diagnosis, cures)
+    if not arguments.json:
+        hint(arguments, diagnosis)
+    return FAILED if arguments.check and diagnosis.failed else 0
+
+
+def load(arguments: argparse.Namespace) -> Splits:
+    from gradiometer import datasets
+
+    if arguments.data == "digits":
+        if arguments.target is not None:
+            raise ValueError("--target is for a .csv file, the digits have one target")
+        return datasets.digits()
+    return datasets.load(arguments.data, arguments.target, rng=arguments.seed)
+
+
+def build(arguments: argparse.Namespace, data: Splits) -> Sequential:
+    import gradiometer as gm
+
+    for option, value, known in (
+        ("--activation", arguments.activation, gm.kernels.activations()),
+        ("--init", arguments.init, gm.init.names()),
+    ):
+        if value not in known:
+            raise ValueError(f"{option} is {value!r}; expected one of: {', '.join(known)}")
+    return gm.mlp(
+        data.train.x.shape[1],
+        [arguments.width] * arguments.depth,
+        data.outputs,
+        activation=arguments.activation,
+        norm=None if arguments.norm == "none" else arguments.norm,
+        residual=arguments.residual,
+        init=arguments.init,
+        rng=arguments.seed,
+        dtype=arguments.dtype,
+    )
+
+
+def setting(arguments: argparse.Namespace, diagnosis: Diagnosis) -> str:
+    """The network in one line."""
+    measurement = diagnosis.measurement
+    parts = [measurement.network, arguments.activation]
+    parts += [f"{arguments.norm} norm"] if arguments.norm != "none" else []
+    parts += ["residual"] if arguments.residual else []
+    parts += [arguments.init, measurement.loss, measurement.dtype, f"{measurement.samples} samples"]
+    return ", ".join([*parts, f"seed {arguments.seed}"])
+
+
+def show_diagnosis(arguments: argparse.Namespace, data: Splits, diagnosis: Diagnosis) -> None:
+    from gradiometer.diagnosis.text import diagnosis_text
+    from gradiometer.report.text import wrap
+
+    print(wrap(str(data), hanging="  "))
+    print(wrap(setting(arguments, diagnosis), hanging="  ") + "\n")
+    print(diagnosis_text(diagnosis, all_layers=arguments.all, style=style()))
+
+
+def show_json(arguments: argparse.Namespace, data: Splits, diagnosis: Diagnosis, cures: CureResult | None) -> None:
+    import json
+
+    from gradiometer.measurement.result import plain
+
+    found: dict[str, Any] = {
+        "data": str(data),
+        "setting": setting(arguments, diagnosis),
+        **diagnosis.to_dict(),
+    }
+    if cures is not None:
+        found["cure"] = cures.to_dict()
+        del found["cure"]["diagnosis"]  # said once, above
+    print(json.dumps(plain(found), indent=2, allow_nan=False))
+
+
+def write_html(arguments: argparse.Namespace, data: Splits, diagnosis: Diagnosis, cures: CureResult | None) -> None:
+    from gradiometer.diagnosis.page import report
+
+    facts = [("data set", str(data)), ("setting", setting(arguments, diagnosis))]
+    page = report(
+        diagnosis, cures, title=f"{data.name}, {diagnosis.measurement.network} {arguments.activation}", facts=facts
+    )
+    page.save(arguments.html)
+
+
+def hint(arguments: argparse.Namespace, diagnosis: Diagnosis) -> None:
+    written = [f"{arguments.html} written"] if arguments.html is not None else []
+    why = [f"why: gradiometer explain {diagnosis.failed[0].id}"] if diagnosis.failed else []
+    if written or why:
+        print("\n" + "   ".join([*written, *why]))
+
+
+def style() -> Any:
+    from gradiometer.report.text import Style
+
+    return Style.for_stream(sys.stdout)
+
+
+class Progress:
+    """One line on stderr that is written over; nothing where stderr is no terminal."""
+
+    def __init__(self) -> None:
+        self.shown = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    def __call__(self, text: str) -> None:
+        if self.shown:
+            sys.stderr.write(f"\r\x1b[K{text[:78]}")
+            sys.stderr.flush()
+
+
+# explain, info, selftest
+
+
+def run_explain(arguments: argparse.Namespace) -> int:
+    """One rule, or the list."""
+    from gradiometer.diagnosis import explain
+    from gradiometer.diagnosis.rules import RULES
+    from gradiometer.report.text import Column, Table
+
+    if arguments.id is None:
+        rows = [(rule.id, rule.title) for rule in RULES]
+        print(Table([Column("rule", align="left"), Column("", align="left")], rows).text(style=style()))
+        return 0
+    print(explain(arguments.id), end="")
+    return 0
+
+
+def run_info(arguments: argparse.Namespace) -> int:
+    """What this build is and what this machine gives it."""
+    from gradiometer.selftest import about
+
+    facts = about()
+    if arguments.json:
+        import json
+
+        print(json.dumps(facts, indent=2))
+        return 0
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        print(f"{name:<{width}}  {', '.join(value) if isinstance(value, list) else value}")
+    return 0
+
+
+def run_selftest(arguments: argparse.Namespace) -> int:
+    """Every kernel on every instruction set of this CPU."""
+    from gradiometer.report.text import Column, Style, Table
+    from gradiometer.selftest import checks
+
+    table = []
+    failed = 0
+    paint: Style = style()
+    with Progress() as progress:
+        for check in checks():
+            progress(f"{check.isa} {check.dtype} {check.name}")
+            failed += not check.passed
+            table.append(check)
+    columns = [Column("isa", align="left"), Column("dtype", align="left"), Column("kernel", align="left")]
+    columns += [
+        Column("error", lambda v: f"{v:.3g}"),
+        Column("allowed", lambda v: f"{v:g}"),
+        Column("unit", align="left"),
+    ]
+    rows = [(c.isa, c.dtype, c.name, c.error, c.allowed, c.unit) for c in table if not c.passed]
+    if rows:
+        print(Table(columns, rows).text(style=paint))
+    isas = ", ".join(dict.fromkeys(check.isa for check in table))
+    print(f"{paint.status('FAIL' if failed else 'ok')}: {len(table) - failed} of {len(table)} checks passed on {isas}")
+    return FAILED if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gradiometer import init, theory
+from gradiometer.diagnosis.cures.cure import NotApplicable, keep
+from gradiometer.layers import Activation, BatchNorm1d, Chain, Linear
+
+if TYPE_CHECKING:
+    from gradiometer.layers import Module
+    from gradiometer.networks import Sequential
+
+__all__ = ["fitted_gain", "refit"]
+
+
+def fitted_gain(activation: str, **params: float) -> float:
+    """``sqrt(fan_in Var W)`` at which the squared norm of the gradient changes by 1 a layer.
+
+    At the critical point without biases where there is one (1.414 for ReLU, 1 for tanh, 10.15 for sigmoid); else
+    ``1 / sqrt(E f'(z)^2)`` at unit variance, which holds for the first layers.
+    """
+    point = theory.critical_initialisation(activation, **params)
+    if point is not None:
+        return math.sqrt(point.weight_variance)
+    return init.gain(activation, preserve="backward", **params)
+
+
+def refit(net: Sequential, seed: int) -> Sequential:
+    """The same network with new weights: LeCun's rule times the gain fitted to the activation that follows."""
+    if net.spec is not None:
+        if net.spec.norm is not None:
+            raise NotApplicable("a norm undoes the scale of the weights")
+        gain = fitted_gain(net.spec.activation, **net.spec.activation_params)
+        return replace(net.spec, init="lecun_normal", gain=gain).build(rng=seed)
+
+    made = keep(net, seed)
+    rng = np.random.default_rng(seed)
+    for linear, follower in linear_layers(made):
+        gain = fitted_gain(follower.name, **follower.params) if follower is not None else 1.0
+        linear.weight[...] = init.lecun_normal(linear.weight.shape, gain=gain, rng=rng, dtype=linear.dtype)
+        if linear.bias is not None:
+            linear.bias[...] = 0
+    return made
+
+
+def linear_layers(net: Module) -> Iterator[tuple[Linear, Activation | None]]:
+    """Each Linear with the activation that comes next, None if another Linear or the end comes first."""
+    waiting: Linear | None = None
+    for module in leaves(net):
+        if isinstance(module, Linear):
+            if waiting is not None:
+                yield waiting, None
+            waiting = module
+        elif isinstance(module, Activation) and waiting is not None:
+            yield waiting, module
+            waiting = None
+    if waiting is not None:
+        yield waiting, None
+
+
+def leaves(module: Module) -> Iterator[Module]:
+    if isinstance(module, Chain):
+        for child in module.modules:
+            yield from leaves(child)
+    elif isinstance(module, Linear | Activation | BatchNorm1d):
+        yield module

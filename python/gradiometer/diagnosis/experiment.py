@@ -1,0 +1,296 @@
+"""Candidates built, measured, trained and compared: what cures a network, by experiment."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradiometer import kernels
+from gradiometer.diagnosis.cures import CURES, Cure, NotApplicable, by_ids
+from gradiometer.diagnosis.cures.cure import MOMENTUM
+from gradiometer.diagnosis.pytorch import pytorch_code, training_line
+from gradiometer.diagnosis.race import COOLING, Group, Runner, affordable_unit, race
+from gradiometer.diagnosis.result import CureResult, CureRow
+from gradiometer.diagnosis.scoring import interval, merits, metric, tied
+from gradiometer.losses import check_loss, check_target, metric_name
+from gradiometer.measurement import Measurement, measure
+
+if TYPE_CHECKING:
+    from gradiometer.networks import MlpSpec, Sequential
+
+__all__ = ["cure"]
+
+Data = tuple[NDArray[Any], NDArray[Any]]
+
+BATCH_SIZE = 64
+MEASURED = 256
+SPENT = 0.7
+"""Share of the budget planned for training steps; the rest is for validation and for a machine that slows down."""
+
+
+def cure(
+    net: Sequential,
+    train: Any,
+    val: Any,
+    *,
+    test: Any = None,
+    budget: float = 5.0,
+    loss: str = "cross_entropy",
+    seed: int = 0,
+    candidates: Sequence[str] | None = None,
+    steps: int | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> CureResult:
+    """Try cures on a network: each is built, measured at initialisation, trained at three learning rates, compared.
+
+    Training goes by successive halving, on the same samples in the same order for all: every candidate at each of its
+    rates; then its best rate twice as long; then the better half of the candidates, and the network as given, four
+    times as long, the rate falling to a tenth. Only the validation set decides; the test set is looked at once, at
+    the end. `net` itself is not changed.
+
+    Parameters
+    ----------
+    net : Sequential
+        Built by ``gm.mlp`` it can be rebuilt with a change; of another network only what keeps its layers is tried.
+    train, val, test : (x, y)
+        Samples; `test` may be left out, then the validation set also gives intervals and ties.
+    budget : float
+        Seconds for all of it. How many steps fit is found by timing each candidate first.
+    loss : str
+        ``"cross_entropy"`` (metric: accuracy) or ``"mse"`` (R^2).
+    seed : int
+        Of new weights and of the order of the samples.
+    candidates : sequence of str, optional
+        Ids of the cures to try (`cure_ids`); the network as given always takes part.
+    steps : int, optional
+        Steps of the first round, in place of those that `budget` allows: the same steps give the same result.
+    progress : callable, optional
+        Called with a line of text before each training.
+
+    Returns
+    -------
+    CureResult
+
+    Raises
+    ------
+    ValueError, TypeError
+        For bad input, before anything is trained; the message names the argument.
+
+    Examples
+    --------
+    >>> import gradiometer as gm
+    >>> train, val, test = gm.datasets.digits()
+    >>> net = gm.mlp(64, [32] * 20, 10, activation="relu", init="torch_default", rng=0)
+    >>> result = gm.cure(net, train, val, test=test, candidates=["batch-norm"], steps=15)
+    >>> result.best.id
+    'batch-norm'
+    """
+    began = time.perf_counter()
+    check_loss(loss)
+    check_number("budget", budget)
+    if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
+        raise ValueError(f"steps is {steps!r}; expected a positive integer or None")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed is {seed!r}; expected an integer, 0 or more")
+    table = CURES if candidates is None else by_ids(candidates)
+    data = samples(net, "train", train, loss)
+    check = samples(net, "val", val, loss)
+    final = None if test is None else samples(net, "test", test, loss)
+    if len(data[0]) < 4:
+        raise ValueError(f"train has {len(data[0])} samples; expected 4 or more")
+    if loss == "mse" and not np.var(check[1]) > 0.0:
+        raise ValueError("val has the same target in every sample; R^2 needs some that differ")
+    batch_size = min(BATCH_SIZE, len(data[0]) // 2)
+    say = progress or (lambda text: None)
+
+    notes = []
+    built: list[tuple[Cure, Sequential, Measurement]] = []
+    for each in table:
+        try:
+            made = each.apply(net, seed)
+        except NotApplicable as reason:
+            notes.append((each.id, str(reason)))
+            continue
+        twins = [other.id for other, net_of, _ in built if other.optimizer == each.optimizer and same(made, net_of)]
+        if twins:
+            notes.append((each.id, f"the same network as {twins[0]}"))
+            continue
+        say(f"measuring {each.id}")
+        built.append((each, made, measure(made, data[0][:MEASURED], data[1][:MEASURED], loss=loss)))
+
+    groups = [Group(each, made, data, loss, batch_size, seed) for each, made, _ in built]
+    timed = [group.seconds_a_step() for group in groups]
+    costs = [least for least, _ in timed]
+    left = budget - (time.perf_counter() - began)
+    rates = [len(each.rates) for each, _, _ in built]
+    unit = steps or affordable_unit([usual for _, usual in timed], rates, SPENT * left * kernels.threads())
+    deadline = math.inf if steps else began + budget
+    run = race(groups, check, loss, unit, deadline, say)
+    best = run.best
+    if run.late:
+        notes.append(("", f"The budget of {budget:g} s ran out before the last round was over: steps differ."))
+
+    seen = check if final is None else final
+    merit = [merits(loss, r.net.predict(seen[0]), seen[1]) for r in best]
+    order = sorted(range(len(best)), key=lambda i: best[i].merit, reverse=True)
+    given = next(i for i in order if best[i].cure.id == "as-given")
+    rows = tuple(
+        row(
+            runner=best[i],
+            made=built[i][2],
+            spec=built[i][1].spec,
+            title=title(built[i][0], net.spec),
+            loss=loss,
+            check=check,
+            test=None if final is None else merit[i],
+            cured=best[i].val > best[given].val
+            and metric(merit[i]) > metric(merit[given])
+            and not tied(loss, merit[i], merit[given]),
+            tied=tied(loss, merit[i], merit[order[0]]),
+            cost=costs[i] / costs[given],
+            step_seconds=costs[i],
+            seconds=best[i].history.seconds,
+            batch_size=batch_size,
+            whole=sum(run.rounds),
+            cooled=run.cooled,
+            seed=seed,
+        )
+        for i in order
+    )
+    from gradiometer.diagnosis import diagnose
+
+    return CureResult(
+        rows=rows,
+        metric=metric_name(loss),
+        loss=loss,
+        network=built[given][2].network,
+        samples=(len(data[0]), len(check[0]), 0 if final is None else len(final[0])),
+        batch_size=batch_size,
+        seed=seed,
+        rounds=run.rounds,
+        budget=float(budget),
+        seconds=time.perf_counter() - began,
+        notes=tuple(grouped(notes)),
+        diagnosis=diagnose(built[given][2]),
+    )
+
+
+def row(
+    *,
+    runner: Runner,
+    made: Measurement,
+    spec: MlpSpec | None,
+    title: str,
+    loss: str,
+    check: Data,
+    test: NDArray[np.float64] | None,
+    batch_size: int,
+    whole: int,
+    cooled: int,
+    seed: int,
+    **more: Any,
+) -> CureRow:
+    unknown = (math.nan, math.nan)
+    diverged = not math.isfinite(runner.val)
+    return CureRow(
+        id=runner.cure.id,
+        title=title,
+        optimizer=runner.cure.optimizer,
+        rate=runner.rate,
+        val=runner.val,
+        test=math.nan if test is None else -math.inf if diverged else metric(test),
+        val_interval=unknown if diverged else interval(loss, merits(loss, runner.net.predict(check[0]), check[1])),
+        test_interval=unknown if diverged or test is None else interval(loss, test),
+        steps=runner.history.steps,
+        code=code(spec, runner, loss, batch_size, whole, cooled, seed),
+        pytorch=torch_code(spec, runner),
+        measurement=made,
+        network=runner.net,
+        **more,
+    )
+
+
+def same(one: Sequential, other: Sequential) -> bool:
+    """Whether two networks have the same layers and, to rounding, the same weights."""
+    if repr(one) != repr(other) or one.parameters.shape != other.parameters.shape:
+        return False
+    return bool(np.allclose(one.parameters, other.parameters, rtol=1e-5, atol=1e-7))
+
+
+def title(each: Cure, spec: MlpSpec | None) -> str:
+    return each.title.format(activation="the network" if spec is None else spec.activation)
+
+
+def code(spec: MlpSpec | None, runner: Runner, loss: str, batch_size: int, whole: int, cooled: int, seed: int) -> str:
+    """Lines for Gradiometer that build the candidate and train it as it was trained here."""
+    lines = []
+    if spec is not None:
+        hidden = f"[{spec.hidden[0]}] * {len(spec.hidden)}" if len(set(spec.hidden)) == 1 else str(list(spec.hidden))
+        options = [f'activation="{spec.activation}"']
+        options += [f"activation_params={spec.activation_params!r}"] if spec.activation_params else []
+        options += [f'norm="{spec.norm}"'] if spec.norm else []
+        options += [f"residual={spec.residual:.6g}"] if spec.residual is not None else []
+        options += [f'init="{spec.init}"'] if spec.init != "xavier_normal" else []
+        options += [f"gain={spec.gain:.6g}"] if spec.gain != 1.0 else []
+        options += [] if spec.bias else ["bias=False"]
+        options += [f'dtype="{spec.dtype}"'] if spec.dtype != "float32" else []
+        arguments = ", ".join([str(spec.in_features), hidden, str(spec.out_features), *options, f"rng={seed}"])
+        lines.append(f"net = gm.mlp({arguments})")
+    made = {"sgd": f"SGD({{rate:g}}, momentum={MOMENTUM:g})", "adam": "Adam({rate:g})"}[runner.cure.optimizer]
+    options = [f"steps={runner.history.steps}", f"batch_size={batch_size}"]
+    options += [f'loss="{loss}"'] if loss != "cross_entropy" else []
+    lines.append(f"net.fit(train, val, gm.optim.{made.format(rate=runner.rate)}, {', '.join(options)}, rng={seed})")
+    if runner.history.steps == whole and cooled:
+        ends = " then ".join(f"x{share:g}" for _, share in COOLING[1:])
+        lines.append(f"# here the rate fell to {ends} in the last {cooled} steps")
+    return "\n".join(lines)
+
+
+def torch_code(spec: MlpSpec | None, runner: Runner) -> str:
+    if spec is None:
+        return training_line(runner.cure.optimizer, runner.rate, MOMENTUM)
+    return pytorch_code(spec, runner.cure.optimizer, runner.rate, MOMENTUM)
+
+
+def grouped(notes: Sequence[tuple[str, str]]) -> list[str]:
+    """Cures left out, put together by reason."""
+    reasons: dict[str, list[str]] = {}
+    for id, reason in notes:
+        reasons.setdefault(reason, []).append(id)
+    return [f"Not tried: {', '.join(ids)} ({reason})." if ids != [""] else reason for reason, ids in reasons.items()]
+
+
+def check_number(name: str, value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} is {value!r}; expected a number of seconds")
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} is {value!r}; expected a finite number above 0")
+
+
+def samples(net: Sequential, name: str, pair: Any, loss: str) -> Data:
+    """`pair` as arrays that fit the network; the error names the argument."""
+    try:
+        x, y = pair
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} is {type(pair).__name__}; expected a pair (x, y)") from None
+    compiled = net._compile(x)
+    features, outputs = compiled.network.in_features, compiled.network.out_features
+    x = np.asarray(x)
+    if x.ndim != 2 or x.shape[1] != features:
+        raise ValueError(f"{name}: x has shape {x.shape}; expected (N, {features})")
+    if x.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: x has dtype {x.dtype}; expected real numbers")
+    if len(x) < 2:
+        raise ValueError(f"{name} has {len(x)} samples; expected 2 or more")
+    if not np.isfinite(x).all():
+        raise ValueError(f"{name}: x holds NaN or infinity; expected finite numbers")
+    try:
+        target = check_target(loss, y, len(x), outputs)
+    except (TypeError, ValueError, IndexError) as error:
+        raise type(error)(f"{name}: {error}") from None
+    return np.ascontiguousarray(x, net.dtype), target

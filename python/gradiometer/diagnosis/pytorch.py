@@ -1,0 +1,94 @@
+"""The same network in PyTorch, as text: the names are torch.nn's already, so little is to be translated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby, pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gradiometer.networks import MlpSpec
+
+__all__ = ["pytorch_code"]
+
+# Those that torch.nn does not spell like "Sigmoid".
+CLASSES = {"relu": "ReLU", "leaky_relu": "LeakyReLU", "elu": "ELU", "selu": "SELU", "gelu": "GELU", "silu": "SiLU"}
+PARAMETERS = {"slope": "negative_slope"}
+
+INITIALISERS = {
+    "xavier_normal": "nn.init.xavier_normal_({w}, gain={gain})",
+    "xavier_uniform": "nn.init.xavier_uniform_({w}, gain={gain})",
+    "he_normal": "nn.init.normal_({w}, std={gain} * (2 / layer.in_features) ** 0.5)",
+    "he_uniform": "nn.init.uniform_({w}, -(b := {gain} * (6 / layer.in_features) ** 0.5), b)",
+    "lecun_normal": "nn.init.normal_({w}, std={gain} * layer.in_features**-0.5)",
+    "lecun_uniform": "nn.init.uniform_({w}, -(b := {gain} * (3 / layer.in_features) ** 0.5), b)",
+    "orthogonal": "nn.init.orthogonal_({w}, gain={gain})",
+    "torch_default": "nn.init.uniform_({w}, -(b := {gain} * layer.in_features**-0.5), b)",
+}
+
+RESIDUAL = """\
+class Residual(nn.Module):
+    def __init__(self, *branch, scale):
+        super().__init__()
+        self.branch, self.scale = nn.Sequential(*branch), scale
+
+    def forward(self, x):
+        return x + self.scale * self.branch(x)
+
+
+"""
+
+
+def activation_class(name: str, params: Mapping[str, float]) -> str:
+    """``nn.ELU(alpha=1.0)`` and the like."""
+    arguments = ", ".join(f"{PARAMETERS.get(key, key)}={value:g}" for key, value in params.items())
+    return f"nn.{CLASSES.get(name, name.title().replace('_', ''))}({arguments})"
+
+
+def pytorch_code(spec: MlpSpec, optimizer: str, rate: float, momentum: float) -> str:
+    """Lines that build, initialise and prepare to train the network of `spec`."""
+    widths = [spec.in_features, *spec.hidden]
+    layers = []
+    for (fan_in, fan_out), run in groupby(pairwise(widths)):
+        layers.append(repeated(block(spec, fan_in, fan_out), len(list(run))))
+    layers.append(linear(spec, widths[-1], spec.out_features))
+    body = "".join(f"    {layer},\n" for layer in layers)
+    gain = f"({spec.gain:.6g} if layer.out_features != {spec.out_features} else 1)" if spec.gain != 1.0 else "1"
+    weights = INITIALISERS[spec.init].format(w="layer.weight", gain=gain).replace("1 * ", "").replace(", gain=1)", ")")
+    lines = [
+        "for layer in model.modules():",
+        "    if isinstance(layer, nn.Linear):",
+        f"        {weights}",
+        *(["        nn.init.zeros_(layer.bias)"] if spec.bias else []),
+        training_line(optimizer, rate, momentum),
+    ]
+    return (RESIDUAL if spec.residual is not None else "") + f"model = nn.Sequential(\n{body})\n" + "\n".join(lines)
+
+
+def block(spec: MlpSpec, fan_in: int, fan_out: int) -> Sequence[str]:
+    parts = [linear(spec, fan_in, fan_out)]
+    if spec.norm == "batch":
+        parts.append(f"nn.BatchNorm1d({fan_out})")
+    parts.append(activation_class(spec.activation, spec.activation_params))
+    if spec.residual is not None and fan_in == fan_out:
+        return [f"Residual({', '.join(parts)}, scale={spec.residual:.6g})"]
+    return parts
+
+
+def linear(spec: MlpSpec, fan_in: int, fan_out: int) -> str:
+    return f"nn.Linear({fan_in}, {fan_out}{'' if spec.bias else ', bias=False'})"
+
+
+def repeated(parts: Sequence[str], times: int) -> str:
+    joined = ", ".join(parts)
+    if times == 1:
+        return joined
+    if len(parts) == 1:
+        return f"*({joined} for _ in range({times}))"
+    return f"*(layer for _ in range({times}) for layer in ({joined}))"
+
+
+def training_line(optimizer: str, rate: float, momentum: float) -> str:
+    name = {"sgd": "SGD", "adam": "Adam"}[optimizer]
+    more = f", momentum={momentum:g}" if optimizer == "sgd" else ""
+    return f"optimizer = torch.optim.{name}(model.parameters(), lr={rate:g}{more})"
