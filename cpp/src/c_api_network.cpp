@@ -70,6 +70,17 @@ gm_status make_room(Network& net, int64_t batch, unsigned taps, gm_error* e) {
   Plan& plan = net.plan;
   int64_t wanted =
       net.arena && net.table == &table && taps == plan.taps && batch < plan.batch ? plan.batch : batch;
+  if (net.lent >= 0) {
+    Plan trial;
+    GM_TRY(lay_out_arena(net.graph, table, net.dtype, batch > 0 ? batch : 1, taps, team, &trial, e));
+    if (trial.bytes > net.lent)
+      return fail(e, GM_OUT_OF_MEMORY, "arena",
+                  "a batch of %lld needs an arena of %lld bytes; %lld were lent",
+                  static_cast<long long>(batch), static_cast<long long>(trial.bytes),
+                  static_cast<long long>(net.lent));
+    net.table = &table;
+    return lay_out_arena(net.graph, table, net.dtype, batch > 0 ? batch : 1, taps, team, &plan, e);
+  }
   free(net.arena);
   net.arena = nullptr;
   GM_TRY(lay_out_arena(net.graph, table, net.dtype, wanted > 0 ? wanted : 1, taps, team, &plan, e));
@@ -213,7 +224,7 @@ void gm_network_destroy(gm_network* network) {
   void* buffers[3] = {net.parameters, net.gradients, net.state};
   for (int i = 0; i < 3; i++)
     if (net.owns[i]) free(buffers[i]);
-  free(net.arena);
+  if (net.lent < 0) free(net.arena);
   destroy(network);
 }
 
@@ -227,6 +238,22 @@ void gm_network_reset(gm_network* network) {
 
 gm_status gm_network_reserve(gm_network* network, int64_t batch, unsigned taps, gm_error* e) {
   GM_TRY(make_room(network->network, batch, taps, e));
+  return ok(e);
+}
+
+gm_status gm_network_lend_arena(gm_network* network, void* memory, int64_t bytes, gm_error* e) {
+  Network& net = network->network;
+  if (reinterpret_cast<uintptr_t>(memory) % kAlign != 0)
+    return fail(e, GM_INVALID_ARGUMENT, "memory", "memory is not aligned; expected a multiple of %lld",
+                static_cast<long long>(kAlign));
+  if (memory && bytes < 1)
+    return fail(e, GM_INVALID_ARGUMENT, "bytes", "bytes is %lld; expected 1 or more",
+                static_cast<long long>(bytes));
+  if (net.lent < 0) free(net.arena);
+  net.arena = static_cast<char*>(memory);
+  net.lent = memory ? bytes : -1;
+  net.plan.batch = -1;  // laid out anew by the next call
+  net.taps.size = 0;
   return ok(e);
 }
 

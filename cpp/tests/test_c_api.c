@@ -1,5 +1,6 @@
 /* The header is plain C11, and the library answers a C program. */
 #include <gradiometer/gradiometer.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "check.h"
@@ -39,10 +40,103 @@ static void dense(void) {
   CHECK(y[0] == 21.5 && y[1] == 2099.5 && y[2] == 43.5 && y[3] == 4299.5);
 }
 
+/* A 2-8-2 tanh net. */
+static gm_graph* small_graph(void) {
+  gm_graph* graph = NULL;
+  gm_attribute hidden[] = {{"features", 8, NULL}}, out[] = {{"features", 2, NULL}},
+               tanh_[] = {{"function", 0, "tanh"}};
+  int node = 0;
+  CHECK(gm_graph_create(2, &graph, NULL) == GM_OK);
+  CHECK(gm_graph_add(graph, "linear", &node, 1, hidden, 1, &node, NULL) == GM_OK);
+  CHECK(gm_graph_add(graph, "activation", &node, 1, tanh_, 1, &node, NULL) == GM_OK);
+  CHECK(gm_graph_add(graph, "linear", &node, 1, out, 1, &node, NULL) == GM_OK);
+  return graph;
+}
+
+static void network_in_the_callers_memory(void) {
+  gm_graph* graph = small_graph();
+  gm_memory need = {sizeof need, 0, 0, 0};
+  CHECK(gm_network_memory(graph, GM_FLOAT64, 4, GM_TAP_NONE, &need, NULL) == GM_OK);
+  double* parameters = calloc((size_t)need.parameters, sizeof(double));
+  double* gradients = calloc((size_t)need.parameters, sizeof(double));
+  void* arena = aligned_alloc(64, (size_t)(need.arena + 63) / 64 * 64);
+  gm_network* network = NULL;
+  CHECK(gm_network_create(graph, GM_FLOAT64, parameters, gradients, NULL, &network, NULL) == GM_OK);
+  gm_graph_destroy(graph);
+  CHECK(gm_network_parameters(network) == parameters);
+  CHECK(gm_network_lend_arena(network, arena, need.arena, NULL) == GM_OK);
+  for (int64_t i = 0; i < need.parameters; i++) parameters[i] = 0.3 * (double)(i % 7 - 3);
+
+  const double x[] = {0, 0, 0, 1, 1, 0, 1, 1, 1, 2};
+  const int64_t target[] = {0, 1, 1, 0, 0};
+  gm_context context = {0};
+  context.struct_size = sizeof context;
+  context.training = 1;
+  double value = -1, again = -2;
+  gm_error error = {sizeof error, GM_OK, "", ""};
+  int loss = gm_loss_find("cross_entropy");
+  CHECK(gm_network_gradient(network, &context, 4, x, loss, target, &value, NULL, &error) == GM_OK);
+  CHECK(value > 0);
+  CHECK(gm_network_gradient(network, &context, 5, x, loss, target, &value, NULL, &error) == GM_OUT_OF_MEMORY);
+  CHECK(strstr(error.message, "were lent") != NULL);
+  CHECK(gm_network_lend_arena(network, NULL, 0, &error) == GM_OK);
+  CHECK(gm_network_gradient(network, &context, 4, x, loss, target, &again, NULL, &error) == GM_OK);
+  CHECK(again == value);
+  gm_network_destroy(network);
+  free(arena);
+  free(gradients);
+  free(parameters);
+}
+
+static void training_lowers_the_loss_and_taps_see_every_node(void) {
+  gm_graph* graph = small_graph();
+  gm_network* network = NULL;
+  CHECK(gm_network_create(graph, GM_FLOAT32, NULL, NULL, NULL, &network, NULL) == GM_OK);
+  gm_memory need = {sizeof need, 0, 0, 0};
+  CHECK(gm_network_memory(graph, GM_FLOAT32, 4, GM_TAP_NONE, &need, NULL) == GM_OK);
+  float* parameters = gm_network_parameters(network);
+  for (int64_t i = 0; i < need.parameters; i++) parameters[i] = 0.3f * (float)(i % 7 - 3);
+  const float x[] = {0, 0, 0, 1, 1, 0, 1, 1};
+  const int64_t target[] = {0, 1, 1, 0};
+  gm_context context = {0};
+  context.struct_size = sizeof context;
+  context.training = 1;
+  context.learning_rate = 0.1;
+  int sgd = gm_optimizer_find("sgd"), loss = gm_loss_find("cross_entropy");
+  float* slots = calloc((size_t)(need.parameters * gm_optimizer_slots(sgd)), sizeof(float));
+  double first = 0, last = 0;
+  for (context.step = 1; context.step <= 500; context.step++) {
+    CHECK(gm_network_step(network, &context, 4, x, loss, target, sgd, NULL, slots, &last, NULL) == GM_OK);
+    if (context.step == 1) first = last;
+  }
+  CHECK(last < first / 2);
+
+  gm_tap tap;
+  tap.struct_size = sizeof tap;
+  CHECK(gm_network_tap(network, 1, &tap, NULL) == GM_INVALID_ARGUMENT); /* nothing was measured yet */
+  context.taps = GM_TAP_MOMENTS;
+  CHECK(gm_network_gradient(network, &context, 4, x, loss, target, &last, NULL, NULL) == GM_OK);
+  for (int node = 0; node < gm_graph_node_count(graph); node++) {
+    CHECK(gm_network_tap(network, node, &tap, NULL) == GM_OK);
+    CHECK(tap.rows == 4 && tap.features == gm_graph_features(graph, node));
+    CHECK(tap.gradient.count == tap.rows * tap.features && tap.gradient.sum_squares > 0);
+  }
+  const int64_t wrong[] = {0, 1, 2, 0};
+  gm_error error = {sizeof error, GM_OK, "", ""};
+  CHECK(gm_network_gradient(network, &context, 4, x, loss, wrong, &last, NULL, &error) ==
+        GM_INDEX_OUT_OF_RANGE);
+  CHECK(strstr(error.message, "class 2") != NULL);
+  gm_graph_destroy(graph);
+  gm_network_destroy(network);
+  free(slots);
+}
+
 int main(void) {
   identity();
   activation();
   failure_names_the_argument_and_changes_nothing();
   dense();
+  network_in_the_callers_memory();
+  training_lowers_the_loss_and_taps_see_every_node();
   return failures;
 }

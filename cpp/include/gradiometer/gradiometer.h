@@ -1,11 +1,11 @@
 /* Gradiometer's C API: kernels, networks and measurement for gradients that vanish or explode.
  *
- * - Every fallible function returns a gm_status and, if `error` is not null, fills the caller's gm_error with the
- *   name of the argument, what came and what was expected. A failed call changes nothing.
+ * - Every fallible function returns a gm_status and, if `error` is not null, fills the caller's gm_error with
+ * the name of the argument, what came and what was expected. A failed call changes nothing.
  * - struct_size comes first in every struct that may grow; set it to sizeof(the struct).
  * - Buffers belong to the caller. Matrices are row-major. Pointers need the alignment of their element type.
- * - Nothing is printed, nothing aborts, nothing throws. Functions are re-entrant; one network must not be used by
- *   two threads at once. No state is global but the chosen ISA and the number of threads.
+ * - Nothing is printed, nothing aborts, nothing throws. Functions are re-entrant; one network must not be
+ * used by two threads at once. No state is global but the chosen ISA and the number of threads.
  *
  * Letters: N batch, C features, I input, H output features; x, y; dx, dy = derivative of the loss by x, y.
  * dtype says what `void` pointers point to: float or double. */
@@ -56,13 +56,15 @@ typedef struct gm_parameter {
   int text;
 } gm_parameter;
 
-/* ---- library ---------------------------------------------------------------------------------------------- */
+/* ---- library ----------------------------------------------------------------------------------------------
+ */
 GM_API const char* gm_version(void);
 GM_API int gm_abi_version(void);
 GM_API int gm_openmp(void); /* 1 if built with OpenMP */
 
-/* Instruction sets compiled in, worst first; the best supported one is used unless GRADIOMETER_ISA or gm_isa_set
- * names another. An unknown or unsupported GRADIOMETER_ISA is reported by gm_isa_error (else null) and ignored. */
+/* Instruction sets compiled in, worst first; the best supported one is used unless GRADIOMETER_ISA or
+ * gm_isa_set names another. An unknown or unsupported GRADIOMETER_ISA is reported by gm_isa_error (else null)
+ * and ignored. */
 GM_API int gm_isa_count(void);
 GM_API const char* gm_isa_name(int i);
 GM_API int gm_isa_supported(int i);
@@ -76,25 +78,28 @@ GM_API gm_status gm_threads_set(int threads, gm_error* error); /* 0: the default
 /* 1 if the calling thread flushes subnormals to zero (set by the host program; never by this library). */
 GM_API int gm_flushes_subnormals(void);
 
-/* ---- activations ------------------------------------------------------------------------------------------ */
+/* ---- activations ------------------------------------------------------------------------------------------
+ */
 GM_API int gm_activation_count(void);
 GM_API const char* gm_activation_name(int i);
-GM_API int gm_activation_find(const char* name); /* -1 if there is none */
+GM_API int gm_activation_find(const char* name);                             /* -1 if there is none */
 GM_API int gm_activation_parameters(int i, const gm_parameter** parameters); /* returns how many */
 
 /* y = f(x), dx = dy f'(x), over n elements. In place is allowed; other overlap is not.
  * params: one number a parameter, or null for the defaults. */
 GM_API gm_status gm_activation_forward(int i, gm_dtype dtype, int64_t n, const void* x, void* y,
                                        const double* params, gm_error* error);
-GM_API gm_status gm_activation_backward(int i, gm_dtype dtype, int64_t n, const void* x, const void* dy, void* dx,
-                                        const double* params, gm_error* error);
+GM_API gm_status gm_activation_backward(int i, gm_dtype dtype, int64_t n, const void* x, const void* dy,
+                                        void* dx, const double* params, gm_error* error);
 
-/* ---- dense ------------------------------------------------------------------------------------------------ */
+/* ---- dense ------------------------------------------------------------------------------------------------
+ */
 typedef enum gm_form { GM_NN = 0, GM_NT = 1, GM_TN = 2 } gm_form;
 /* C (M, N) = A B, plus C itself under accumulate. NN: A (M, K), B (K, N); NT: B is stored (N, K); TN: A is
  * stored (K, M). lda, ldb, ldc: distance between stored rows. */
-GM_API gm_status gm_gemm(gm_form form, gm_dtype dtype, int64_t M, int64_t N, int64_t K, const void* a, int64_t lda,
-                         const void* b, int64_t ldb, void* c, int64_t ldc, int accumulate, gm_error* error);
+GM_API gm_status gm_gemm(gm_form form, gm_dtype dtype, int64_t M, int64_t N, int64_t K, const void* a,
+                         int64_t lda, const void* b, int64_t ldb, void* c, int64_t ldc, int accumulate,
+                         gm_error* error);
 /* y (N, H) = x (N, I) Wᵀ + b; weight (H, I), bias (H) or null. */
 GM_API gm_status gm_linear_forward(gm_dtype dtype, int64_t N, int64_t I, int64_t H, const void* x,
                                    const void* weight, const void* bias, void* y, gm_error* error);
@@ -103,24 +108,27 @@ GM_API gm_status gm_linear_backward(gm_dtype dtype, int64_t N, int64_t I, int64_
                                     const void* weight, const void* dy, void* dx, void* dweight, void* dbias,
                                     int accumulate, gm_error* error);
 
-/* ---- batch norm over (N, C) ------------------------------------------------------------------------------- */
+/* ---- batch norm over (N, C) -------------------------------------------------------------------------------
+ */
 typedef struct gm_batch_norm {
   size_t struct_size;
   double eps, momentum;
-  int training;         /* 1: statistics of the batch; 0: running_mean and running_var */
-  const void* gamma;    /* (C) or null for 1 */
-  const void* beta;     /* (C) or null for 0 */
-  void* running_mean;   /* (C); written when training; may be null when training */
-  void* running_var;    /* (C); the unbiased variance is stored */
+  int training;       /* 1: statistics of the batch; 0: running_mean and running_var */
+  const void* gamma;  /* (C) or null for 1 */
+  const void* beta;   /* (C) or null for 0 */
+  void* running_mean; /* (C); written when training; may be null when training */
+  void* running_var;  /* (C); the unbiased variance is stored */
 } gm_batch_norm;
-/* cache: 2 C doubles, written (mean and biased variance used), read by backward; may be null if none follows. */
+/* cache: 2 C doubles, written (mean and biased variance used), read by backward; may be null if none follows.
+ */
 GM_API gm_status gm_batch_norm_forward(gm_dtype dtype, int64_t N, int64_t C, const void* x,
                                        const gm_batch_norm* norm, void* y, double* cache, gm_error* error);
 GM_API gm_status gm_batch_norm_backward(gm_dtype dtype, int64_t N, int64_t C, const void* x,
-                                        const gm_batch_norm* norm, const double* cache, const void* dy, void* dx,
-                                        void* dgamma, void* dbeta, int accumulate, gm_error* error);
+                                        const gm_batch_norm* norm, const double* cache, const void* dy,
+                                        void* dx, void* dgamma, void* dbeta, int accumulate, gm_error* error);
 
-/* ---- losses ----------------------------------------------------------------------------------------------- */
+/* ---- losses -----------------------------------------------------------------------------------------------
+ */
 typedef enum gm_target { GM_CLASSES = 0, GM_VALUES = 1 } gm_target; /* int64 (N) or values of dtype (N, C) */
 GM_API int gm_loss_count(void);
 GM_API const char* gm_loss_name(int i);
@@ -130,14 +138,16 @@ GM_API gm_target gm_loss_target(int i);
 GM_API gm_status gm_loss(int i, gm_dtype dtype, int64_t N, int64_t C, const void* y, const void* target,
                          double* value, void* dy, gm_error* error);
 
-/* ---- measurement of a matrix ------------------------------------------------------------------------------ */
+/* ---- measurement of a matrix ------------------------------------------------------------------------------
+ */
 typedef struct gm_moments {
   int64_t count, zeros, subnormals, nans, infs;
   double sum, sum_squares, max_abs; /* of the finite elements, in float64 */
 } gm_moments;
 GM_API gm_status gm_measure(gm_dtype dtype, int64_t n, const void* x, gm_moments* out, gm_error* error);
 
-/* ---- networks --------------------------------------------------------------------------------------------- */
+/* ---- networks ---------------------------------------------------------------------------------------------
+ */
 /* A graph of nodes; node 0 is the input. The last node added is the output. */
 typedef struct gm_graph gm_graph;
 typedef struct gm_attribute {
@@ -151,15 +161,16 @@ GM_API int gm_layer_type_attributes(int i, const gm_parameter** attributes);
 GM_API gm_status gm_graph_create(int64_t features, gm_graph** graph, gm_error* error);
 GM_API void gm_graph_destroy(gm_graph* graph);
 GM_API gm_status gm_graph_add(gm_graph* graph, const char* type, const int* inputs, int input_count,
-                              const gm_attribute* attributes, int attribute_count, int* node, gm_error* error);
+                              const gm_attribute* attributes, int attribute_count, int* node,
+                              gm_error* error);
 GM_API int gm_graph_node_count(const gm_graph* graph);
 GM_API int64_t gm_graph_features(const gm_graph* graph, int node);
 
 /* Bytes and elements a network needs. */
 typedef struct gm_memory {
   size_t struct_size;
-  int64_t parameters, state;       /* elements of dtype: parameters, gradients and each optimiser slot alike */
-  int64_t arena;                   /* bytes for a batch: cache and scratch */
+  int64_t parameters, state; /* elements of dtype: parameters, gradients and each optimiser slot alike */
+  int64_t arena;             /* bytes for a batch: cache and scratch */
 } gm_memory;
 typedef enum gm_taps {
   GM_TAP_NONE = 0,
@@ -178,8 +189,13 @@ GM_API gm_status gm_network_create(const gm_graph* graph, gm_dtype dtype, void* 
                                    void* state, gm_network** network, gm_error* error);
 GM_API void gm_network_destroy(gm_network* network);
 GM_API void gm_network_reset(gm_network* network);
-/* Makes room for a batch (kept for smaller ones) with the given taps; calls below do it themselves when needed. */
+/* Makes room for a batch (kept for smaller ones) with the given taps; calls below do it themselves when
+ * needed. */
 GM_API gm_status gm_network_reserve(gm_network* network, int64_t batch, unsigned taps, gm_error* error);
+/* The arena from the caller's memory (aligned to 64 bytes, kept alive by the caller; null: allocated again).
+ * A call that needs more than `bytes` then fails with GM_OUT_OF_MEMORY and says how much; gm_network_memory
+ * tells it first. */
+GM_API gm_status gm_network_lend_arena(gm_network* network, void* memory, int64_t bytes, gm_error* error);
 
 typedef struct gm_tensor {
   size_t struct_size;
@@ -206,13 +222,13 @@ GM_API int gm_optimizer_parameters(int i, const gm_parameter** parameters);
 /* What a run may vary. Zero-initialise, set struct_size, then what differs. */
 typedef struct gm_context {
   size_t struct_size;
-  int training;            /* batch statistics, running statistics updated */
-  int freeze_statistics;   /* with training: leave the running statistics as they are (measurement) */
-  int accumulate;          /* add to the gradients instead of overwriting them */
-  int64_t mean_over;       /* rows that a mean loss divides by; 0: N. A micro-batch gives the whole batch's size */
+  int training;          /* batch statistics, running statistics updated */
+  int freeze_statistics; /* with training: leave the running statistics as they are (measurement) */
+  int accumulate;        /* add to the gradients instead of overwriting them */
+  int64_t mean_over; /* rows that a mean loss divides by; 0: N. A micro-batch gives the whole batch's size */
   unsigned taps;
   uint64_t seed;
-  int64_t step;            /* 1, 2, ... for the optimiser */
+  int64_t step; /* 1, 2, ... for the optimiser */
   double learning_rate;
   int (*cancel)(void* data); /* polled between pieces of work on the calling thread; non-zero cancels */
   void* cancel_data;
@@ -226,24 +242,25 @@ GM_API gm_status gm_network_gradient(gm_network* network, const gm_context* cont
                                      int loss, const void* target, double* value, void* dx, gm_error* error);
 /* gm_network_gradient, then the optimiser: slots are gm_optimizer_slots(i) vectors of `parameters` elements,
  * one after the other; params as for activations. */
-GM_API gm_status gm_network_step(gm_network* network, const gm_context* context, int64_t N, const void* x, int loss,
-                                 const void* target, int optimizer, const double* params, void* slots,
-                                 double* value, gm_error* error);
+GM_API gm_status gm_network_step(gm_network* network, const gm_context* context, int64_t N, const void* x,
+                                 int loss, const void* target, int optimizer, const double* params,
+                                 void* slots, double* value, gm_error* error);
 /* The optimiser alone, on any flat vectors. */
 GM_API gm_status gm_optimizer_step(int optimizer, gm_dtype dtype, int64_t n, void* parameters,
                                    const void* gradients, void* slots, double learning_rate, int64_t step,
                                    const double* params, gm_error* error);
 
-/* What the last gm_network_gradient with taps saw at a node. Pointers live until the next call on the network. */
+/* What the last gm_network_gradient with taps saw at a node. Pointers live until the next call on the
+ * network. */
 typedef struct gm_tap {
   size_t struct_size;
   int64_t rows, features;
-  gm_moments value, gradient;       /* the node's output, and the derivative of the loss by it */
-  const double* value_row_squares;  /* (rows), GM_TAP_ROWS */
+  gm_moments value, gradient;      /* the node's output, and the derivative of the loss by it */
+  const double* value_row_squares; /* (rows), GM_TAP_ROWS */
   const double* gradient_row_squares;
-  double spread;                    /* sqrt(mean_j Var_n v_nj / mean_nj v_nj^2), GM_TAP_COLUMNS */
-  double saturated;                 /* activations that flatten on both sides: share with |f'| < 0.05 max|f'|; else NaN */
-  const unsigned char* active;      /* activations: (features) 1 where f' is not 0 for some row; else null */
+  double spread;    /* sqrt(mean_j Var_n v_nj / mean_nj v_nj^2), GM_TAP_COLUMNS */
+  double saturated; /* activations that flatten on both sides: share with |f'| < 0.05 max|f'|; else NaN */
+  const unsigned char* active; /* activations: (features) 1 where f' is not 0 for some row; else null */
 } gm_tap;
 GM_API gm_status gm_network_tap(const gm_network* network, int node, gm_tap* tap, gm_error* error);
 
