@@ -10,7 +10,7 @@ struct Graph {
 
   gm_status create(int64_t features, gm_error* e);
   gm_status add(const char* type, const int* inputs, int input_count, const gm_attribute* attributes,
-                int attribute_count, int* node, gm_error* e);
+                int attribute_count, int* id, gm_error* e);
   int output() const { return nodes.size - 1; }
   // How many nodes read node i.
   int consumers(int i) const;

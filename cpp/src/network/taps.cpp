@@ -7,9 +7,9 @@ namespace {
 
 // Largest |f'| on a grid of [-8, 8]; *flat: f' falls below 5 % of it far out on both sides.
 double steepest(const Activation& f, const double* params, bool* flat) {
-  constexpr int points = 257;
+  constexpr int half = 128, points = 2 * half + 1;
   double x[points + 2], one[points + 2], slope[points + 2];
-  for (int i = 0; i < points; i++) x[i] = (i - points / 2) / 16.0;
+  for (int i = 0; i < points; i++) x[i] = (i - half) / 16.0;
   x[points] = -50;
   x[points + 1] = 50;
   for (double& v : one) v = 1;
@@ -64,7 +64,7 @@ void tap(const Network& net, int id, int64_t N, const T* value, const T* gradien
     double between = 0;
     for (int64_t c = 0; c < C; c++) between += var[c];
     double square = t.value.sum_squares / static_cast<double>(N);
-    t.spread = square > 0 ? sqrt(between / square) : 0;
+    t.spread = t.value.nans || t.value.infs ? NAN : square > 0 ? sqrt(between / square) : 0;
     if (node.activation >= 0 && id > 0) {
       const Activation& f = net.table->activations[node.activation];
       bool flat;
@@ -83,8 +83,12 @@ void tap(const Network& net, int id, int64_t N, const T* value, const T* gradien
         k.above(rows, C, slope, C, 0.0, active, &nonzero);
         k.above(rows, C, slope, C, 0.05 * most, unused, &steep);
       }
+      // f'(NaN) is neither 0 nor small, but nothing that can be compared.
+      for (int64_t c = 0; c < C; c++)
+        if (isnan(mean[c])) active[c] = 1;
       t.active = active;
-      if (flat && N * C > 0) t.saturated = 1 - static_cast<double>(steep) / static_cast<double>(N * C);
+      if (flat && N * C > 0 && !t.value.nans)
+        t.saturated = 1 - static_cast<double>(steep) / static_cast<double>(N * C);
     }
   }
   *out = t;
