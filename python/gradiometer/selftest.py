@@ -165,7 +165,7 @@ def batch_norm_checks(dtype: np.dtype[Any], isa: str) -> Found:
     rng = np.random.default_rng(0)
     x = (3.0 + rng.standard_normal((93, 37))).astype(dtype)
     dy = rng.standard_normal(x.shape).astype(dtype)
-    gamma, beta = (rng.standard_normal(x.shape[1]).astype(dtype) for _ in range(2))
+    gamma, beta = (rng.standard_normal((x.shape[1],)).astype(dtype) for _ in range(2))
     eps = float(np.finfo(dtype).eps)
     wide = x.astype(np.float64)
     deviation = np.sqrt(np.var(wide, axis=0) + 1e-5)

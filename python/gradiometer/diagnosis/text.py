@@ -58,7 +58,7 @@ def cure_table(result: CureResult) -> Table:
         Column("a layer", times),
         Column("val", metric),
         Column("test", metric),
-        Column("cost", lambda value: times(value, 1)),
+        Column("cost", lambda value: times(value, 2)),
         Column("steps"),
     ]
     rows = [

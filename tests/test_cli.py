@@ -1,0 +1,215 @@
+"""The command line: what it prints, where, and with which exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gradiometer import cli, kernels
+from gradiometer.diagnosis import rule_ids
+from gradiometer.selftest import checks
+
+SICK = ["diagnose", "--depth", "12", "--width", "32", "--activation", "sigmoid"]
+WELL = ["diagnose", "--depth", "6", "--width", "32", "--activation", "tanh"]
+
+
+def test_a_sick_network_without_cures(capsys: Any) -> None:
+    assert cli.main([*SICK, "--no-cure"]) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0] == "digits 1797x64 standardised (1150 train, 287 validation, 360 test)"
+    assert lines[1].startswith("64-[32]x12-10, sigmoid, xavier_normal, cross_entropy, float32, 256 samples")
+    assert any(line.split()[:2] == ["FAIL", "vanishing-gradient"] for line in lines)
+    assert "why: gradiometer explain vanishing-gradient" in out
+    assert "\x1b" not in out
+    assert err == ""
+
+
+def test_check_tells_by_the_status(capsys: Any) -> None:
+    assert cli.main([*SICK, "--no-cure", "--check"]) == 3
+    assert cli.main([*WELL, "--no-cure", "--check"]) == 0
+    assert "healthy" in capsys.readouterr().out
+
+
+def test_all_shows_every_layer(capsys: Any) -> None:
+    cli.main([*SICK, "--no-cure", "--all"])
+    assert "folded" not in capsys.readouterr().out
+
+
+def test_json_is_one_standard_document(capsys: Any) -> None:
+    assert cli.main([*SICK, "--budget", "0.5", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert found["findings"][0]["id"] == "vanishing-gradient"
+    assert len(found["measurement"]["layers"]) == 13
+    assert {row["id"] for row in found["cure"]["rows"]} >= {"as-given", "batch-norm"}
+
+
+def test_cures_and_report(capsys: Any, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    assert cli.main([*SICK, "--budget", "1", "--html", str(page)]) == 0
+    out = capsys.readouterr().out
+    assert out.count("as given") >= 1
+    assert f"{page} written" in out
+    assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_the_seed_decides(capsys: Any) -> None:
+    outputs = []
+    for seed in ("1", "1", "2"):
+        cli.main([*WELL, "--no-cure", "--seed", seed])
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1] != outputs[2]
+
+
+def test_data_of_ones_own(capsys: Any, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 3))
+    table = tmp_path / "mine.csv"
+    rows = [f"{a},{b},{c},{a + b:.4f},{'yes' if a > 0 else 'no'}" for a, b, c in x]
+    table.write_text("\n".join(["a,b,c,sum,sign", *rows]))
+    assert cli.main(["diagnose", "--data", str(table), "--target", "sign", "--no-cure", "--depth", "3"]) == 0
+    assert "4-[128]x3-2" in capsys.readouterr().out
+    table.write_text("\n".join(["a,b,c,sum", *(row.rpartition(",")[0] for row in rows)]))
+    assert cli.main(["diagnose", "--data", str(table), "--budget", "0.5", "--depth", "3"]) == 0
+    assert "mse" in capsys.readouterr().out
+    np.savez(tmp_path / "mine.npz", x=x, y=(x[:, 0] > 0).astype(int))
+    assert cli.main(["diagnose", "--data", str(tmp_path / "mine.npz"), "--no-cure", "--dtype", "float64"]) == 0
+    assert "float64" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "nowhere.csv"], "nowhere.csv"),
+        (["--data", "digits.txt"], "must end in .csv, .tsv or .npz"),
+        (["--target", "y"], "--target is for a .csv file"),
+        (["--activation", "swish"], "--activation is 'swish'; expected one of: identity, relu"),
+        (["--init", "zeros"], "--init is 'zeros'; expected one of: xavier_uniform"),
+        (["--loss", "mse"], "--loss mse does not fit the target"),
+        (["--html", "no/such/place.html"], "there is no directory"),
+        (["--samples", "1"], "N of 2 or more"),
+    ],
+)
+def test_wrong_input_is_one_line_and_status_2(arguments: list[str], message: str, capsys: Any) -> None:
+    assert cli.main(["diagnose", "--no-cure", "--depth", "2", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("gradiometer: error: ")
+    assert err.count("\n") == 1
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["heal"],
+        ["diagnose", "--depth", "0"],
+        ["diagnose", "--depth", "2.5"],
+        ["diagnose", "--budget", "nan"],
+        ["diagnose", "--budget", "-1"],
+        ["diagnose", "--norm", "layer"],
+        ["diagnose", "--seed", "-1"],
+    ],
+)
+def test_wrong_use_is_status_2(arguments: list[str], capsys: Any) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main(arguments)
+    assert left.value.code == 2
+    assert "usage: gradiometer" in capsys.readouterr().err
+
+
+def test_explain(capsys: Any) -> None:
+    assert cli.main(["explain", "input-lost"]) == 0
+    assert capsys.readouterr().out.startswith("input-lost: the network forgets its input")
+    assert cli.main(["explain"]) == 0
+    listed = capsys.readouterr().out
+    assert all(id in listed for id in rule_ids())
+    assert cli.main(["explain", "vanishing"]) == 2
+    assert "vanishing-gradient" in capsys.readouterr().err
+
+
+def test_info(capsys: Any) -> None:
+    assert cli.main(["info"]) == 0
+    assert "instruction sets" in capsys.readouterr().out
+    assert cli.main(["info", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["chosen"] == kernels.isa()
+    assert facts["activations"] == list(kernels.activations())
+
+
+def test_version(capsys: Any) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main(["--version"])
+    assert left.value.code == 0
+    assert capsys.readouterr().out.startswith("gradiometer ")
+
+
+def test_selftest_passes_and_leaves_the_settings(capsys: Any) -> None:
+    chosen, threads = kernels.isa(), kernels.threads()
+    assert cli.main(["selftest"]) == 0
+    assert capsys.readouterr().out.startswith("ok: ")
+    assert (kernels.isa(), kernels.threads()) == (chosen, threads)
+
+
+@pytest.mark.parametrize("broken", ["forward", "backward", "gemm", "batch_norm_forward"])
+def test_selftest_finds_a_wrong_kernel(broken: str, monkeypatch: Any, capsys: Any) -> None:
+    right = getattr(kernels, broken)
+
+    def wrong(*arguments: Any, **more: Any) -> Any:
+        result = right(*arguments, **more)
+        array = result[0] if isinstance(result, tuple) else result
+        if array.dtype == np.float32:
+            array *= np.float32(1 + 1e-5)
+        return result
+
+    monkeypatch.setattr(kernels, broken, wrong)
+    assert any(not check.passed for check in checks())
+    assert cli.main(["selftest"]) == 3
+    assert "FAIL" in capsys.readouterr().out
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "gradiometer.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **environment})
+
+
+def test_progress_is_silent_where_stderr_is_no_terminal() -> None:
+    done = run(*SICK, "--budget", "0.3", NO_COLOR="")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert "\x1b" not in done.stdout
+
+
+def test_colour_where_asked_for_and_not_under_no_color() -> None:
+    assert "\x1b[1;31mFAIL" in run(*SICK, "--no-cure", FORCE_COLOR="1").stdout
+    assert "\x1b" not in run(*SICK, "--no-cure", FORCE_COLOR="1", NO_COLOR="1").stdout
+
+
+def test_an_interrupt_ends_it_at_once() -> None:
+    command = [sys.executable, "-m", "gradiometer.cli", *SICK, "--budget", "40"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("digits")  # the diagnosis is out, the cures are being tried
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    command = [sys.executable, "-m", "gradiometer.cli", "explain", "input-lost"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0
+    assert process.stderr.read() == b""
+    process.stderr.close()

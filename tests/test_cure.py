@@ -1,0 +1,336 @@
+"""Cures: what each does to a network, the race between them, and what is said of the result."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+import gradiometer as gm
+import numpy as np
+import pytest
+from gradiometer.diagnosis import CureResult, cure_ids
+from gradiometer.diagnosis.cures import CURES, NotApplicable, by_ids
+from gradiometer.diagnosis.cures.refit import fitted_gain
+from gradiometer.diagnosis.pytorch import activation_class, pytorch_code
+from gradiometer.diagnosis.race import UNITS, affordable_unit, finalists
+from gradiometer.diagnosis.scoring import interval, merits, metric, tied
+from gradiometer.diagnosis.text import cure_remarks
+from numpy.typing import NDArray
+
+TRAIN, VAL, TEST = gm.datasets.digits()
+
+
+def patient(**more: Any) -> gm.Sequential:
+    return gm.mlp(64, [32] * 12, 10, **{"activation": "sigmoid", "rng": 0, **more})
+
+
+@pytest.fixture(scope="module")
+def cured() -> CureResult:
+    return gm.cure(patient(), TRAIN, VAL, test=TEST, steps=20, candidates=["batch-norm", "elu-lecun", "adam"])
+
+
+# Scoring
+
+
+def test_wilson_interval() -> None:
+    """Wilson 1927 at 9 of 10: 0.5958 to 0.9821, by its own quadratic (p - p0)^2 = z^2 p0 (1 - p0) / n."""
+    low, high = interval("cross_entropy", np.array([1.0] * 9 + [0.0]))
+    for bound in (low, high):
+        assert (0.9 - bound) ** 2 == pytest.approx(1.959963984540054**2 * bound * (1 - bound) / 10)
+    assert low < 0.9 < high < 1.0
+    assert interval("cross_entropy", np.ones(50))[1] == pytest.approx(1.0)
+
+
+def test_r2_is_the_mean_of_the_merits() -> None:
+    rng = np.random.default_rng(0)
+    target = rng.standard_normal((40, 3)) + 5.0
+    y = target + 0.5 * rng.standard_normal((40, 3))
+    merit = merits("mse", y, target)
+    assert metric(merit) == pytest.approx(1 - np.sum((y - target) ** 2) / np.sum((target - target.mean(axis=0)) ** 2))
+    assert metric(merits("mse", target, target)) == 1.0
+    low, high = interval("mse", merit)
+    assert low < metric(merit) < high
+
+
+def test_a_network_that_is_not_finite_ranks_last() -> None:
+    assert metric(merits("mse", np.full((4, 1), math.nan), np.arange(4.0))) == -math.inf
+
+
+@pytest.mark.parametrize(("won", "lost", "expected"), [(0, 0, True), (3, 0, True), (9, 8, True), (12, 1, False)])
+def test_ties_are_paired(won: int, lost: int, expected: bool) -> None:
+    """By McNemar's exact test 3 of 3 has p = 0.25 and 12 of 13 p = 0.003, whatever the number of samples."""
+    first, second = np.ones(300), np.ones(300)
+    second[:won] = 0
+    first[won : won + lost] = 0
+    assert tied("cross_entropy", first, second) == expected
+    assert tied("cross_entropy", second, first) == expected
+
+
+# Planning
+
+
+def test_planned_steps_fit_the_budget() -> None:
+    for costs in ([0.002] * 8, [0.001, 0.02, 0.003], [0.5] * 4):
+        unit = affordable_unit(costs, [3] * len(costs), 10.0)
+        rounds = sum(c * (3 * UNITS[0] + UNITS[1]) for c in costs) + UNITS[2] * sum(
+            sorted(costs)[-finalists(len(costs)) - 1 :]
+        )
+        assert unit * rounds <= 10.0 or unit == 1
+        assert unit == 1 or 2 * unit * rounds > 10.0
+
+
+def test_planned_steps_change_in_coarse_steps_only() -> None:
+    units = {affordable_unit([cost] * 8, [3] * 8, 10.0) for cost in np.linspace(0.0020, 0.0022, 21)}
+    assert len(units) <= 2
+
+
+# What a cure does
+
+
+def test_fitted_gain_is_critical() -> None:
+    assert fitted_gain("relu") == pytest.approx(math.sqrt(2))
+    assert fitted_gain("tanh") == pytest.approx(1.0)
+    assert fitted_gain("sigmoid") == pytest.approx(10.14926, rel=1e-4)
+    # Without a critical point the gain is that of unit pre-activations: E gelu'^2 = 0.455851.
+    assert fitted_gain("gelu") == pytest.approx(1 / math.sqrt(0.455851), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "cure", [cure for cure in CURES if cure.apply is not keep], ids=lambda cure: cure.id
+)
+def test_each_cure_brings_the_factor_near_1(cure: Any) -> None:
+    net = gm.mlp(64, [128] * 20, 10, activation="sigmoid", rng=0)
+    before = gm.measure(net, *TRAIN[:256]).attenuation.factor
+    after = gm.measure(cure.apply(net, 0), *TRAIN[:256]).attenuation.factor
+    assert before < 0.3
+    assert 0.85 < after < 1.2
+
+
+@pytest.mark.parametrize("cure", CURES, ids=lambda cure: cure.id)
+def test_no_cure_changes_the_network_given(cure: Any) -> None:
+    net = patient()
+    before = net.parameters.copy()
+    made = cure.apply(net, 1)
+    made.parameters[...] = 7.0
+    assert np.array_equal(net.parameters, before)
+
+
+def test_cures_that_change_nothing_are_left_out_and_said() -> None:
+    net = patient(activation="relu", init="he_normal", norm="batch", residual=True)
+    for id in ("batch-norm", "fitted-init", "scaled-residual"):
+        with pytest.raises(NotApplicable):
+            next(cure for cure in CURES if cure.id == id).apply(net, 0)
+    result = gm.cure(net, TRAIN, VAL, steps=1)
+    assert not {"batch-norm", "scaled-residual", "fitted-init"} & {row.id for row in result.rows}
+    assert any("batch-norm" in note for note in result.notes)
+
+
+def test_the_same_network_is_not_tried_twice() -> None:
+    result = gm.cure(patient(activation="relu"), TRAIN, VAL, steps=1, candidates=["fitted-init", "relu-he"])
+    assert [row.id for row in result.rows if row.id != "as-given"] == ["fitted-init"]
+    assert "Not tried: relu-he (the same network as fitted-init)." in result.notes
+
+
+def test_a_network_of_ones_own_is_retrained_but_not_rebuilt() -> None:
+    layers = [gm.Linear(64, 24, rng=0), gm.Activation("tanh"), gm.Linear(24, 24, rng=1), gm.Activation("relu")]
+    net = gm.Sequential(*layers, gm.Linear(24, 10, rng=2))
+    result = gm.cure(net, TRAIN, VAL, steps=2)
+    assert {row.id for row in result.rows} == {"as-given", "adam", "fitted-init"}
+    assert any("not built by gm.mlp" in note and "batch-norm" in note for note in result.notes)
+    fitted = next(cure for cure in CURES if cure.id == "fitted-init").apply(net, 0)
+    first, second, third = (module for module in fitted.modules if isinstance(module, gm.Linear))
+    assert 64 * np.var(first.weight) == pytest.approx(1.0, rel=0.2)
+    assert 24 * np.var(second.weight) == pytest.approx(2.0, rel=0.3)
+    assert 24 * np.var(third.weight) == pytest.approx(1.0, rel=0.4)
+
+
+# The race
+
+
+def test_sigmoid_is_cured(cured: CureResult) -> None:
+    assert {row.id for row in cured.cured} == {"batch-norm", "elu-lecun"}
+    assert cured.best.test > 0.7
+    assert cured.as_given.val < 0.2
+    assert cured.as_given.factor < 0.3 < 0.85 < cured.best.factor < 1.2
+    assert [row.val for row in cured.rows] == sorted((row.val for row in cured.rows), reverse=True)
+    assert cured.diagnosis.failed
+
+
+def test_what_is_reported_is_what_the_networks_do(cured: CureResult) -> None:
+    for row in cured.rows:
+        assert row.network.evaluate(VAL).metric == pytest.approx(row.val, abs=1e-12)
+        assert row.network.evaluate(TEST).metric == pytest.approx(row.test, abs=1e-12)
+        assert row.test_interval[0] <= row.test <= row.test_interval[1]
+
+
+def test_the_given_network_trains_as_long_as_the_best(cured: CureResult) -> None:
+    assert cured.as_given.steps == cured.best.steps == sum(cured.rounds)
+
+
+def test_the_same_steps_give_the_same_result(cured: CureResult) -> None:
+    again = gm.cure(patient(), TRAIN, VAL, test=TEST, steps=20, candidates=["batch-norm", "elu-lecun", "adam"])
+    for one, other in zip(cured.rows, again.rows, strict=True):
+        assert (one.id, one.rate, one.val, one.test) == (other.id, other.rate, other.val, other.test)
+        assert np.array_equal(one.network.parameters, other.network.parameters)
+
+
+def test_the_best_can_be_had_again_by_its_code(cured: CureResult) -> None:
+    line = cured.best.code.splitlines()[0]
+    scope: dict[str, Any] = {"gm": gm}
+    exec(line, scope)
+    assert repr(scope["net"]) == repr(cured.best.network)
+
+
+def test_the_budget_is_kept() -> None:
+    result = gm.cure(patient(), TRAIN, VAL, budget=0.3, candidates=["batch-norm"])
+    assert result.rounds[0] >= 1
+    assert result.budget == 0.3
+    assert all(row.steps > 0 for row in result.rows) or any("ran out" in note for note in result.notes)
+
+
+def test_threads_are_as_before() -> None:
+    gm.kernels.set_threads(2)
+    try:
+        gm.cure(patient(), TRAIN, VAL, steps=1, candidates=["adam"])
+        assert gm.kernels.threads() == 2
+    finally:
+        gm.kernels.set_threads(0)
+
+
+def test_regression() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((300, 8)).astype(np.float32)
+    y = np.tanh(x[:, :1] * x[:, 1:2]).astype(np.float32)
+    net = gm.mlp(8, [24] * 10, 1, activation="sigmoid", rng=0)
+    result = gm.cure(net, (x[:200], y[:200]), (x[200:], y[200:]), loss="mse", steps=40, candidates=["elu-lecun"])
+    assert result.metric == "r2"
+    assert result.best.id == "elu-lecun"
+    assert result.best.val > 0.2 > result.as_given.val
+    assert math.isnan(result.best.test)
+    assert "mse" in result.best.code
+
+
+def test_a_diverged_candidate_ranks_last() -> None:
+    net = gm.mlp(64, [32] * 3, 10, activation="relu", rng=0)
+    net.parameters[...] *= 1e25
+    result = gm.cure(net, TRAIN, VAL, test=TEST, steps=2, candidates=["elu-lecun"])
+    assert result.as_given is result.rows[-1]
+    assert result.as_given.val == -math.inf
+    assert "diverged" in str(result)
+    json.loads(result.to_json(), parse_constant=pytest.fail)
+
+
+def test_progress_is_told() -> None:
+    told: list[str] = []
+    gm.cure(patient(), TRAIN, VAL, steps=1, candidates=["adam"], progress=told.append)
+    assert any("round 3 of 3" in line for line in told)
+
+
+# What is said
+
+
+def test_screen_names_the_ties_and_the_code(cured: CureResult) -> None:
+    text = str(cured)
+    assert "sigmoid + batch norm" in text
+    assert 'norm="batch"' in text
+    assert "nn.BatchNorm1d(32)" in text or "nn.ELU()" in text
+    ranks = [line.split()[0] for line in text.splitlines()[1:5]]
+    assert ranks[:2] == ["1", "2"]
+    assert ranks[2] in ("adam", "as")
+
+
+def test_remarks_name_a_factor_near_1_that_did_not_train(cured: CureResult) -> None:
+    rows = tuple(dataclasses.replace(row, cured=row.id == "elu-lecun") for row in cured.rows)
+    remarks = cure_remarks(dataclasses.replace(cured, rows=rows))
+    assert any("needed, not enough" in remark for remark in remarks)
+
+
+def test_none_cured_is_said(cured: CureResult) -> None:
+    rows = tuple(dataclasses.replace(row, cured=False) for row in cured.rows)
+    text = str(dataclasses.replace(cured, rows=rows))
+    assert "None beats the network as given" in text
+    assert "paste" not in text
+
+
+def test_html_is_one_file_with_all_sections(cured: CureResult, tmp_path: Any) -> None:
+    path = tmp_path / "report.html"
+    cured.save_html(path)
+    page = path.read_text(encoding="utf-8")
+    for section in ("vanishing-gradient", "Likely cause", "Before and after", "How it was measured", "<svg"):
+        assert section in page
+    for outside in ("http://", "https://", "<script", "<link", "<img"):
+        assert outside not in page.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_json_holds_every_row(cured: CureResult) -> None:
+    loaded = json.loads(cured.to_json(), parse_constant=pytest.fail)
+    assert [row["id"] for row in loaded["rows"]] == [row.id for row in cured.rows]
+    assert len(loaded["rows"][0]["grad_norm"]) == 12
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "expected"),
+    [
+        ("relu", {}, "nn.ReLU()"),
+        ("leaky_relu", {}, "nn.LeakyReLU()"),
+        ("sigmoid", {}, "nn.Sigmoid()"),
+        ("elu", {"alpha": 0.5}, "nn.ELU(alpha=0.5)"),
+        ("silu", {}, "nn.SiLU()"),
+    ],
+)
+def test_names_of_pytorch(name: str, params: dict[str, float], expected: str) -> None:
+    assert activation_class(name, params) == expected
+
+
+def test_pytorch_code_is_python() -> None:
+    for more in ({}, {"norm": "batch"}, {"residual": True}, {"bias": False}, {"init": "orthogonal", "gain": 1.5}):
+        for hidden in ([32], [32, 32], [16, 32, 32, 8]):
+            spec = gm.mlp(4, hidden, 3, **more).spec
+            assert spec is not None
+            compile(pytorch_code(spec, "adam", 1e-3, 0.9), "model.py", "exec")
+
+
+# Bad input
+
+
+Samples = tuple[NDArray[Any], NDArray[Any]]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"budget": 0}, ValueError, "budget is 0; expected a finite number above 0"),
+        ({"budget": math.nan}, ValueError, "budget is nan"),
+        ({"budget": "5"}, TypeError, "budget is '5'; expected a number of seconds"),
+        ({"steps": 0}, ValueError, "steps is 0; expected a positive integer"),
+        ({"seed": -1}, ValueError, "seed is -1"),
+        ({"loss": "hinge"}, ValueError, "loss is 'hinge'; expected one of"),
+        ({"candidates": ["dropout"]}, ValueError, "candidates has 'dropout'; expected ids among: as-given"),
+        ({"candidates": "adam"}, TypeError, "candidates is 'adam'; expected a sequence"),
+        ({"val": None}, TypeError, r"val is NoneType; expected a pair \(x, y\)"),
+        ({"val": (np.zeros((5, 3), np.float32), np.zeros(5, int))}, ValueError, r"val: x has shape \(5, 3\)"),
+        ({"test": (np.zeros((5, 64), np.float32), np.full(5, 10))}, IndexError, "test: y has classes 10"),
+        ({"train": (np.zeros((3, 64), np.float32), np.zeros(3, int))}, ValueError, "train has 3 samples; expected 4"),
+        ({"train": (np.full((9, 64), np.nan), np.zeros(9, int))}, ValueError, "train: x holds NaN or infinity"),
+        ({"train": (np.zeros((9, 64)), np.zeros(9))}, TypeError, "train: y has dtype float64"),
+    ],
+)
+def test_bad_input_is_named(change: dict[str, Any], error: type[Exception], message: str) -> None:
+    net = patient()
+    before = net.parameters.copy()
+    with pytest.raises(error, match=message):
+        gm.cure(net, **{"train": TRAIN, "val": VAL, "steps": 1, **change})
+    assert np.array_equal(net.parameters, before)
+
+
+def test_by_ids_keeps_the_network_as_given() -> None:
+    assert [cure.id for cure in by_ids(["selu"])] == ["as-given", "selu"]
+    assert len(set(cure_ids())) == len(cure_ids())
+
+
+def test_rules_suggest_cures_that_exist() -> None:
+    suggested = gm.diagnose(gm.measure(patient(), *TRAIN[:64])).tries
+    assert suggested
+    assert set(suggested) <= set(cure_ids())
