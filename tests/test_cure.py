@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from gradiometer.diagnosis import CureResult, cure_ids
 from gradiometer.diagnosis.cures import CURES, NotApplicable, by_ids
+from gradiometer.diagnosis.cures.cure import keep
 from gradiometer.diagnosis.cures.refit import fitted_gain
 from gradiometer.diagnosis.pytorch import activation_class, pytorch_code
 from gradiometer.diagnosis.race import UNITS, affordable_unit, finalists
@@ -97,9 +98,7 @@ def test_fitted_gain_is_critical() -> None:
     assert fitted_gain("gelu") == pytest.approx(1 / math.sqrt(0.455851), rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    "cure", [cure for cure in CURES if cure.apply is not keep], ids=lambda cure: cure.id
-)
+@pytest.mark.parametrize("cure", [cure for cure in CURES if cure.apply is not keep], ids=lambda cure: cure.id)
 def test_each_cure_brings_the_factor_near_1(cure: Any) -> None:
     net = gm.mlp(64, [128] * 20, 10, activation="sigmoid", rng=0)
     before = gm.measure(net, *TRAIN[:256]).attenuation.factor

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from typing import Any
 
+import gradiometer as gm
 import pytest
 from gradiometer.diagnosis import Diagnosis, Finding, Rule, diagnose, explain, rule_ids
 from gradiometer.diagnosis.rules import DISEASES, RULES
@@ -279,3 +281,58 @@ def test_ids_are_unique_and_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         diagnosis.findings[0].status = "fail"  # type: ignore[misc]
     assert isinstance(diagnosis.findings[0], Finding)
+
+
+# Real networks
+
+
+TRAIN = gm.datasets.digits().train[:256]
+
+
+def failures(net: gm.Sequential) -> set[str]:
+    return {finding.id for finding in gm.diagnose(gm.measure(net, *TRAIN)).failed}
+
+
+def shifted(net: gm.Sequential, bias: float) -> gm.Sequential:
+    for module in net.modules:
+        if isinstance(module, gm.Linear) and module.bias is not None:
+            module.bias[...] = bias
+    return net
+
+
+REAL = [
+    ("sigmoid 50", {"activation": "sigmoid"}, 50, {"vanishing-gradient", "input-lost"}),
+    ("sigmoid 3", {"activation": "sigmoid"}, 3, set()),
+    ("sigmoid 50, batch norm", {"activation": "sigmoid", "norm": "batch"}, 50, set()),
+    ("sigmoid 60 of torch", {"activation": "sigmoid", "init": "torch_default"}, 60,
+     {"vanishing-gradient", "input-lost", "float32-underflow"}),
+    ("relu 30 Xavier", {"activation": "relu"}, 30, {"vanishing-gradient"}),
+    ("relu 30 He", {"activation": "relu", "init": "he_normal"}, 30, set()),
+    ("relu 50 He", {"activation": "relu", "init": "he_normal"}, 50, set()),
+    ("relu 60, batch norm", {"activation": "relu", "init": "he_normal", "norm": "batch"}, 60, {"exploding-gradient"}),
+    ("relu 50 He, scaled residual", {"activation": "relu", "init": "he_normal", "residual": True}, 50, set()),
+    ("relu 50 He, residual", {"activation": "relu", "init": "he_normal", "residual": 1.0}, 50, {"exploding-gradient"}),
+    ("tanh 20 Xavier", {"activation": "tanh"}, 20, set()),
+    ("tanh 20, weights x8", {"activation": "tanh", "gain": 8.0}, 20, {"exploding-gradient", "saturated"}),
+    ("selu 30 LeCun", {"activation": "selu", "init": "lecun_normal"}, 30, set()),
+    ("elu 50 LeCun", {"activation": "elu", "init": "lecun_normal"}, 50, set()),
+    ("relu 50, weights x1e3", {"activation": "relu", "gain": 1e3}, 50, {"non-finite"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("what", "options", "depth", "expected"), REAL, ids=[row[0] for row in REAL])
+def test_real_networks(what: str, options: dict[str, Any], depth: int, expected: set[str]) -> None:
+    for seed in range(3):
+        assert failures(gm.mlp(64, [128] * depth, 10, rng=seed, **options)) == expected
+
+
+def test_real_dead_units() -> None:
+    net = gm.mlp(64, [128] * 4, 10, activation="relu", init="he_normal", rng=0)
+    assert "dead-units" not in failures(net)
+    assert "dead-units" in failures(shifted(net, -30.0))
+
+
+def test_float64_warns_of_what_float32_would_do() -> None:
+    net = gm.mlp(64, [128] * 60, 10, activation="sigmoid", init="torch_default", rng=0, dtype="float64")
+    diagnosis = gm.diagnose(gm.measure(net, *TRAIN))
+    assert "float32-underflow" in {finding.id for finding in diagnosis.findings if finding.status == "warn"}

@@ -13,6 +13,7 @@ from gradiometer.measurement.result import LayerMeasurement, Measurement
 __all__ = [
     "activation_of",
     "bare",
+    "finite",
     "mean_square_slope",
     "span_layers",
     "steepest_slope",
@@ -35,6 +36,11 @@ def total(measurement: Measurement) -> float:
         return factor
     exponent = (last - first) * math.log(factor)
     return math.exp(exponent) if exponent < 700.0 else math.inf
+
+
+def finite(layers: Iterable[LayerMeasurement]) -> tuple[LayerMeasurement, ...]:
+    """The layers without NaN and infinity: of the others only their being so can be said."""
+    return tuple(layer for layer in layers if not (layer.nans or layer.infs))
 
 
 def bare(layers: Iterable[LayerMeasurement]) -> tuple[LayerMeasurement, ...]:
