@@ -12,6 +12,7 @@ from gradiometer import _core, kernels, theory
 from gradiometer.losses import check_loss, check_target
 from gradiometer.measurement.attenuation import attenuation
 from gradiometer.measurement.blocks import Block, blocks, shape_text
+from gradiometer.measurement.layer import layer_measurement, layer_name
 from gradiometer.measurement.result import LayerMeasurement, Measurement
 
 if TYPE_CHECKING:
@@ -112,21 +113,6 @@ def measure(
     )
 
 
-def _norm(moments: dict[str, Any]) -> float:
-    """Square root of the sum of squares; NaN or inf where an element is."""
-    if moments["nans"]:
-        return math.nan
-    return math.inf if moments["infs"] else math.sqrt(moments["sum_squares"])
-
-
-def _mean_var(moments: dict[str, Any]) -> tuple[float, float]:
-    n = moments["count"]
-    if moments["nans"] or moments["infs"]:
-        return math.nan, math.nan
-    mean = moments["sum"] / n
-    return mean, max(0.0, moments["sum_squares"] / n - mean * mean)
-
-
 def _layer(
     i: int,
     block: Block,
@@ -137,61 +123,31 @@ def _layer(
     update: float | None,
 ) -> LayerMeasurement:
     linear, module = block.linear, block.linear.module
-    pre, out = seen[block.pre], seen[block.output]
-    act = seen[block.activation.id] if block.activation else None
     weight = module._arrays["weight"]
-    weight_norm = kernels.moments(weight).norm
-    weight_grad, bias_grad = _parameter_gradients(block)
-    rows, gradient = out["rows"], out["gradient"]
-    grad_norm = _norm(gradient)
-    parts = [pre["value"], out["value"], gradient]
-    activation = str(block.activation.attributes["function"]) if block.activation else None
-    role = "output" if i == count - 1 and activation is None else "hidden"
-    pre_mean, pre_var = _mean_var(pre["value"])
-    out_mean, out_var = _mean_var(out["value"])
     fan_out, fan_in = weight.shape
-    return LayerMeasurement(
+    weight_grad, bias_grad = _parameter_gradients(block)
+    activation = str(block.activation.attributes["function"]) if block.activation else None
+    return layer_measurement(
         index=i + 1,
-        name=" ".join(
-            [
-                "Linear",
-                str(fan_out),
-                *(["batch norm"] if block.norm else []),
-                *([activation] if activation else []),
-            ]
-        ),
-        role=role,
+        name=layer_name("Linear", str(fan_out), "batch norm" if block.norm else None, activation),
+        role="output" if i == count - 1 and activation is None else "hidden",
         fan_in=fan_in,
         fan_out=fan_out,
         activation=activation,
         norm="batch" if block.norm else None,
         residual=block.add is not None,
-        pre_mean=pre_mean,
-        pre_var=pre_var,
-        out_mean=out_mean,
-        out_var=out_var,
-        sample_spread=pre["spread"],
-        saturated=act["saturated"] if act else math.nan,
-        dead=int(np.count_nonzero(act["active"] == 0)) if act else 0,
-        nans=sum(part["nans"] for part in parts),
-        infs=sum(part["infs"] for part in parts),
-        grad_rms=grad_norm / math.sqrt(rows),
-        grad_norm=grad_norm,
-        grad_zeros=gradient["zeros"] / gradient["count"],
-        grad_subnormals=gradient["subnormals"] / gradient["count"],
-        factor=_ratio(below, grad_norm),
+        x=seen[linear.inputs[0]],
+        dy=seen[linear.id],
+        pre=seen[block.pre],
+        out=seen[block.output],
+        act=seen[block.activation.id] if block.activation else None,
+        weight=_core.moments(weight),
+        weight_grad=weight_grad,
+        bias_grad=bias_grad,
+        update=update,
+        below=below,
         theory=predicted,
-        weight_norm=weight_norm,
-        weight_grad_norm=_norm(weight_grad),
-        bias_grad_norm=_norm(bias_grad) if bias_grad else math.nan,
-        gradient_to_weight=_ratio(_norm(weight_grad), weight_norm),
-        update_to_weight=_ratio(update, weight_norm) if update is not None else math.nan,
-        snr=_signal_to_noise(_norm(weight_grad), seen[linear.inputs[0]], seen[linear.id]),
     )
-
-
-def _ratio(a: float, b: float) -> float:
-    return a / b if b else math.nan
 
 
 def _parameter_gradients(block: Block) -> tuple[dict[str, Any], dict[str, Any] | None]:
@@ -200,19 +156,6 @@ def _parameter_gradients(block: Block) -> tuple[dict[str, Any], dict[str, Any] |
     gradients = home.gradients_of(block.linear.module)
     bias = gradients.get("bias")
     return _core.moments(gradients["weight"]), None if bias is None else _core.moments(bias)
-
-
-def _signal_to_noise(mean_norm: float, x: dict[str, Any], dy: dict[str, Any]) -> float:
-    """|mean over samples of g_n| / standard deviation of g_n, for g_n = N dL/dy_n x_nᵀ, whose mean is dL/dW.
-
-    |g_n|² = N² |dy_n|² |x_n|² needs the rows' norms only.
-    """
-    if x["value_row_squares"] is None:
-        return math.nan
-    n = x["rows"]
-    second = n * float(np.dot(x["value_row_squares"], dy["gradient_row_squares"]))
-    variance = max(0.0, second - mean_norm**2) * n / (n - 1)
-    return mean_norm / math.sqrt(variance) if variance > 0 else math.nan
 
 
 def _updates(compiled: Compiled, optimizer: Optimizer) -> dict[int, float]:

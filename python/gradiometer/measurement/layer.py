@@ -1,0 +1,121 @@
+"""The numbers of one layer, from what was seen at its ends; the same for any source of taps.
+
+A *tap* is a mapping: ``value`` and ``gradient`` (moments as a mapping, see `gradiometer.kernels.Moments`), ``rows``,
+``spread``; at an activation ``saturated`` and ``active``; where rows were asked for, ``value_row_squares`` and
+``gradient_row_squares``, else None.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from gradiometer.measurement.result import LayerMeasurement
+
+__all__ = ["Tap", "layer_measurement", "layer_name", "norm_of", "ratio"]
+
+Tap = Mapping[str, Any]
+
+
+def layer_name(*parts: str | None) -> str:
+    """``"Linear 128 batch norm sigmoid"``."""
+    return " ".join(part for part in parts if part)
+
+
+def layer_measurement(
+    *,
+    index: int,
+    name: str,
+    role: str,
+    fan_in: int,
+    fan_out: int,
+    activation: str | None,
+    norm: str | None,
+    residual: bool,
+    x: Tap,
+    dy: Tap,
+    pre: Tap,
+    out: Tap,
+    act: Tap | None,
+    weight: Tap,
+    weight_grad: Tap,
+    bias_grad: Tap | None,
+    update: float | None,
+    below: float,
+    theory: float,
+) -> LayerMeasurement:
+    """A layer from the taps of its input x, of the Linear's own output, of a, of h and of the activation, and from
+    the moments of its parameters' values and gradients; `below` is the norm of dL/dh of the layer below."""
+    gradient = out["gradient"]
+    grad_norm = norm_of(gradient)
+    parts = [pre["value"], out["value"], gradient]
+    pre_mean, pre_var = _mean_var(pre["value"])
+    out_mean, out_var = _mean_var(out["value"])
+    weight_norm, weight_grad_norm = math.sqrt(weight["sum_squares"]), norm_of(weight_grad)
+    return LayerMeasurement(
+        index=index,
+        name=name,
+        role=role,
+        fan_in=fan_in,
+        fan_out=fan_out,
+        activation=activation,
+        norm=norm,
+        residual=residual,
+        pre_mean=pre_mean,
+        pre_var=pre_var,
+        out_mean=out_mean,
+        out_var=out_var,
+        sample_spread=pre["spread"],
+        saturated=act["saturated"] if act else math.nan,
+        dead=int(np.count_nonzero(act["active"] == 0)) if act else 0,
+        nans=sum(part["nans"] for part in parts),
+        infs=sum(part["infs"] for part in parts),
+        grad_rms=grad_norm / math.sqrt(out["rows"]),
+        grad_norm=grad_norm,
+        grad_zeros=gradient["zeros"] / gradient["count"],
+        grad_subnormals=gradient["subnormals"] / gradient["count"],
+        factor=ratio(below, grad_norm),
+        theory=theory,
+        weight_norm=weight_norm,
+        weight_grad_norm=weight_grad_norm,
+        bias_grad_norm=norm_of(bias_grad) if bias_grad else math.nan,
+        gradient_to_weight=ratio(weight_grad_norm, weight_norm),
+        update_to_weight=ratio(update, weight_norm) if update is not None else math.nan,
+        snr=_signal_to_noise(weight_grad_norm, x, dy),
+    )
+
+
+def norm_of(moments: Tap) -> float:
+    """Square root of the sum of squares; NaN or inf where an element is."""
+    if moments["nans"]:
+        return math.nan
+    return math.inf if moments["infs"] else math.sqrt(moments["sum_squares"])
+
+
+def ratio(a: float, b: float) -> float:
+    """``a / b``, NaN for b of 0."""
+    return a / b if b else math.nan
+
+
+def _mean_var(moments: Tap) -> tuple[float, float]:
+    n = moments["count"]
+    if moments["nans"] or moments["infs"]:
+        return math.nan, math.nan
+    mean = moments["sum"] / n
+    return mean, max(0.0, moments["sum_squares"] / n - mean * mean)
+
+
+def _signal_to_noise(mean_norm: float, x: Tap, dy: Tap) -> float:
+    """|mean over samples of g_n| / standard deviation of g_n, for g_n = N dL/dy_n x_nᵀ, whose mean is dL/dW.
+
+    |g_n|² = N² |dy_n|² |x_n|² needs the rows' norms only.
+    """
+    if x["value_row_squares"] is None or dy["gradient_row_squares"] is None:
+        return math.nan
+    n = x["rows"]
+    second = n * float(np.dot(x["value_row_squares"], dy["gradient_row_squares"]))
+    variance = max(0.0, second - mean_norm**2) * n / (n - 1)
+    return mean_norm / math.sqrt(variance) if variance > 0 else math.nan
