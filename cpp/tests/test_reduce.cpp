@@ -1,0 +1,109 @@
+// Kernels that Python does not reach by themselves: sums of rows, counts above a threshold, and what batch
+// norm's backward pass adds to. Every instruction set, widths around its vectors.
+#include <math.h>
+#include <string.h>
+
+#include "check.h"
+#include "dispatch.hpp"
+
+namespace {
+
+using namespace gradiometer;
+
+constexpr int kRows = 5, kWidest = 140, kLd = kWidest + 3;
+
+// Small integers of both signs, so that sums are exact in any order.
+template <class T>
+void fill(T* x, int n) {
+  for (int i = 0; i < n; i++) x[i] = static_cast<T>((i * 37 + 11) % 41 - 20);
+}
+
+template <class T>
+void row_squares(const Kernels<T>& k, int C) {
+  T x[kRows * kLd];
+  fill(x, kRows * kLd);
+  double got[kRows + 1];
+  got[kRows] = -1;
+  k.row_squares(kRows, C, x, kLd, got);
+  for (int r = 0; r < kRows; r++) {
+    double want = 0;
+    for (int c = 0; c < C; c++)
+      want += static_cast<double>(x[r * kLd + c]) * static_cast<double>(x[r * kLd + c]);
+    CHECK(got[r] == want);
+  }
+  CHECK(got[kRows] == -1);
+}
+
+template <class T>
+void above(const Kernels<T>& k, int C, double threshold) {
+  T x[kRows * kLd];
+  fill(x, kRows * kLd);
+  x[0] = static_cast<T>(NAN);
+  x[C - 1] = static_cast<T>(-INFINITY);
+  unsigned char got[kWidest + 1], want[kWidest + 1];
+  memset(got, 7, sizeof got);
+  memset(want, 7, sizeof want);
+  int64_t count = 1000, wanted = 1000;
+  for (int r = 0; r < kRows; r++)
+    for (int c = 0; c < C; c++)
+      if (fabs(static_cast<double>(x[r * kLd + c])) > threshold) {
+        wanted++;
+        want[c] = 1;
+      }
+  k.above(kRows, C, x, kLd, threshold, got, &count);
+  CHECK(count == wanted);
+  CHECK(!memcmp(got, want, sizeof got));
+}
+
+// dgamma and dbeta are added to, or written, or not wanted; dx likewise; neighbours are left alone.
+template <class T>
+void batch_norm_backward(const Kernels<T>& k, int C, bool training) {
+  T x[kRows * kLd], dy[kRows * kLd], dx[kRows * kLd], alone[kRows * kLd];
+  fill(x, kRows * kLd);
+  for (int i = 0; i < kRows * kLd; i++)
+    dy[i] = static_cast<T>(i % 7 - 3), dx[i] = alone[i] = static_cast<T>(99);
+  double mean[kWidest], var[kWidest];
+  k.batch_norm_statistics(kRows, C, x, kLd, mean, var);
+  T dgamma[kWidest + 1], dbeta[kWidest + 1], more_dgamma[kWidest + 1], more_dbeta[kWidest + 1];
+  for (int c = 0; c <= kWidest; c++)
+    more_dgamma[c] = more_dbeta[c] = dgamma[c] = dbeta[c] = static_cast<T>(64);
+  auto run = training ? k.batch_norm_backward : k.batch_norm_backward_evaluated;
+  run(kRows, C, x, kLd, mean, var, 1e-5, nullptr, dy, kLd, dx, kLd, dgamma, dbeta, false);
+  run(kRows, C, x, kLd, mean, var, 1e-5, nullptr, dy, kLd, nullptr, 0, more_dgamma, more_dbeta, true);
+  run(kRows, C, x, kLd, mean, var, 1e-5, nullptr, dy, kLd, alone, kLd, nullptr, nullptr, false);
+  for (int c = 0; c < C; c++) {
+    double sum = 0;
+    for (int r = 0; r < kRows; r++) sum += static_cast<double>(dy[r * kLd + c]);
+    CHECK(static_cast<double>(dbeta[c]) == sum);
+    CHECK(static_cast<double>(more_dbeta[c]) == sum + 64);
+    CHECK(fabs(static_cast<double>(more_dgamma[c] - dgamma[c]) - 64) < 1e-4);
+  }
+  CHECK(dgamma[C] == static_cast<T>(64) && dbeta[C] == static_cast<T>(64));
+  CHECK(more_dgamma[C] == static_cast<T>(64) && more_dbeta[C] == static_cast<T>(64));
+  CHECK(!memcmp(dx, alone, sizeof dx));
+  for (int r = 0; r < kRows; r++)
+    for (int c = C; c < kLd; c++) CHECK(dx[r * kLd + c] == static_cast<T>(99));
+}
+
+template <class T>
+void all(const Kernels<T>& k) {
+  const int widths[] = {1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 127, 128, 129, kWidest};
+  const double thresholds[] = {0, 7, 20, 1e300, -1};
+  for (int C : widths) {
+    row_squares(k, C);
+    for (double threshold : thresholds) above(k, C, threshold);
+    batch_norm_backward(k, C, true);
+    batch_norm_backward(k, C, false);
+  }
+}
+
+}  // namespace
+
+int main() {
+  for (int i = 0; i < isa_count(); i++) {
+    if (!isa_supported(i)) continue;
+    all(isa_table(i).f32);
+    all(isa_table(i).f64);
+  }
+  return failures;
+}
