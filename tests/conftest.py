@@ -10,10 +10,11 @@ from gradiometer import kernels
 
 @pytest.fixture(params=kernels.isas())
 def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Runs a test once with every instruction set of this CPU."""
+    """Runs a test once with every instruction set of this CPU; then the one that was chosen before."""
+    before = kernels.isa()
     kernels.set_isa(request.param)
     yield request.param
-    kernels.set_isa(None)
+    kernels.set_isa(before)
 
 
 @pytest.fixture

@@ -67,6 +67,7 @@ gm_status make_room(Network& net, int64_t batch, unsigned taps, gm_error* e) {
   const bool fits = net.arena && net.table == &table && batch <= net.plan.batch && taps == net.plan.taps &&
                     (!taps || team <= net.plan.team);
   if (fits) return GM_OK;
+  net.taps.size = 0;  // they point into the arena
   Plan& plan = net.plan;
   int64_t wanted =
       net.arena && net.table == &table && taps == plan.taps && batch < plan.batch ? plan.batch : batch;
@@ -83,11 +84,19 @@ gm_status make_room(Network& net, int64_t batch, unsigned taps, gm_error* e) {
   }
   free(net.arena);
   net.arena = nullptr;
+  plan.batch = 0;
   GM_TRY(lay_out_arena(net.graph, table, net.dtype, wanted > 0 ? wanted : 1, taps, team, &plan, e));
   net.arena = static_cast<char*>(allocate_raw(plan.bytes));  // a pass writes before it reads
-  if (!net.arena) return out_of_memory(e, "arena", plan.bytes);
+  if (!net.arena) {
+    plan.batch = 0;
+    return out_of_memory(e, "arena", plan.bytes);
+  }
   net.table = &table;
   return GM_OK;
+}
+
+gm_status too_many(gm_error* e) {
+  return fail(e, GM_OUT_OF_MEMORY, "network", "the network has more parameters than memory can hold");
 }
 
 gm_status check_training(const Network& net, const gm_context& context, int64_t N, gm_error* e) {
@@ -108,22 +117,21 @@ gm_status gradient(gm_network* network, PassArguments a, int loss, gm_error* e) 
   Network& net = network->network;
   const Node& out = net.graph.nodes[net.graph.output()];
   a.loss = &kernels().losses[loss];
-  GM_TRY(make_room(net, a.N, a.context->taps, e));
   GM_TRY(check_training(net, *a.context, a.N, e));
   GM_TRY(check_target(*a.loss, a.N, out.features, a.target, e));
+  GM_TRY(make_room(net, a.N, a.context->taps, e));
   net.taps.size = 0;
-  if (a.context->taps) {
-    if (!net.taps.reserve(net.graph.nodes.size)) return out_of_memory(e, "taps", net.graph.nodes.size);
-    net.taps.size = net.graph.nodes.size;
-  }
-  if (a.N == 0 && !a.context->accumulate)
-    __builtin_memset(net.gradients, 0, static_cast<size_t>(bytes_of(net, net.parameter_count)));
   if (a.N == 0) {
+    if (!a.context->accumulate)
+      __builtin_memset(net.gradients, 0, static_cast<size_t>(bytes_of(net, net.parameter_count)));
     if (a.value) *a.value = a.loss->mean_over_rows ? NAN : 0;
-    net.taps.size = 0;
     return ok(e);
   }
-  return run(net, a, e);
+  if (a.context->taps && !net.taps.reserve(net.graph.nodes.size))
+    return out_of_memory(e, "taps", net.graph.nodes.size);
+  GM_TRY(run(net, a, e));
+  if (a.context->taps) net.taps.size = net.graph.nodes.size;
+  return GM_OK;
 }
 
 }  // namespace
@@ -178,6 +186,7 @@ gm_status gm_network_memory(const gm_graph* graph, gm_dtype dtype, int64_t batch
     return fail(e, GM_INVALID_ARGUMENT, "batch", "batch is %lld; expected 1 or more",
                 static_cast<long long>(batch));
   memory->parameters = lay_out_tensors(&copy, dtype, &memory->state);
+  if (memory->parameters < 0) return too_many(e);
   Plan plan;
   GM_TRY(lay_out_arena(copy, kernels(), dtype, batch, taps, threads(), &plan, e));
   memory->arena = plan.bytes;
@@ -198,6 +207,10 @@ gm_status gm_network_create(const gm_graph* graph, gm_dtype dtype, void* paramet
   void** buffers[3] = {&net.parameters, &net.gradients, &net.state};
   void* given[3] = {parameters, gradients, state};
   if (whole) net.parameter_count = lay_out_tensors(&net.graph, dtype, &net.state_count);
+  if (net.parameter_count < 0) {
+    gm_network_destroy(made);
+    return too_many(e);
+  }
   for (int i = 0; i < 3 && whole; i++) {
     *buffers[i] =
         given[i] ? given[i] : allocate(bytes_of(net, i == 2 ? net.state_count : net.parameter_count));
@@ -326,8 +339,10 @@ gm_status gm_network_forward(gm_network* network, const gm_context* context, int
   }
   GM_TRY(make_room(net, step, plain.taps, e));
   const int64_t in = net.graph.nodes[0].features, out = net.graph.nodes[net.graph.output()].features;
+  double asked = 0;
   for (int64_t r = 0; r < N; r += step) {
     PassArguments a = {};
+    a.asked = &asked;
     a.context = &plain;
     a.N = N - r < step ? N - r : step;
     a.x = static_cast<const char*>(x) + bytes_of(net, r * in);

@@ -87,12 +87,14 @@ py::array output(py::handle out, const char* name, gm_dtype dtype, const Shape& 
   return a;
 }
 
+bool overlap(const py::array& x, const py::array& y) {
+  auto a = reinterpret_cast<std::uintptr_t>(x.data()), b = reinterpret_cast<std::uintptr_t>(y.data());
+  return a + static_cast<std::uintptr_t>(x.nbytes()) > b && b + static_cast<std::uintptr_t>(y.nbytes()) > a;
+}
+
 void separate(Input& in, const py::array& out) {
-  auto a = reinterpret_cast<std::uintptr_t>(in.array.data()),
-       b = reinterpret_cast<std::uintptr_t>(out.data());
-  bool apart = a + static_cast<std::uintptr_t>(in.array.nbytes()) <= b ||
-               b + static_cast<std::uintptr_t>(out.nbytes()) <= a;
-  if (!apart && a != b) in.array = contiguous(in.array, numpy_dtype(in.dtype));
+  if (overlap(in.array, out) && in.array.data() != out.data())
+    in.array = contiguous(in.array, numpy_dtype(in.dtype));
 }
 
 void* in_place(const py::array& a, const char* name, gm_dtype dtype, py::ssize_t size) {

@@ -1,6 +1,13 @@
 // A network over NumPy's memory: the flat buffers are arrays that Python owns and views.
 #include <pybind11/stl.h>
 
+#ifdef _WIN32
+#include <process.h>
+#else
+#include <unistd.h>
+#endif
+
+#include <memory>
 #include <mutex>
 
 #include "arrays.hpp"
@@ -34,6 +41,14 @@ int signals_pending(void*) {
   int raised = PyErr_CheckSignals();
   PyGILState_Release(state);
   return raised != 0;
+}
+
+int process_id() {
+#ifdef _WIN32
+  return _getpid();
+#else
+  return static_cast<int>(getpid());
+#endif
 }
 
 class Graph {
@@ -130,6 +145,7 @@ class Network {
     py::array x = batch(x_);
     std::int64_t N = x.shape(0);
     py::array y = output(out, "out", dtype_, {N, out_});
+    if (overlap(x, y)) x = x.attr("copy")().cast<py::array>();  // a row of y may need all of its row of x
     gm_context c = context();
     c.training = training;
     run([&](Error& e) { return gm_network_forward(network_, &c, N, x.data(), y.mutable_data(), &e); });
@@ -234,11 +250,16 @@ class Network {
   // at a time: a network has one arena.
   template <class F>
   void run(F f) {
+    if (process_ != process_id()) {  // a fork while another thread was inside: nobody is left to unlock
+      busy_.release();
+      busy_ = std::make_unique<std::mutex>();
+      process_ = process_id();
+    }
     Error e;
     gm_status status;
     {
       py::gil_scoped_release release;
-      std::lock_guard<std::mutex> one(busy_);
+      std::lock_guard<std::mutex> one(*busy_);
       status = f(e);
     }
     check(status, e);
@@ -247,7 +268,8 @@ class Network {
   gm_dtype dtype_;
   gm_network* network_ = nullptr;
   std::int64_t in_ = 0, out_ = 0;
-  std::mutex busy_;
+  std::unique_ptr<std::mutex> busy_ = std::make_unique<std::mutex>();
+  int process_ = process_id();
 };
 
 }  // namespace

@@ -71,8 +71,9 @@ struct LayerFunctions {
   // dx of one input from dy over a range of the same axis. A columns-layer also writes its parameters'
   // gradients here (dx may then be null).
   void (*backward)(const Call<T>&, Range);
-  // Gradients of parameters over all rows, by the whole team together, after the backward pass. May be null.
-  void (*parameter_gradient)(const Call<T>&, Team);
+  // Gradients of parameters over all rows, for a range of output features (16 or more, but at the end), after
+  // the backward pass. May be null.
+  void (*parameter_gradient)(const Call<T>&, Range);
   // What a successful training pass leaves behind (running statistics), at its very end, by one thread. May
   // be null.
   void (*commit)(const Call<T>&);

@@ -31,6 +31,7 @@ int64_t lay_out_tensors(Graph* graph, gm_dtype dtype, int64_t* state) {
   int64_t parameters = 0;
   *state = 0;
   for (Node& node : graph->nodes) {
+    if (parameters > kMostElements || *state > kMostElements) return *state = -1;
     for (int i = 0; i < node.parameter_count; i++) {
       node.parameters[i].offset = parameters;
       parameters += align_up(node.parameters[i].size(), line);
@@ -40,6 +41,7 @@ int64_t lay_out_tensors(Graph* graph, gm_dtype dtype, int64_t* state) {
       *state += align_up(node.state[i].size(), line);
     }
   }
+  if (parameters > kMostElements || *state > kMostElements) return *state = -1;
   return parameters;
 }
 

@@ -28,8 +28,9 @@ struct Plan {
 // Elements of a panel that taps work on at once.
 constexpr int64_t kTapPanel = 16384;
 
-// Offsets within the flat buffers for every tensor of the graph; returns the elements they take.
-// Each tensor starts on a cache line.
+// Offsets within the flat buffers for every tensor of the graph; returns the elements they take, -1 (as
+// *state) where that is more than kMostElements. Each tensor starts on a cache line.
+constexpr int64_t kMostElements = int64_t(1) << 58;
 int64_t lay_out_tensors(Graph* graph, gm_dtype dtype, int64_t* state);
 
 gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype dtype, int64_t batch,

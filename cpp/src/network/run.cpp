@@ -16,13 +16,15 @@ constexpr double kFlopsPerPanel = 5e8;
 
 class Cancel {
  public:
-  explicit Cancel(const gm_context& context) : context_(context), last_(now()) {}
+  Cancel(const gm_context& context, double* asked) : context_(context), last_(asked ? asked : &own_) {
+    if (*last_ == 0) *last_ = now();
+  }
   // Asks the callback every 20 ms, on the calling thread only; true once it has said so.
   bool poll(Team team) {
     if (team.rank == 0 && context_.cancel && !stopped()) {
       double t = now();
-      if (t - last_ > 0.02) {
-        last_ = t;
+      if (t - *last_ > 0.02) {
+        *last_ = t;
         if (context_.cancel(context_.cancel_data)) __atomic_store_n(&stop_, 1, __ATOMIC_RELAXED);
       }
     }
@@ -37,7 +39,8 @@ class Cancel {
     return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
   }
   const gm_context& context_;
-  double last_;
+  double* last_;
+  double own_ = 0;
   int stop_ = 0;
 };
 
@@ -45,7 +48,7 @@ template <class T>
 class Pass {
  public:
   Pass(Network& net, const PassArguments& a)
-      : net_(net), a_(a), context_(*a.context), k_(of<T>(*net.table)), cancel_(context_) {}
+      : net_(net), a_(a), context_(*a.context), k_(of<T>(*net.table)), cancel_(context_, a.asked) {}
 
   gm_status run(gm_error* e) {
     parallel(team_size(), [&](Team team) { member(team); });
@@ -218,10 +221,18 @@ class Pass {
   void parameter_gradients(Team team) {
     for (int id = 1; id < count(); id++) {
       if (!layer(id).parameter_gradient || node(id).parameter_count == 0) continue;
-      if (cancel_.poll(team)) return;
       Call<T> c = call(id);
       c.dy = gradient(id);
-      layer(id).parameter_gradient(c, team);
+      const Range mine = team.share(node(id).features, 16);
+      const double flops =
+          node(id).type->flops(node(id)) / static_cast<double>(node(id).features) * static_cast<double>(a_.N);
+      const int64_t step = flops * static_cast<double>(mine.size()) <= kFlopsPerPanel
+                               ? mine.size()
+                               : static_cast<int64_t>(fmax(1, kFlopsPerPanel / flops / 16)) * 16;
+      for (int64_t f = mine.begin; f < mine.end; f += step) {
+        if (cancel_.poll(team)) return;
+        layer(id).parameter_gradient(c, {f, f + step < mine.end ? f + step : mine.end});
+      }
     }
   }
 

@@ -18,6 +18,7 @@ struct PassArguments {
   const Optimizer* optimizer;
   const double* params;
   void* slots;
+  double* asked;  // seconds: when the cancel callback was last asked, over several passes; or null
 };
 
 // The network has room for N rows and the taps. GM_CANCELLED leaves parameters, slots and state as they were.

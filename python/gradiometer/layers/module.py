@@ -218,8 +218,9 @@ class Compiled:
         modules = [module for _, module in root.named_modules()]
         if len({id(module) for module in modules}) != len(modules):
             raise ValueError("the same layer appears twice in the network; expected a layer of its own at each place")
+        tree = {id(module) for module in modules}
         for name, module in root.named_modules():
-            if module is not root and module._home is not None and module._home.root is not module:
+            if module._home is not None and id(module._home.root) not in tree:
                 raise ValueError(f"layer {name} ({module!r}) is part of another network; expected layer.copy()")
             if module._arrays and module.dtype != root.dtype:
                 raise ValueError(f"layer {name} has dtype {module.dtype}; expected {root.dtype} like the network")
@@ -228,6 +229,9 @@ class Compiled:
         self.network = _core.Network(self.builder.graph, root.dtype)
         self._gradients: list[tuple[Module, str, NDArray[Any]]] = []
         self.root = root
+        for module in modules:
+            if module is root or module._arrays or module._children():
+                module._home = self
         by_id = {node.id: node.module for node in self.builder.nodes}
         for of_state, flat in ((False, self.network.parameters), (True, self.network.state)):
             for node, name, shape, offset in self.network.tensors(of_state):
@@ -235,7 +239,6 @@ class Compiled:
                 view = flat[offset : offset + size].reshape(shape)
                 view[...] = module._arrays[name]
                 module._arrays[name] = view
-                module._home = self
                 if not of_state:
                     gradient = self.network.gradients[offset : offset + size].reshape(shape)
                     self._gradients.append((module, name, gradient))

@@ -82,10 +82,8 @@ void backward(const Call<T>& c, Range range) {
 }
 
 template <class T>
-void parameter_gradient(const Call<T>& c, Team team) {
+void parameter_gradient(const Call<T>& c, Range columns) {
   if (c.training || c.node.parameter_count == 0) return;
-  Range columns = team.share(c.node.features, 16);
-  if (columns.size() == 0) return;
   Call<T> no_dx = c;
   no_dx.dx = nullptr;
   backward_columns<T>(no_dx, {0, c.N}, columns, c.gradients[0], c.gradients[1]);

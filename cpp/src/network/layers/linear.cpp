@@ -61,10 +61,8 @@ void backward(const Call<T>& c, Range rows) {
 }
 
 template <class T>
-void parameter_gradient(const Call<T>& c, Team team) {
+void parameter_gradient(const Call<T>& c, Range out) {
   const int64_t I = c.node.in_features[0], H = c.node.features;
-  Range out = team.share(H, 16);
-  if (out.size() == 0) return;
   Gemm<T> g = {out.size(), I,       c.N,         c.dy + out.begin, 1,
                H,          c.x[0],  I,           nullptr,          c.gradients[0] + out.begin * I,
                I,          nullptr, c.accumulate};
