@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gradiometer.layers import BatchNorm1d as BatchNorm1d
     from gradiometer.layers import Linear as Linear
     from gradiometer.layers import Residual as Residual
+    from gradiometer.measurement import compare as compare
     from gradiometer.measurement import measure as measure
     from gradiometer.networks import Sequential as Sequential
     from gradiometer.networks import mlp as mlp
@@ -44,6 +45,7 @@ _NAMES = {
     "Sequential": "networks",
     "mlp": "networks",
     "measure": "measurement",
+    "compare": "measurement",
     "cure": "diagnosis",
     "diagnose": "diagnosis",
     "explain": "diagnosis",

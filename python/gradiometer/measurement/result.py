@@ -7,8 +7,12 @@ import dataclasses
 import io
 import json
 import math
+import os
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Attenuation", "LayerMeasurement", "Measurement"]
 
@@ -192,6 +196,41 @@ class Measurement:
         for layer in self.layers:
             writer.writerow([getattr(layer, name) for name in names])
         return out.getvalue()
+
+    def plot(self, path: str | os.PathLike[str] | None = None, *, ax: Axes | None = None) -> Axes:
+        """Draw |dL/dh| by layer on a log axis with theory's line, and below it the spread between samples.
+
+        Parameters
+        ----------
+        path : path, optional
+            Where to save the figure: ``.png``, ``.svg`` or ``.pdf``.
+        ax : matplotlib.axes.Axes, optional
+            Axes to draw |dL/dh| into, without the spread; default: a new figure, no state of pyplot.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            Of |dL/dh|; the spread is in ``ax.figure.axes[1]``. Zeros, infinities and NaN are marks on the edge.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        ValueError, TypeError
+            For a path with another ending, or an `ax` that is none.
+        """
+        from gradiometer import plotting
+        from gradiometer.measurement.charts import gradient_chart, spread_chart
+        from gradiometer.measurement.text import factor_in_words
+
+        charts = [gradient_chart({"": self}), spread_chart({"": self})]
+        title = f"{self.network}: {factor_in_words(self.attenuation)}"
+        return plotting.draw(charts, path, ax=ax, title=title)
+
+    def _repr_html_(self) -> str:
+        from gradiometer.measurement.notebook import measurement_html
+
+        return measurement_html(self)
 
     def __str__(self) -> str:
         from gradiometer.measurement.text import measurement_text

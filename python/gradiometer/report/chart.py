@@ -17,10 +17,12 @@ from typing import Literal, NamedTuple
 from gradiometer.report.escape import escape, printable
 from gradiometer.report.text import scientific, score
 
-__all__ = ["Bar", "BarChart", "Level", "LineChart", "Series", "linear_ticks", "log_ticks"]
+__all__ = ["INK", "Bar", "BarChart", "Level", "LineChart", "Series", "linear_ticks", "log_ticks", "whole_ticks"]
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 PALETTE_DARK = ("#56B4E9", "#E69F00", "#2BB793", "#DE9DC1", "#F0E442", "#E8743B")
+INK = -1
+"""In place of a number in the palette: the colour of the text, for a thin line that lies over others."""
 FONT = 13
 SMALL = 12
 LINE = 17
@@ -85,6 +87,20 @@ def log_ticks(low: float, high: float, most: int = 7) -> list[Tick]:
     return [Tick(power, _decade(power) if plain or power == 0 else f"1e{power}") for power in powers]
 
 
+def whole_ticks(low: float, high: float, most: int = 10) -> list[Tick]:
+    """Ticks at whole numbers, the two ends among them where they leave room.
+
+    >>> [tick.label for tick in whole_ticks(1, 50, 8)]
+    ['1', '10', '20', '30', '40', '50']
+    """
+    ticks = [Tick(t.at, f"{t.at:.10g}") for t in linear_ticks(low, high, most) if t.at == round(t.at)]
+    for end in {low, high}:
+        near = min((abs(tick.at - end) for tick in ticks), default=math.inf)
+        if near > 0.06 * (high - low) and abs(end) < 1e6:
+            ticks.append(Tick(end, f"{end:g}"))
+    return sorted(ticks)
+
+
 def _decade(power: int, factor: int = 1) -> str:
     """The value factor * 10**power, written out where that is short."""
     if abs(power) > 4:
@@ -134,21 +150,32 @@ class Series:
     Attributes
     ----------
     name : str
+        Empty for a line that goes without a label, as a companion of another in the same colour.
     x, y : sequence of float
         Equally long. Where `y` is NaN the line has a gap.
     style : {"solid", "dashed", "points"}
+    colour : int, optional
+        Place in the palette, or `INK`; that of the series in the chart if not given.
+    low, high : sequence of float
+        Ends of an interval around every `y`, drawn as a band; empty for none.
     """
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
     style: Literal["solid", "dashed", "points"] = "solid"
+    colour: int | None = None
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
 
     def __post_init__(self) -> None:
+        for name, ends in (("low", self.low), ("high", self.high)):
+            if len(ends) not in (0, len(self.x)) or len(self.low) != len(self.high):
+                raise ValueError(
+                    f"{name} of {self.name!r} has {len(ends)} values, expected {len(self.x)} or, of both, 0"
+                )
         if len(self.x) != len(self.y):
-            raise ValueError(
-                f"x of {self.name!r} has {len(self.x)} values and y {len(self.y)}, expected equally many"
-            )
+            raise ValueError(f"x of {self.name!r} has {len(self.x)} values and y {len(self.y)}, expected equally many")
         if self.style not in ("solid", "dashed", "points"):
             raise ValueError(f"style is {self.style!r}, expected solid, dashed or points")
 
@@ -209,10 +236,10 @@ class LineChart:
             (float(x), float(y)) for x, y in zip(series.x, series.y, strict=True) if _drawable(x, y, self.log)
         )
         if not pairs:
-            return f"{series.name}: no values."
+            return f"{series.name or 'beside it'}: no values."
         (x0, y0), (x1, y1) = pairs[0], pairs[-1]
         lost = len(series.x) - len(pairs)
-        said = f"{series.name}: {scientific(y0)} at {x0:g}"
+        said = f"{series.name or 'beside it'}: {scientific(y0)} at {x0:g}"
         said += f", {scientific(y1)} at {x1:g}" if len(pairs) > 1 else ""
         zeros = sum(y == 0 for _, y in pairs) if self.log else 0
         said += f"; exactly 0 in {zeros} of {len(pairs)}" if zeros else ""
@@ -239,7 +266,8 @@ class _LineDrawing:
         drawn = [point for line in self.points for point in line if point]
         self.has_zero = chart.log and 0 in [*(y for _, y in drawn), *(level.value for level in chart.levels)]
         self.has_inf = any(self._infinite(y) for _, y in drawn)
-        self._scale_y([y for _, y in drawn] + [level.value for level in chart.levels])
+        bands = [float(y) for s in chart.series for ends in (s.low, s.high) for y in ends]
+        self._scale_y([y for _, y in drawn] + [level.value for level in chart.levels] + bands)
         self._scale_x([x for x, _ in drawn])
         self._place(height)
 
@@ -258,22 +286,18 @@ class _LineDrawing:
         if not values:
             self.x_ticks, self.y_ticks = [], []
             return
-        self.x_ticks = linear_ticks(low, high, 10 if self.width > 500 else 5)
-        if all(x == int(x) for x in values):
-            self.x_ticks = [Tick(t.at, f"{t.at:.10g}") for t in self.x_ticks if t.at == round(t.at)]
-            for end in {min(values), max(values)}:
-                near = min((abs(tick.at - end) for tick in self.x_ticks), default=math.inf)
-                if near > 0.06 * (high - low) and abs(end) < 1e6:
-                    self.x_ticks.append(Tick(end, f"{end:g}"))
-            self.x_ticks.sort()
+        whole = all(x == int(x) for x in values)
+        self.x_ticks = (whole_ticks if whole else linear_ticks)(low, high, 10 if self.width > 500 else 5)
 
     def _place(self, height: int) -> None:
-        self.names = [printable(series.name) for series in self.chart.series]
+        self.named = [number for number, series in enumerate(self.chart.series) if series.name]
+        self.names = [printable(self.chart.series[number].name) for number in self.named]
+        self.colours = [number if s.colour is None else s.colour for number, s in enumerate(self.chart.series)]
         widest = max(map(_text_width, self.names), default=0.0)
         labels = [tick.label for tick in self.y_ticks] + ["inf"] * self.has_inf + ["0"] * self.has_zero
         self.left = 12 + max(map(_tick_width, labels), default=0.0)
         self.right = self.width - (widest + 40)
-        ends = [self._end(line) for line in self.points]
+        ends = [self._end(self.points[number]) for number in self.named]
         reach = [end is not None and self.x(end[0]) > self.right - 30 for end in ends]
         self.direct = self.width > 500 and len(self.names) <= 5 and widest <= 170 and all(reach)
         self.head = 30.0 if self.chart.y_label else 8.0
@@ -309,7 +333,7 @@ class _LineDrawing:
         rules, names = self._levels()
         marks = [self._grid(), rules]
         for number, (series, line) in enumerate(zip(self.chart.series, self.points, strict=True)):
-            marks.append(f'<g class="series">{self._line(series, line, number)}</g>')
+            marks.append(f'<g class="series">{self._line(series, line, self.colours[number])}</g>')
         if not any(point for line in self.points for point in line):
             middle = (self.left + self.right) / 2
             marks.append(_text(middle, (self.top + self.bottom) / 2, "no values", "middle", faint=True))
@@ -364,7 +388,7 @@ class _LineDrawing:
 
     def _line(self, series: Series, line: list[tuple[float, float] | None], number: int) -> str:
         """The unbroken pieces as paths, lone points and those off the scale as marks."""
-        out, piece, colour = [], list[str](), _colour(number)
+        out, piece, colour = [self._band(series, number)], list[str](), _colour(number)
 
         def finish() -> None:
             if len(piece) > 1:
@@ -398,22 +422,43 @@ class _LineDrawing:
         finish()
         return "".join(out)
 
+    def _band(self, series: Series, number: int) -> str:
+        """The interval of every run of places where it has two ends on the scale."""
+        out, run = [], list[tuple[float, float, float]]()
+
+        def finish() -> None:
+            if len(run) > 1:
+                edge = [(x, high) for x, _, high in run] + [(x, low) for x, low, _ in reversed(run)]
+                path = "L".join(f"{_n(self.x(x))} {_n(self.y(y))}" for x, y in edge)
+                out.append(f'<path class="band" d="M{path}Z" style="fill:{_colour(number)}" fill-opacity="0.18"/>')
+            run.clear()
+
+        for x, low, high in zip(series.x, series.low, series.high, strict=False):
+            ends = (float(low), float(high))
+            if all(_drawable(x, y, self.chart.log) and not self._infinite(y) for y in ends):
+                run.append((float(x), *ends))
+            else:
+                finish()
+        finish()
+        return "".join(out)
+
     def _names(self) -> str:
-        series = self.chart.series
+        styles = [self.chart.series[number].style for number in self.named]
+        colours = [self.colours[number] for number in self.named]
         out = []
         if not self.direct:
-            for number, (row, x) in enumerate(self.legend):
+            for (row, x), name, style, colour in zip(self.legend, self.names, styles, colours, strict=True):
                 y = self.head + LINE * row + 5
-                out.append(_swatch(x, y - 4, 22, series[number].style, number))
-                out.append(_text(x + 28, y, self.names[number]))
+                out.append(_swatch(x, y - 4, 22, style, colour))
+                out.append(_text(x + 28, y, name))
             return "".join(out)
-        ends = [end for end in map(self._end, self.points) if end]
+        ends = [end for number in self.named if (end := self._end(self.points[number]))]
         places = _spread([self.y(y) for _, y in ends], LINE, self.top, self.floor)
-        for number, ((x, y), place) in enumerate(zip(ends, places, strict=True)):
+        for (x, y), place, name, style, colour in zip(ends, places, self.names, styles, colours, strict=True):
             if abs(place - self.y(y)) > 3 or self.right - self.x(x) > 3:
-                out.append(_leader(self.x(x) + 3, self.y(y), self.right + 10, place, number))
-            out.append(_swatch(self.right + 12, place, 16, series[number].style, number))
-            out.append(_text(self.right + 34, place + 4, self.names[number], colour=_colour(number)))
+                out.append(_leader(self.x(x) + 3, self.y(y), self.right + 10, place, colour))
+            out.append(_swatch(self.right + 12, place, 16, style, colour))
+            out.append(_text(self.right + 34, place + 4, name, colour=_colour(colour)))
         return "".join(out)
 
 
@@ -540,9 +585,7 @@ class BarChart:
         out = []
         for tick in linear_ticks(low, high, 5):
             out.append(_rule(place(tick.at), top, place(tick.at), bottom))
-            out.append(
-                _tick_text(place(tick.at), bottom + 16, tick.label, "middle" if tick.at > low else "start")
-            )
+            out.append(_tick_text(place(tick.at), bottom + 16, tick.label, "middle" if tick.at > low else "start"))
         for level in self.levels:
             x = place(level.value)
             side = "start" if x < (left + right) / 2 else "end"
@@ -601,6 +644,8 @@ def _n(value: float) -> str:
 
 
 def _colour(number: int) -> str:
+    if number == INK:
+        return "currentColor"
     number %= len(PALETTE)
     return f"var(--series-{number + 1}, {PALETTE[number]})"
 
@@ -613,9 +658,10 @@ def _rule(x0: float, y0: float, x1: float, y1: float, dash: str = "", strong: bo
 
 def _stroke(style: str, number: int) -> str:
     """The pen of a series; the colours run out after six, so the next six are dotted."""
-    dash = "6 4" if style == "dashed" else "1 4" if number >= len(PALETTE) else ""
+    dash = "5 5" if style == "dashed" else "1 4" if number >= len(PALETTE) else ""
     dashed = f' stroke-dasharray="{dash}"' if dash else ""
-    return f'fill="none" style="stroke:{_colour(number)}" stroke-width="2"{dashed} stroke-linecap="round"'
+    width = "1.2" if number == INK else "2"
+    return f'fill="none" style="stroke:{_colour(number)}" stroke-width="{width}"{dashed} stroke-linecap="round"'
 
 
 def _swatch(x: float, y: float, length: float, style: str, number: int) -> str:

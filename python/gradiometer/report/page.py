@@ -12,7 +12,19 @@ from gradiometer.report.chart import PALETTE, PALETTE_DARK, BarChart, LineChart
 from gradiometer.report.escape import escape
 from gradiometer.report.text import Table, Verdict
 
-__all__ = ["Chart", "Code", "Details", "Facts", "Page", "Part", "Prose", "TableSection", "Verdict"]
+__all__ = [
+    "Chart",
+    "Code",
+    "Details",
+    "Facts",
+    "Page",
+    "Part",
+    "Prose",
+    "TableSection",
+    "Verdict",
+    "table_html",
+    "variables",
+]
 
 
 @dataclass(frozen=True)
@@ -144,9 +156,7 @@ def _write(path: Path, content: str) -> Path:
     except OSError as error:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
-        raise OSError(
-            error.errno, f"cannot write the report: {error.strerror or error}", os.fspath(path)
-        ) from error
+        raise OSError(error.errno, f"cannot write the report: {error.strerror or error}", os.fspath(path)) from error
     return path
 
 
@@ -164,9 +174,7 @@ def _sections(parts: Sequence[Part]) -> str:
     for number, part in enumerate(parts):
         if part_heading := _heading(part):
             out.append("</section>\n" if open_section else "")
-            out.append(
-                f'<section aria-labelledby="s{number}">\n<h2 id="s{number}">{escape(part_heading)}</h2>\n'
-            )
+            out.append(f'<section aria-labelledby="s{number}">\n<h2 id="s{number}">{escape(part_heading)}</h2>\n')
             open_section = True
         out.append(_part(part))
     out.append("</section>\n" if open_section else "")
@@ -184,7 +192,7 @@ def _part(part: Part) -> str:
         case Prose():
             return "".join(f"<p>{escape(p)}</p>\n" for p in part.text.split("\n\n") if p.strip())
         case TableSection():
-            return _table(part.table, part.caption)
+            return table_html(part.table, part.caption)
         case Chart():
             return _chart(part)
         case Code():
@@ -194,8 +202,7 @@ def _part(part: Part) -> str:
             return f"<dl>\n{pairs}</dl>\n" if pairs else ""
         case Details():
             inner = "".join(
-                (f"<h3>{escape(_heading(each))}</h3>\n" if _heading(each) else "") + _part(each)
-                for each in part.parts
+                (f"<h3>{escape(_heading(each))}</h3>\n" if _heading(each) else "") + _part(each) for each in part.parts
             )
             return f"<details><summary>{escape(part.summary)}</summary>\n{inner}</details>\n"
 
@@ -213,7 +220,8 @@ def _verdicts(items: Sequence[Verdict]) -> str:
     return "".join([*out, "</ul>\n"])
 
 
-def _table(table: Table, caption: str) -> str:
+def table_html(table: Table, caption: str) -> str:
+    """A `Table` as an element; columns for the terminal only are left out."""
     shown = [i for i, column in enumerate(table.columns) if not column.terminal_only]
     kinds = [' class="left"' if column.align == "left" else "" for column in table.columns]
     head = "".join(f'<th scope="col"{kinds[i]}>{escape(table.columns[i].header)}</th>' for i in shown)
@@ -252,17 +260,18 @@ def _code(part: Code) -> str:
 # Look
 
 
-def _variables(palette: Sequence[str]) -> str:
+def variables(palette: Sequence[str]) -> str:
+    """A palette as the CSS variables that charts look for."""
     return "".join(f"--series-{n}:{colour};" for n, colour in enumerate(palette, 1))
 
 
 LIGHT = (
     "--page:#fdfdfc;--card:#f4f5f3;--ink:#1c2024;--soft:#5a6169;--line:#dfe2e0;--grid:#e4e6e4;--axis:#9aa1a8;--bar:#b4bac0;"
-    "--fail:#b3261e;--warn:#8a5300;--ok:#1a6b42;--link:#0a5c91;" + _variables(PALETTE)
+    "--fail:#b3261e;--warn:#8a5300;--ok:#1a6b42;--link:#0a5c91;" + variables(PALETTE)
 )
 DARK = (
     "--page:#15181b;--card:#1e2226;--ink:#e6e8ea;--soft:#a3abb3;--line:#30363c;--grid:#2a3036;--axis:#68717a;--bar:#59626b;"
-    "--fail:#ff8f85;--warn:#f0bf5c;--ok:#6fd0a0;--link:#7cc4f2;" + _variables(PALETTE_DARK)
+    "--fail:#ff8f85;--warn:#f0bf5c;--ok:#6fd0a0;--link:#7cc4f2;" + variables(PALETTE_DARK)
 )
 
 STYLE = (

@@ -245,8 +245,7 @@ def _columns(text: str) -> int:
     if text.isascii():
         return len(text)
     return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
-        for char in text
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
     )
 
 
@@ -394,10 +393,7 @@ class Table:
             1   3.0e-03
         """
         shown = range(len(self.rows)) if keep is None else keep
-        cells = [
-            [column.cell(value) for column, value in zip(self.columns, self.rows[i], strict=True)]
-            for i in shown
-        ]
+        cells = [[column.cell(value) for column, value in zip(self.columns, self.rows[i], strict=True)] for i in shown]
         headers = [printable(column.header) for column in self.columns]
         widths = [max(map(_columns, each)) for each in zip(headers, *cells, strict=True)]
         blocks, gap = self._fit(widths, width)

@@ -1,0 +1,159 @@
+"""Several measurements side by side."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gradiometer.measurement.charts import gradient_chart, spread_chart
+from gradiometer.measurement.result import Measurement
+from gradiometer.report.notebook import fragment
+from gradiometer.report.text import Column, Table, interval, scientific, times
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Comparison", "compare"]
+
+
+class Measured(Protocol):
+    """A result that keeps the measurement it is about, as a `Diagnosis` or a `CureRow` does."""
+
+    @property
+    def measurement(self) -> Measurement: ...
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Measurements under names, in the order given.
+
+    Attributes
+    ----------
+    names : tuple of str
+    measurements : tuple of Measurement
+    """
+
+    names: tuple[str, ...]
+    measurements: tuple[Measurement, ...]
+
+    @property
+    def by_name(self) -> dict[str, Measurement]:
+        """Name to `Measurement`."""
+        return dict(zip(self.names, self.measurements, strict=True))
+
+    def table(self) -> Table:
+        """A row a measurement: factor a layer, its interval, theory's, |dL/dh| of the first hidden layer over that of
+        the last, spread between samples in the last."""
+        columns = [
+            Column("network", align="left"),
+            Column("a layer", times),
+            Column("95 %", lambda ends: interval(*ends)),
+            Column("theory", times),
+            Column("total", lambda value: times(value, 2)),
+            Column("spread at end", scientific),
+        ]
+        return Table(columns, [_row(name, m) for name, m in self.by_name.items()])
+
+    def plot(self, path: str | os.PathLike[str] | None = None, *, ax: Axes | None = None) -> Axes:
+        """Draw |dL/dh| by layer over one another, and below it the spread between samples.
+
+        Parameters
+        ----------
+        path : path, optional
+            Where to save the figure: ``.png``, ``.svg`` or ``.pdf``.
+        ax : matplotlib.axes.Axes, optional
+            Axes to draw |dL/dh| into, without the spread; default: a new figure, no state of pyplot.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            Of |dL/dh|; the spread is in ``ax.figure.axes[1]``.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        ValueError, TypeError
+            For a path with another ending, or an `ax` that is none.
+        """
+        from gradiometer import plotting
+
+        return plotting.draw([gradient_chart(self.by_name), spread_chart(self.by_name)], path, ax=ax)
+
+    def _repr_html_(self) -> str:
+        charts = [gradient_chart(self.by_name), spread_chart(self.by_name)]
+        return fragment(f"{len(self.names)} networks", [], charts, self.table(), "Side by side")
+
+    def __str__(self) -> str:
+        return self.table().text()
+
+
+def compare(results: Mapping[str, Measurement | Measured]) -> Comparison:
+    """Put measurements side by side.
+
+    Parameters
+    ----------
+    results : mapping from name to Measurement
+        Or to what holds one as its ``measurement``: a diagnosis, a row of a cure.
+
+    Returns
+    -------
+    Comparison
+        ``print`` it for a table, ``plot`` it for the curves over one another.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `results` is not a mapping from names to measurements, or empty.
+
+    Examples
+    --------
+    >>> import gradiometer as gm
+    >>> train, _, _ = gm.datasets.digits()
+    >>> def measured(activation, init):
+    ...     net = gm.mlp(64, [64] * 20, 10, activation=activation, init=init, rng=0)
+    ...     return gm.measure(net, *train[:64])
+    >>> compared = gm.compare({
+    ...     "sigmoid": measured("sigmoid", "xavier_normal"),
+    ...     "relu + he": measured("relu", "he_normal"),
+    ... })
+    >>> str(compared).splitlines()[0].split()
+    ['network', 'a', 'layer', '95', '%', 'theory', 'total', 'spread', 'at', 'end']
+    """
+    if not isinstance(results, Mapping):
+        raise TypeError(f"results is {type(results).__name__}; expected a mapping from names to measurements")
+    if not results:
+        raise ValueError("results is empty; expected one measurement or more")
+    return Comparison(
+        tuple(_name(name) for name in results), tuple(_measurement(name, result) for name, result in results.items())
+    )
+
+
+def _name(name: Any) -> str:
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"results has the name {name!r}; expected a str that is not empty")
+    return name
+
+
+def _measurement(name: str, result: Any) -> Measurement:
+    found = result if isinstance(result, Measurement) else getattr(result, "measurement", None)
+    if not isinstance(found, Measurement):
+        raise TypeError(f"results[{name!r}] is {type(result).__name__}; expected a Measurement or what holds one")
+    return found
+
+
+def _row(name: str, measurement: Measurement) -> tuple[Any, ...]:
+    attenuation = measurement.attenuation
+    layers = measurement.hidden or measurement.layers
+    first, last = layers[0].grad_norm, layers[-1].grad_norm
+    return (
+        name,
+        attenuation.factor,
+        attenuation.ci95,
+        None if math.isnan(attenuation.theory) else attenuation.theory,
+        first / last if last else math.nan,
+        layers[-1].sample_spread,
+    )
