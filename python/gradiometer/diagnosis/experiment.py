@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -240,7 +241,7 @@ def code(spec: MlpSpec | None, runner: Runner, loss: str, batch_size: int, whole
         options = [f'activation="{spec.activation}"']
         options += [f"activation_params={spec.activation_params!r}"] if spec.activation_params else []
         options += [f'norm="{spec.norm}"'] if spec.norm else []
-        options += [f"residual={spec.residual:.6g}"] if spec.residual is not None else []
+        options += [f"residual={residual_argument(spec)}"] if spec.residual is not None else []
         options += [f'init="{spec.init}"'] if spec.init != "xavier_normal" else []
         options += [f"gain={spec.gain:.6g}"] if spec.gain != 1.0 else []
         options += [] if spec.bias else ["bias=False"]
@@ -255,6 +256,12 @@ def code(spec: MlpSpec | None, runner: Runner, loss: str, batch_size: int, whole
         ends = " then ".join(f"x{share:g}" for _, share in COOLING[1:])
         lines.append(f"# here the rate fell to {ends} in the last {cooled} steps")
     return "\n".join(lines)
+
+
+def residual_argument(spec: MlpSpec) -> str:
+    """True where it gives the very scale, else the scale."""
+    usual = replace(spec, residual=True).build(rng=0).spec
+    return "True" if usual is not None and usual.residual == spec.residual else f"{spec.residual:.6g}"
 
 
 def torch_code(spec: MlpSpec | None, runner: Runner) -> str:

@@ -27,14 +27,13 @@ INITIALISERS = {
 }
 
 RESIDUAL = """\
-class Residual(nn.Module):
+class Residual(nn.Sequential):
     def __init__(self, *branch, scale):
-        super().__init__()
-        self.branch, self.scale = nn.Sequential(*branch), scale
+        super().__init__(*branch)
+        self.scale = scale
 
     def forward(self, x):
-        return x + self.scale * self.branch(x)
-
+        return x + self.scale * super().forward(x)
 
 """
 
@@ -53,7 +52,7 @@ def pytorch_code(spec: MlpSpec, optimizer: str, rate: float, momentum: float) ->
         layers.append(repeated(block(spec, fan_in, fan_out), len(list(run))))
     layers.append(linear(spec, widths[-1], spec.out_features))
     body = "".join(f"    {layer},\n" for layer in layers)
-    gain = f"({spec.gain:.6g} if layer.out_features != {spec.out_features} else 1)" if spec.gain != 1.0 else "1"
+    gain = f"({spec.gain:.6g} if layer is not model[-1] else 1)" if spec.gain != 1.0 else "1"
     weights = INITIALISERS[spec.init].format(w="layer.weight", gain=gain).replace("1 * ", "").replace(", gain=1)", ")")
     lines = [
         "for layer in model.modules():",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gradiometer.diagnosis.findings import Diagnosis, Finding
 from gradiometer.diagnosis.result import CureResult, CureRow
 from gradiometer.measurement.text import layer_text
-from gradiometer.report.text import Column, Status, Style, Table, Verdict, score, times, verdicts, wrap
+from gradiometer.report.text import Column, Status, Style, Table, Verdict, interval, score, times, verdicts, wrap
 
 __all__ = ["as_verdicts", "causes", "causes_text", "cure_remarks", "cure_table", "cures_text", "diagnosis_text"]
 
@@ -91,12 +91,14 @@ def cure_remarks(result: CureResult) -> list[str]:
     remarks = []
     tied = [row for row in result.cured if row.tied]
     if len(tied) > 1:
-        places = ", ".join(str(place(result, row)) for row in tied)
-        remarks.append(f"{places} tie on {decided}: the 95 % interval of their paired difference to 1 holds 0.")
+        places = " and ".join(str(place(result, row)) for row in tied)
+        remarks.append(f"{places} tie on {decided}: the 95 % interval of their paired difference holds 0.")
     if not result.cured:
         remarks.append(f"None beats the network as given on {decided} within this budget.")
-    low, high = result.best.test_interval if result.samples[2] else result.best.val_interval
-    remarks.append(f"{result.metric} of the first on {decided}: 95 % {score(low)}-{score(high)}.")
+    best = result.best
+    value, ends = (best.test, best.test_interval) if result.samples[2] else (best.val, best.val_interval)
+    of = f"{result.samples[2] or result.samples[1]} samples"
+    remarks.append(f"The first has {result.metric} {score(value)} on {decided} (95 % {interval(*ends)}, {of}).")
     flat = [row for row in result.rows if 0.9 < row.factor < 1.1 and not row.cured]
     if flat and result.cured:
         remarks.append(f"A factor near 1 is needed, not enough: {flat[0].title} {times(flat[0].factor)} did not train.")
