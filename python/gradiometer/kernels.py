@@ -435,6 +435,8 @@ def set_threads(n: int) -> None:
 
 
 def _lookup(argument: str, name: str, rows: Mapping[str, Any]) -> Any:
+    if not isinstance(name, str):
+        raise TypeError(f"{argument} is {name!r}; expected a string")
     if name not in rows:
         raise ValueError(f"{argument} is {name!r}; expected one of: {', '.join(rows)}")
     return rows[name]

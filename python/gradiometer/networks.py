@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,8 @@ import numpy as np
 
 from gradiometer import init as initialisers
 from gradiometer import train as training
+from gradiometer.arguments import positive, real
 from gradiometer.layers import Activation, BatchNorm1d, Chain, Linear, Module, Residual
-from gradiometer.layers.linear import positive
 from gradiometer.measurement import measure
 from gradiometer.optim import Optimizer
 from gradiometer.train import Evaluation, History, Trainer
@@ -180,8 +180,9 @@ class Sequential(Chain):
         trainer = Trainer(compiled, x, y, optimizer=optimizer, loss=loss, batch_size=batch_size, rng=rng)
         per_epoch = trainer.steps_per_epoch
         total = positive("steps", steps) if steps is not None else positive("epochs", epochs or 0) * per_epoch
-        if monitor < 0:
-            raise ValueError(f"monitor is {monitor!r}; expected 0 or more steps")
+        if monitor and len(trainer.x) < 2:
+            raise ValueError(f"monitor is {monitor!r} with one sample in train; expected 2 samples or more")
+        monitor = positive("monitor", monitor) if monitor != 0 else 0
         if val is not None:
             val = _pair("val", val)
             training.evaluate(compiled, *val, loss)  # refuses bad data before the first step
@@ -191,10 +192,12 @@ class Sequential(Chain):
             if monitor and step % monitor == 0:
                 seen = measure(self, trainer.x[:256], trainer.y[:256], loss=loss)
                 history.attenuation.append((step, seen.attenuation))
+                history.grad_norms.append((step, tuple(layer.grad_norm for layer in seen.hidden)))
             if progress is not None:
                 progress(step, total, history.loss[-1])
             if val is not None and (step % per_epoch == 0 or step == total):
                 history.val.append(training.evaluate(compiled, *val, loss))
+                history.val_steps.append(step)
 
         trainer.run(total, history, after)
         return history
@@ -249,6 +252,9 @@ def mlp(
     >>> [type(module).__name__ for module in net.modules][:3]
     ['Linear', 'BatchNorm1d', 'Activation']
     """
+    if not isinstance(hidden, Iterable):
+        raise TypeError(f"hidden is {hidden!r}; expected a sequence of integers")
+    gain = real("gain", gain, 0.0)
     widths = [positive(f"hidden[{i}]", width) for i, width in enumerate(hidden)]
     if norm not in (None, "batch"):
         raise ValueError(f"norm is {norm!r}; expected None or 'batch'")
@@ -284,7 +290,7 @@ def mlp(
         norm,
         scale,
         init,
-        float(gain),
+        gain,
         bias,
         dtype,
     )
@@ -294,7 +300,7 @@ def mlp(
 def _residual_scale(residual: bool | float | None, blocks: int) -> float | None:
     if residual is None or residual is False:
         return None
-    return 1 / max(1, blocks) ** 0.5 if residual is True else float(residual)
+    return 1 / max(1, blocks) ** 0.5 if residual is True else real("residual", residual)
 
 
 def _pair(name: str, data: Any) -> tuple[Any, Any]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
 from gradiometer import _core, kernels
+from gradiometer.arguments import real
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "as_optimizer"]
 
@@ -28,11 +27,9 @@ class Optimizer:
     """
 
     def __init__(self, name: str, learning_rate: float, **params: float) -> None:
-        if not (learning_rate >= 0 and math.isfinite(learning_rate)):
-            raise ValueError(f"learning_rate is {learning_rate!r}; expected a finite number, 0 or more")
+        self.learning_rate = real("learning_rate", learning_rate, 0.0)
         self.native = _core.Optimizer(name, **params)
         self.name = name
-        self.learning_rate = float(learning_rate)
         self.params = {key: float(value) for key, value in params.items()}
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradiometer.arguments import positive
 from gradiometer.losses import check_loss, check_target, metric
 from gradiometer.optim import Optimizer, as_optimizer
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from numpy.typing import ArrayLike, NDArray
 
     from gradiometer.layers import Compiled
@@ -42,21 +45,60 @@ class History:
         Training loss of every step, before its update.
     val : list of Evaluation
         After every epoch, where validation data were given.
+    val_steps : list of int
+        The steps after which that was.
     attenuation : list of (int, Attenuation)
         Step and what was measured there, every `monitor` steps.
+    grad_norms : list of (int, tuple of float)
+        Step and the norm of ``dL/dh`` of every hidden layer, the one next to the input first, at the same steps.
     steps : int
     seconds : float
         Time in steps, measurement and validation left out.
     diverged : bool
-        The loss was not finite: training stopped there.
+        The loss was not finite: training stopped there. The parameters are those after that step's update.
     """
 
     loss: list[float] = field(default_factory=list)
     val: list[Evaluation] = field(default_factory=list)
+    val_steps: list[int] = field(default_factory=list)
     attenuation: list[tuple[int, Any]] = field(default_factory=list)
+    grad_norms: list[tuple[int, tuple[float, ...]]] = field(default_factory=list)
     steps: int = 0
     seconds: float = 0.0
     diverged: bool = False
+
+    def plot(self, path: str | os.PathLike[str] | None = None, *, ax: Axes | None = None) -> Axes:
+        """Draw loss, validation metric, factor a layer with its interval, and the film of |dL/dh|, one under another.
+
+        What was not recorded is left out.
+
+        Parameters
+        ----------
+        path : path, optional
+            Where to save the figure: ``.png``, ``.svg`` or ``.pdf``.
+        ax : matplotlib.axes.Axes, optional
+            Axes to draw the loss into, and nothing else; default: a new figure, no state of pyplot.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            Of the loss; the others are in ``ax.figure.axes``.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        ValueError, TypeError
+            For a path with another ending, or an `ax` that is none.
+        """
+        from gradiometer.history import plot_history
+
+        return plot_history(self, path, ax=ax)
+
+    def _repr_html_(self) -> str:
+        from gradiometer.history import history_html
+
+        return history_html(self)
 
 
 class Trainer:
@@ -86,15 +128,13 @@ class Trainer:
         batch_size: int,
         rng: Any = None,
     ) -> None:
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size!r}; expected a positive integer")
         self.network = compiled.network
         self.optimizer = as_optimizer(optimizer)
         self.loss = check_loss(loss)
         self.x, self.y = _data(compiled, x, y, loss)
         if len(self.x) == 0:
             raise ValueError("train has no samples; expected one or more")
-        self.batch_size = batch_size
+        self.batch_size = positive("batch_size", batch_size)
         self.rng = np.random.default_rng(rng)
         self.slots = np.zeros((self.optimizer.slots, self.network.parameters.size), self.network.parameters.dtype)
         self.step = 0
@@ -117,7 +157,6 @@ class Trainer:
         for _ in range(steps):
             rows = next(self._order)
             began = time.perf_counter()
-            self.step += 1
             value = self.network.step(
                 self.x[rows],
                 self.loss,
@@ -125,8 +164,9 @@ class Trainer:
                 self.optimizer.native,
                 self.slots,
                 self.optimizer.learning_rate,
-                self.step,
+                self.step + 1,
             )
+            self.step += 1
             history.seconds += time.perf_counter() - began
             history.steps += 1
             history.loss.append(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gradiometer import kernels
+from gradiometer.arguments import real
 from gradiometer.layers.module import Builder, Module
 
 __all__ = ["Activation"]
@@ -39,8 +40,7 @@ class Activation(Module):
             if key not in known:
                 raise TypeError(f"{name} has no parameter {key!r}; expected one of: {', '.join(known) or 'none'}")
             _, low, high = known[key]
-            if not low <= float(value) <= high:
-                raise ValueError(f"{key} of {name} is {value!r}; expected {low:g} to {high:g}")
+            real(f"{key} of {name}", value, low, high)
         self.name = name
         self.params = {key: float(value) for key, value in params.items()}
 

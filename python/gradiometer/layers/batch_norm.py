@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradiometer.layers.linear import positive
+from gradiometer.arguments import positive, real
 from gradiometer.layers.module import Builder, Module
 
 if TYPE_CHECKING:
@@ -51,12 +50,10 @@ class BatchNorm1d(Module):
     ) -> None:
         super().__init__(dtype)
         self.num_features = positive("num_features", num_features)
-        if not (eps > 0 and math.isfinite(eps)):
+        self.eps = real("eps", eps, 0.0)
+        if self.eps == 0:
             raise ValueError(f"eps is {eps!r}; expected a positive number")
-        if not 0 <= momentum <= 1:
-            raise ValueError(f"momentum is {momentum!r}; expected 0 to 1")
-        self.eps = float(eps)
-        self.momentum = float(momentum)
+        self.momentum = real("momentum", momentum, 0.0, 1.0)
         if affine:
             self._arrays["weight"] = np.ones(num_features, dtype)
             self._arrays["bias"] = np.zeros(num_features, dtype)

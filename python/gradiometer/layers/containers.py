@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
+from gradiometer.arguments import real
 from gradiometer.layers.module import Builder, Module
 
 __all__ = ["Chain", "Residual"]
@@ -76,9 +76,7 @@ class Residual(Chain):
         super().__init__(*modules, dtype=dtype)
         if not modules:
             raise ValueError("the branch is empty; expected one layer or more")
-        if not math.isfinite(scale):
-            raise ValueError(f"scale is {scale!r}; expected a finite number")
-        self.scale = float(scale)
+        self.scale = real("scale", scale)
 
     def _emit(self, builder: Builder, x: int) -> int:
         return builder.add(self, "add", (x, super()._emit(builder, x)), scale=self.scale)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gradiometer import init
+from gradiometer.arguments import positive
 from gradiometer.layers.module import Builder, Module
 
 if TYPE_CHECKING:
@@ -86,14 +86,3 @@ class Linear(Module):
         if builder.graph.features(x) != self._in:
             raise ValueError(f"{self!r} gets {builder.graph.features(x)} features; expected {self._in}")
         return builder.add(self, "linear", (x,), features=self.out_features, bias="bias" in self._arrays)
-
-
-def positive(name: str, value: int) -> int:
-    """`value` as a positive int."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} is {value!r}; expected an integer") from None
-    if isinstance(value, bool) or number < 1:
-        raise ValueError(f"{name} is {value!r}; expected 1 or more")
-    return number

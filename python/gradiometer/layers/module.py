@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -131,7 +132,7 @@ class Module:
         """
         return {name: array.copy() for name, array in self._named_arrays()}
 
-    def load_state_dict(self, state: dict[str, ArrayLike], strict: bool = True) -> None:
+    def load_state_dict(self, state: Mapping[str, ArrayLike], strict: bool = True) -> None:
         """Copy values in by name; a PyTorch state dict of the same layout loads unchanged.
 
         Parameters
@@ -145,6 +146,8 @@ class Module:
         KeyError, ValueError, TypeError
             For names, shapes, or dtypes that do not fit; nothing is changed then.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state is {type(state).__name__}; expected a dictionary of arrays by name")
         own = dict(self._named_arrays())
         given = {name: np.asarray(value) for name, value in state.items() if not name.endswith("num_batches_tracked")}
         missing, unexpected = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
@@ -157,12 +160,16 @@ class Module:
                 raise TypeError(f"state[{name!r}] has dtype {value.dtype}; expected real numbers")
             if value.shape != own[name].shape:
                 raise ValueError(f"state[{name!r}] has shape {value.shape}; expected {own[name].shape}")
-        for name in own.keys() & given.keys():
-            own[name][...] = given[name]
+        fitting = {name: given[name].astype(self.dtype) for name in own.keys() & given.keys()}
+        for name, value in fitting.items():
+            own[name][...] = value
 
     def copy(self) -> Module:
         """An independent copy: configuration and arrays."""
         return copy.deepcopy(self)
+
+    def __copy__(self) -> Module:
+        return self.copy()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self._config(), {name: a.copy() for name, a in self._arrays.items()})
