@@ -88,20 +88,27 @@ def place(result: CureResult, row: CureRow) -> int | None:
 def cure_remarks(result: CureResult) -> list[str]:
     """What the table does not say by itself: ties, how far the interval reaches, who did not train."""
     decided = "test" if result.samples[2] else "validation"
+
+    def value_of(row: CureRow) -> float:
+        return row.test if result.samples[2] else row.val
+
     remarks = []
     tied = [row for row in result.cured if row.tied]
     if len(tied) > 1:
-        places = " and ".join(str(place(result, row)) for row in tied)
+        *more, last = (str(place(result, row)) for row in tied)
+        places = f"{', '.join(more)} and {last}"
         remarks.append(f"{places} tie on {decided}: the 95 % interval of their paired difference holds 0.")
     if not result.cured:
         remarks.append(f"None beats the network as given on {decided} within this budget.")
     best = result.best
-    value, ends = (best.test, best.test_interval) if result.samples[2] else (best.val, best.val_interval)
+    value, ends = value_of(best), best.test_interval if result.samples[2] else best.val_interval
     of = f"{result.samples[2] or result.samples[1]} samples"
     remarks.append(f"The first has {result.metric} {score(value)} on {decided} (95 % {interval(*ends)}, {of}).")
-    flat = [row for row in result.rows if 0.9 < row.factor < 1.1 and not row.cured]
+    flat = [row for row in result.rows if 0.9 < row.factor < 1.1 and value_of(row) < value / 2]
     if flat and result.cured:
-        remarks.append(f"A factor near 1 is needed, not enough: {flat[0].title} {times(flat[0].factor)} did not train.")
+        worst = flat[-1]
+        reached = metric(value_of(worst))
+        remarks.append(f"A factor near 1 is needed, not enough: {worst.title} ({times(worst.factor)}) has {reached}.")
     return [*remarks, *result.notes]
 
 

@@ -99,7 +99,7 @@ def likely_cause(measurement: Measurement) -> tuple[str, tuple[str, ...]]:
     if steepest**2 * gain < 1.0 and steepest < 1.0:
         return (
             f"{name}' <= {steepest:.3g} and fan_in Var W = {gain:.3g}: at most "
-            f"{times(steepest * math.sqrt(gain))} a layer whatever the input (not saturation)."
+            f"{times(steepest * math.sqrt(gain), 2)} a layer whatever the input (not saturation)."
             f"{end_of_float32(measurement)}",
             ("batch-norm", "elu-lecun", "relu-he", "selu", "fitted-init"),
         )
