@@ -116,36 +116,36 @@ void batch_norm_backward_of(int64_t N, int64_t C, const T* x, int64_t ldx, const
       for_rows<4>(N, [&](int64_t n, auto some) {
         const T *row = x + n * ldx + c0, *drow = dy + n * lddy + c0;
         for_lanes<W>(B, [&](int64_t c, auto lanes) {
-          V<double> m = load(mean + c0 + c, lanes), k = load(rstd + c, lanes);
+          V<double> m = load(mean + c0 + c, lanes);
           V<double> s = load(sum + c, lanes), p = load(dot + c, lanes);
           for (int r = 0; r < some.value; r++) {
-            V<double> d = widen(drow + r * lddy + c, lanes), h = (widen(row + r * ldx + c, lanes) - m) * k;
+            V<double> d = widen(drow + r * lddy + c, lanes);
             s = s + d;
-            p = fma(d, h, p);
+            p = fma(d, widen(row + r * ldx + c, lanes) - m, p);
           }
           store(s, sum + c, lanes);
           store(p, dot + c, lanes);
         });
       });
     for (int64_t c = 0; c < B; c++) {
+      dot[c] *= rstd[c];
       if (dgamma)
         dgamma[c0 + c] = static_cast<T>((accumulate ? static_cast<double>(dgamma[c0 + c]) : 0) + dot[c]);
       if (dbeta)
         dbeta[c0 + c] = static_cast<T>((accumulate ? static_cast<double>(dbeta[c0 + c]) : 0) + sum[c]);
       sum[c] /= rows;
-      dot[c] /= rows;
+      dot[c] *= rstd[c] / rows;
     }
     if (!dx) return;
     for_rows<4>(N, [&](int64_t n, auto some) {
       const T *row = x + n * ldx + c0, *drow = dy + n * lddy + c0;
       T* out = dx + n * lddx + c0;
       for_lanes<W>(B, [&](int64_t c, auto lanes) {
-        V<double> a = load(scale + c, lanes);
-        V<double> m = load(mean + c0 + c, lanes), k = load(rstd + c, lanes);
+        V<double> a = load(scale + c, lanes), m = load(mean + c0 + c, lanes);
         V<double> d0 = load(sum + c, lanes), d1 = load(dot + c, lanes);
         for (int r = 0; r < some.value; r++) {
           V<double> d = widen(drow + r * lddy + c, lanes);
-          if (!constant) d = fnma((widen(row + r * ldx + c, lanes) - m) * k, d1, d - d0);
+          if (!constant) d = fnma(widen(row + r * ldx + c, lanes) - m, d1, d - d0);
           narrow(d * a, out + r * lddx + c, lanes);
         }
       });
