@@ -3,8 +3,8 @@
 //
 // All arithmetic is float64, of float32 matrices too, rounded once on the way out. (x - mean) s keeps its
 // digits at any mean, where x s + b with b = -mean s is wrong by 3e-3 at mean 1e4, std 1, and misses beta on
-// a constant column; squares of 3e38 do not overflow, and s = 3e-39 is no subnormal. A pass is four or five
-// instructions for eight elements, less than their way from memory.
+// a constant column; squares of 3e38 do not overflow, and s = 3e-39 is no subnormal. A pass is four to seven
+// instructions a vector, less than its way from memory.
 //
 // Columns go in blocks whose accumulators stay in L1 while rows stream past, several rows a time. Each column
 // is summed in the order of its rows, so its bits depend on nothing but its own values.
@@ -98,7 +98,7 @@ void batch_norm_forward(int64_t N, int64_t C, const T* x, int64_t ldx, const dou
 
 // With h = (x - mean) / sqrt(var + eps): dbeta = sum dy, dgamma = sum dy h, and
 // dx = gamma / sqrt(var + eps) (dy - dbeta / N - h dgamma / N), without the last two terms where mean and var
-// are constants.
+// are constants. The loops work on x - mean: both factors 1 / sqrt(var + eps) go into `dot` between them.
 template <bool constant, class T>
 void batch_norm_backward_of(int64_t N, int64_t C, const T* x, int64_t ldx, const double* mean,
                             const double* var, double eps, const T* gamma, const T* dy, int64_t lddy, T* dx,
