@@ -29,7 +29,7 @@ TEXT, SOFT, AXIS, GRID, BAR = "#1c2024", "#5a6169", "#9aa1a8", "#e4e6e4", "#b4ba
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Positive numbers over two axes, on a log scale of colour.
+    """Positive numbers over two axes, on a log scale of colour: 1 is white, less is blue, more is red.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class HeatMap:
     x, y : sequence of float
         Ascending centres of the columns and rows.
     values : sequence of sequences
-        A row for each `y`. Zeros have a colour of their own, NaN is left blank.
+        A row for each `y`. Zeros, and what is not finite, have colours of their own.
     x_label, y_label, label : str
     """
 
@@ -94,7 +94,12 @@ def draw(
         heights = [_height(chart, first=number == 0) for number, chart in enumerate(charts)]
         layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
         figure = Figure(figsize=(7.2, sum(heights) + (0.4 if title else 0.0)), layout=layout, facecolor="white")
-        panels = list(figure.subplots(len(charts), 1, squeeze=False, height_ratios=heights)[:, 0])
+        together = len({chart.x_label for chart in charts if not isinstance(chart, BarChart)}) == 1
+        panels = list(
+            figure.subplots(len(charts), 1, squeeze=False, height_ratios=heights, sharex="col" if together else "none")[
+                :, 0
+            ]
+        )
         for panel, chart in zip(panels, charts, strict=True):
             _draw(panel, chart)
             _dress(panel, chart)
@@ -155,22 +160,32 @@ def _dress(ax: Axes, chart: Drawable) -> None:
     if not isinstance(chart, HeatMap):
         ax.grid(axis="x" if isinstance(chart, BarChart) else "y", color=GRID, linewidth=0.8)
         ax.set_axisbelow(True)
-    places = [float(x) for series in chart.series for x in series.x] if isinstance(chart, LineChart) else []
-    if places and all(x.is_integer() for x in places):
-        ticks = whole_ticks(min(places), max(places), 8)
-        ax.set_xticks([tick.at for tick in ticks], [tick.label for tick in ticks])
 
 
 def _tidy(panels: Sequence[Axes], charts: Sequence[Drawable]) -> None:
-    """What panels under one another share is said once."""
+    """What panels under one another share is said once; an axis of whole numbers names its ends."""
     for upper, lower in itertools.pairwise(panels):
         if upper.get_xlabel() == lower.get_xlabel():
             upper.set_xlabel("")
+    places = [x for chart in charts for x in _places(chart)]
+    if places and all(x.is_integer() for x in places):
+        ticks = whole_ticks(min(places), max(places), 8)
+        panels[-1].set_xticks([tick.at for tick in ticks], [tick.label for tick in ticks])
     known = set(panels[0].get_legend_handles_labels()[1])
     for panel in panels[1:]:
         legend = panel.get_legend()
         if legend is not None and {text.get_text() for text in legend.get_texts()} <= known:
             legend.remove()
+
+
+def _places(chart: Drawable) -> list[float]:
+    match chart:
+        case LineChart():
+            return [float(x) for series in chart.series for x in series.x]
+        case HeatMap():
+            return [float(x) for x in chart.x]
+        case BarChart():
+            return []
 
 
 # Lines
@@ -184,6 +199,8 @@ def _lines(ax: Axes, chart: LineChart) -> None:
 
     if chart.log:
         ax.set_yscale("log", nonpositive="mask")
+        ax.yaxis.set_major_formatter(_plain_numbers(ax))
+        ax.yaxis.set_minor_formatter(_plain_numbers(ax))
     for level in chart.levels:
         ax.axhline(level.value, color=AXIS, linewidth=1, linestyle=(0, (2, 2)), zorder=1, label=f"_{level.label}")
     off: dict[str, Any] = {}
@@ -194,7 +211,7 @@ def _lines(ax: Axes, chart: LineChart) -> None:
             off |= _off_scale(ax, series, colour, chart.log)
     for level in chart.levels:
         _level_name(ax, level.value, level.label)
-    if all(float(x).is_integer() for series in chart.series for x in series.x):
+    if all(x.is_integer() for x in _places(chart)):
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel(chart.x_label)
     ax.set_ylabel(chart.y_label)
@@ -203,8 +220,24 @@ def _lines(ax: Axes, chart: LineChart) -> None:
         ax.legend([*handles, *off.values()], [*labels, *off], frameon=False, fontsize=9, loc="best")
 
 
+def _plain_numbers(ax: Axes) -> Any:
+    """Powers of ten, but 0.1, 0.2, 1 on an axis of less than four decades."""
+    from matplotlib.ticker import LogFormatterMathtext
+
+    class Plain(LogFormatterMathtext):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            label: str = super().__call__(x, pos)
+            low, high = ax.yaxis.get_view_interval()
+            return f"{x:g}" if label and 1e-4 < x < 1e5 and high < 1e4 * low else label
+
+    return Plain(labelOnlyBase=False, minor_thresholds=(1.2, 0.4))
+
+
 def _colour(number: int) -> str:
     return TEXT if number == INK else PALETTE[number % len(PALETTE)]
+
+
+CROWDED = 200  # points of a noisy line: a thick one would be a solid band
 
 
 def _line(ax: Axes, series: Series, colour: str) -> None:
@@ -217,7 +250,7 @@ def _line(ax: Axes, series: Series, colour: str) -> None:
         linestyle=look,
         marker=marker,
         markersize=4,
-        linewidth=1.1 if series.colour == INK else 2.2,
+        linewidth=1.1 if series.colour == INK or len(series.x) > CROWDED else 2.2,
         solid_capstyle="round",
         label=series.name or "_unnamed",
     )
@@ -253,16 +286,21 @@ def _off_scale(ax: Axes, series: Series, colour: str, log: bool) -> dict[str, An
 
 
 def _level_name(ax: Axes, value: float, name: str) -> None:
+    from matplotlib.patheffects import withStroke
+
+    at = float(ax.transAxes.inverted().transform(ax.transData.transform((0.0, value)))[1])
+    side = -1 if at > 0.9 else 1  # above the line, but within the axes
     ax.annotate(
         name,
         (1.0, value),
         xycoords=ax.get_yaxis_transform(),
-        xytext=(0, 3),
+        xytext=(0, 3 * side),
         textcoords="offset points",
         ha="right",
-        va="bottom",
+        va="bottom" if side > 0 else "top",
         fontsize=8.5,
         color=SOFT,
+        path_effects=[withStroke(linewidth=3, foreground=ax.get_facecolor())],
     )
 
 
@@ -314,22 +352,23 @@ def _heat(ax: Axes, chart: HeatMap) -> None:
     from matplotlib.ticker import MaxNLocator
 
     values = np.asarray(chart.values, float)
-    positive = values[np.isfinite(values) & (values > 0)]
-    low, high = (float(positive.min()), float(positive.max())) if positive.size else (0.1, 1.0)
-    colours = matplotlib.colormaps["cividis"].with_extremes(under="#c9ced3", bad="white")
-    # 0 has no logarithm: it is drawn as the number below the scale that every positive one is above
-    shown = np.ma.masked_invalid(np.where(values == 0, low / 2, values))
+    finite = np.isfinite(values)
+    positive = values[finite & (values > 0)]
+    reach = max(10.0, float(positive.max()), 1 / float(positive.min())) if positive.size else 10.0
+    zeros = np.any(values == 0)
+    # 0 has no logarithm: it is drawn as a number below the scale
+    shown = np.ma.masked_where(~finite, np.where(values == 0, 0.5 / reach, values))
     mesh = ax.pcolormesh(
         _edges(chart.x),
         _edges(chart.y),
         shown,
-        cmap=colours,
-        norm=LogNorm(low, high if high > low else low * 1.01),
+        cmap=matplotlib.colormaps["RdBu_r"].with_extremes(under=TEXT, bad="#f0e442"),
+        norm=LogNorm(1 / reach, reach),
         rasterized=True,
     )
-    zeros = bool(np.any(values == 0))
     bar = ax.figure.colorbar(mesh, ax=ax, extend="min" if zeros else "neither", pad=0.02)
-    bar.set_label(chart.label + (" (grey: exactly 0)" if zeros else ""), color=SOFT, fontsize=9.5)
+    notes = ["black: exactly 0"] * bool(zeros) + ["yellow: not finite"] * bool(not finite.all())
+    bar.set_label("\n".join([chart.label, *notes]), color=SOFT, fontsize=9)
     bar.ax.tick_params(colors=SOFT, labelsize=9, which="major")
     bar.ax.tick_params(which="minor", length=0)
     bar.outline.set_visible(False)
