@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gradiometer import optim as optim
     from gradiometer import report as report
     from gradiometer import theory as theory
+    from gradiometer import torch as torch
     from gradiometer.diagnosis import cure as cure
     from gradiometer.diagnosis import diagnose as diagnose
     from gradiometer.diagnosis import explain as explain
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 # What is imported only when it is first used: `import gradiometer` costs NumPy and little more.
 _MODULES = ("datasets", "init", "kernels", "losses", "optim", "report", "theory")
+_EXTRAS = ("torch",)  # need more than NumPy, so `from gradiometer import *` leaves them out
 _NAMES = {
     "Activation": "layers",
     "BatchNorm1d": "layers",
@@ -55,7 +57,7 @@ __all__ = ["__version__", *_MODULES, *_NAMES]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
+    if name in _MODULES or name in _EXTRAS:
         return importlib.import_module(f"gradiometer.{name}")
     if name in _NAMES:
         value = getattr(importlib.import_module(f"gradiometer.{_NAMES[name]}"), name)
@@ -69,4 +71,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *_EXTRAS])

@@ -1,0 +1,145 @@
+"""Attenuation over training: for a plain loop, and for Lightning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from gradiometer.measurement.result import Attenuation
+from gradiometer.torch.instrument import Loss, measure
+
+__all__ = ["GradientMonitor", "Monitor"]
+
+
+class Monitor:
+    """Measures a model every so many steps of a training loop.
+
+    Parameters
+    ----------
+    module : nn.Module
+    every : int
+        Steps between two measurements.
+    x, y, loss
+        As `measure` takes them: the same samples each time.
+
+    Attributes
+    ----------
+    steps : int
+        Calls of `step` so far.
+    attenuation : list of (int, Attenuation)
+        Step and what was measured after it.
+
+    Examples
+    --------
+    >>> import gradiometer as gm
+    >>> import torch
+    >>> from torch import nn
+    >>> train, _, _ = gm.datasets.digits()
+    >>> model = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 10))
+    >>> optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    >>> x, y = torch.from_numpy(train.x), torch.from_numpy(train.y)
+    >>> monitor = gm.torch.Monitor(model, every=2, x=x[:64], y=y[:64])
+    >>> for _ in range(4):
+    ...     optimizer.zero_grad()
+    ...     nn.functional.cross_entropy(model(x), y).backward()
+    ...     _ = optimizer.step()
+    ...     _ = monitor.step()
+    >>> [step for step, _ in monitor.attenuation]
+    [2, 4]
+    """
+
+    def __init__(self, module: nn.Module, *, every: int = 100, x: Any, y: Any, loss: Loss = "cross_entropy") -> None:
+        self.module = module
+        self.every = _steps(every)
+        self.x, self.y, self.loss = x, y, loss
+        self.steps = 0
+        self.attenuation: list[tuple[int, Attenuation]] = []
+
+    def step(self) -> Attenuation | None:
+        """Count a step, after the optimiser's; measure when its turn has come, and return what was measured."""
+        self.steps += 1
+        if self.steps % self.every:
+            return None
+        measured = measure(self.module, self.x, self.y, self.loss).attenuation
+        self.attenuation.append((self.steps, measured))
+        return measured
+
+
+class GradientMonitor:
+    """A callback for Lightning's trainer that logs the attenuation every so many batches.
+
+    It has the names that Lightning calls and needs none of its classes.
+
+    Parameters
+    ----------
+    every : int
+    x, y : optional
+        Samples to measure on; else each time the batch at hand, a pair (x, y).
+    loss : str or callable
+    name : str
+        Under which ``pl_module.log`` gets the factor a layer.
+
+    Attributes
+    ----------
+    attenuation : list of (int, Attenuation)
+        Batches so far and what was measured after them.
+    """
+
+    def __init__(
+        self,
+        every: int = 100,
+        *,
+        x: Any = None,
+        y: Any = None,
+        loss: Loss = "cross_entropy",
+        name: str = "gradient_factor",
+    ) -> None:
+        if (x is None) != (y is None):
+            raise ValueError("x and y: one is None; expected both or neither")
+        self.every = _steps(every)
+        self.x, self.y, self.loss, self.name = x, y, loss, name
+        self.steps = 0
+        self.attenuation: list[tuple[int, Attenuation]] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Count a batch; measure and log when its turn has come."""
+        self.steps += 1
+        if self.steps % self.every:
+            return
+        x, y = batch if self.x is None else (self.x, self.y)
+        measured = measure(pl_module, x, y, self.loss).attenuation
+        self.attenuation.append((self.steps, measured))
+        log = getattr(pl_module, "log", None)
+        if callable(log):
+            log(self.name, measured.factor)
+
+    @property
+    def state_key(self) -> str:
+        """Under which a checkpoint keeps the state."""
+        return type(self).__name__
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint: the count of batches."""
+        return {"steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """From a checkpoint."""
+        self.steps = state["steps"]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("on_") or name in ("setup", "teardown"):
+            return _nothing  # the other moments that a trainer announces
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
+def _nothing(*args: Any, **kwargs: Any) -> None:
+    pass
+
+
+def _steps(every: int) -> int:
+    if isinstance(every, bool) or not isinstance(every, int):
+        raise TypeError(f"every is {every!r}; expected an integer")
+    if every < 1:
+        raise ValueError(f"every is {every}; expected 1 step or more")
+    return every

@@ -1,0 +1,457 @@
+"""One forward pass of a PyTorch model, watched: its layers in the order of execution, with what was seen at each end.
+
+Modules show themselves by forward hooks. What happens between modules (a functional activation, an addition) is read
+off the graph that autograd has built by then. Gradients come from hooks on tensors and on nodes of the graph: a hook
+on a tensor is given the derivative by the value it had when hooked, so in-place modules do no harm (backward hooks of
+modules refuse them).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from gradiometer import _core, kernels
+from gradiometer.torch.activations import Function, of_module, of_node
+
+__all__ = ["Layer", "Seen", "Trace", "array", "moments", "tensors_in"]
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_OTHER_LAYERS = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention, nn.Bilinear)
+_LAYERS = (nn.Linear, *_CONVOLUTIONS, *_OTHER_LAYERS)
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+_NORMS: tuple[tuple[Any, str], ...] = (
+    (_BATCH_NORMS, "batch"),
+    (nn.LayerNorm, "layer"),
+    (nn.GroupNorm, "group"),
+    ((nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d), "instance"),
+    *([(nn.RMSNorm, "rms")] if hasattr(nn, "RMSNorm") else []),
+)
+_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+
+# Nodes of the graph between a tensor and the layer it may come from: scale, activation, addition, dropout, reshapes.
+_REACH = 8
+
+
+def array(t: torch.Tensor) -> NDArray[Any]:
+    """The numbers of a tensor as float32 or float64; a view where the tensor is one of them on the CPU."""
+    t = t.detach()
+    if t.dtype not in (torch.float32, torch.float64):
+        t = t.to(torch.float32)
+    found: NDArray[Any] = t.cpu().numpy()
+    return found
+
+
+def moments(t: torch.Tensor) -> dict[str, Any]:
+    """Moments of a tensor as a mapping; subnormal by the tensor's own dtype."""
+    found = _core.moments(array(t))
+    if t.dtype == torch.float16:  # float32 holds all of its subnormals as normal numbers
+        small = t.detach().abs()
+        found["subnormals"] = int(((small > 0) & (small < torch.finfo(t.dtype).tiny)).sum())
+    return found
+
+
+def tensors_in(value: Any) -> Iterator[torch.Tensor]:
+    """Floating-point tensors in what a module takes or returns: a tensor, or nested tuples, lists and mappings."""
+    if isinstance(value, torch.Tensor):
+        if value.is_floating_point():
+            yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from tensors_in(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from tensors_in(item)
+
+
+class Seen:
+    """A tensor's values, and its gradient once that has come: what `gradiometer.measurement.layer` calls a tap."""
+
+    def __init__(self, values: NDArray[Any], samples: int, rows: bool) -> None:
+        self.values = _core.moments(values)
+        self.spread = _spread(values, self.values["sum_squares"], samples)
+        self.samples = samples
+        self.by_rows = rows and values.ndim == 2 and len(values) == samples
+        self.value_row_squares = _row_squares(values) if self.by_rows else None
+        self.gradient_row_squares: NDArray[np.float64] | None = None
+        self.differentiable = False
+        self.gradient: dict[str, Any] | None = None
+
+    def receive(self, gradient: torch.Tensor) -> None:
+        """Take the gradient; of a module with several outputs they come one by one, and make one vector."""
+        found = moments(gradient)
+        self.gradient = {key: found[key] + (self.gradient or found)[key] for key in found} if self.gradient else found
+        if self.by_rows:
+            self.gradient_row_squares = _row_squares(array(gradient))
+
+    def tap(self) -> dict[str, Any]:
+        """As a mapping. A tensor that no gradient has reached has one of zeros."""
+        nothing = dict.fromkeys(self.values, 0) | {"count": self.values["count"], "zeros": self.values["count"]}
+        return {
+            "value": self.values,
+            "gradient": self.gradient or nothing,
+            "rows": self.samples,
+            "spread": self.spread,
+            "value_row_squares": self.value_row_squares,
+            "gradient_row_squares": self.gradient_row_squares,
+        }
+
+
+@dataclass(eq=False)
+class Layer:
+    """A module with weights, and what follows it as far as the pass has come.
+
+    `x` is what entered (`entry` names that tensor), `dy` the module's own output, `pre` the pre-activation a, `out`
+    the output h; `tip` names the tensor that the layer has reached. `plain` holds while the chain is Linear, batch
+    norm, activation, addition of the layer's input, each at most once: all that theory knows.
+    """
+
+    index: int
+    name: str
+    kind: str
+    call: int
+    in_features: int
+    fan_in: int
+    fan_out: int
+    axis: int
+    weights: list[torch.Tensor]
+    biases: list[torch.Tensor]
+    entry: Any
+    x: Seen
+    dy: Seen
+    pre: Seen
+    out: Seen
+    tip: Any
+    tensor: torch.Tensor
+    version: int
+    plain: bool
+    norm: str | None = None
+    activation: str | None = None
+    function: Function | None = None
+    act: dict[str, Any] | None = None
+    residual: float | None = None
+    parts: list[str] = field(default_factory=list)
+
+
+class Trace:
+    """Watches a pass; a context manager whose hooks are gone when it is left, however that happens.
+
+    Parameters
+    ----------
+    module : nn.Module
+    samples : int
+        Rows of the batch: the length of axis 0.
+    rows : bool
+        Also the norms of single samples.
+    """
+
+    def __init__(self, module: nn.Module, samples: int, rows: bool) -> None:
+        self.module = module
+        self.samples = samples
+        self.rows = rows
+        self.layers: list[Layer] = []
+        self._tips: dict[Any, Layer] = {}
+        self._past: set[Any] = set()
+        self._looked: set[Any] = set()
+        self._seen: dict[Any, Seen] = {}
+        self._kept: list[torch.Tensor] = []  # an id names a tensor only while the tensor lives
+        self._entered: dict[int, list[Any]] = {}
+        self._calls: dict[int, int] = {}
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> Trace:
+        for name, module in self.module.named_modules():
+            leave = functools.partial(self._leave_layer, name) if isinstance(module, _LAYERS) else self._leave
+            self._handles.append(module.register_forward_pre_hook(self._enter, with_kwargs=True))
+            self._handles.append(module.register_forward_hook(leave))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def finish(self, output: Any) -> None:
+        """Look at what the model returned: an activation or an addition may have closed the last layer."""
+        for t in tensors_in(output):
+            self._look(t)
+
+    # ---- modules
+
+    def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        given = next(tensors_in([args, kwargs]), None)
+        note = None
+        if given is not None:
+            self._look(given)
+            layer, function = self._feeding(given), of_module(module)
+            act = _slopes(function, array(given), layer.axis) if function and layer else None
+            wanted = isinstance(module, _LAYERS) or _is_activation(module)
+            note = self._key(given), layer, function, act, self._see(given) if wanted else None
+        self._entered.setdefault(id(module), []).append(note)
+
+    def _leave_layer(self, name: str, module: Any, args: Any, output: Any) -> None:
+        note = self._entered[id(module)].pop()
+        outputs = list(tensors_in(output))
+        if note is None or not outputs:
+            return
+        key, _, _, _, x = note
+        out, seen = outputs[0], self._see(outputs[0])
+        for other in outputs[1:]:
+            self._await(other, seen)
+        fed = self._tips.get(key)
+        call = self._calls[id(module)] = self._calls.get(id(module), 0) + 1
+        in_features, fan_in, fan_out = _widths(module, out)
+        weights, biases = _parameters(module)
+        layer = Layer(
+            index=len(self.layers),
+            name=name,
+            kind=type(module).__name__.removeprefix("Parametrized"),
+            call=call,
+            in_features=in_features,
+            fan_in=fan_in,
+            fan_out=fan_out,
+            axis=1 if isinstance(module, _CONVOLUTIONS) else -1,
+            weights=weights,
+            biases=biases,
+            entry=key,
+            x=x,
+            dy=seen,
+            pre=seen,
+            out=seen,
+            tip=None,
+            tensor=out,
+            version=0,
+            plain=isinstance(module, nn.Linear) and out.ndim == 2 and (not self.layers or fed is self.layers[-1]),
+        )
+        self.layers.append(layer)
+        self._reach(layer, self._key(out), out)
+
+    def _leave(self, module: Any, args: Any, output: Any) -> None:
+        note = self._entered[id(module)].pop()
+        if note is None or not isinstance(output, torch.Tensor) or not output.is_floating_point():
+            return
+        key, layer, function, act, given = note
+        norm = next((name for kinds, name in _NORMS if isinstance(module, kinds)), None)
+        dropout = isinstance(module, _DROPOUTS)
+        follows = norm or dropout or _is_activation(module) or isinstance(module, nn.Identity)
+        if layer is None or not follows or output.shape != layer.tensor.shape:
+            return
+        unbroken = self._tips.get(key) is layer
+        if norm:
+            layer.plain &= norm == "batch" and module.training and not layer.parts
+            layer.norm = layer.norm or norm
+            layer.parts.append("norm")
+        elif _is_activation(module):
+            layer.plain &= function is not None and not {"activation", "add"} & set(layer.parts)
+            if "activation" not in layer.parts:
+                layer.function, layer.act, layer.pre = function, act, given
+                layer.activation = function[0] if function else None
+            layer.parts.append("activation")
+        elif dropout and module.training and module.p > 0:
+            layer.plain = False
+        layer.plain &= unbroken
+        seen = self._see(output)
+        if "add" not in layer.parts:
+            layer.out = seen
+        if "activation" not in layer.parts:
+            layer.pre = seen
+        self._reach(layer, self._key(output), output)
+
+    def _feeding(self, t: torch.Tensor) -> Layer | None:
+        """The layer that a tensor belongs to: the one that has reached it, or the last if nobody knows the tensor."""
+        key = self._key(t)
+        if key in self._tips or key in self._past or not self.layers:
+            return self._tips.get(key)
+        return self.layers[-1] if t.shape == self.layers[-1].tensor.shape else None
+
+    # ---- between modules
+
+    def _look(self, t: torch.Tensor) -> None:
+        """Find out whether `t` came from a layer by functions that are no modules."""
+        key = self._key(t)
+        if t.grad_fn is None or key in self._looked:
+            return
+        self._looked.add(key)
+        found = self._climb(t.grad_fn, t.output_nr, _REACH)
+        if found is None:
+            return
+        layer, steps = found
+        scale, added = 1.0, False
+        for step in steps:
+            if isinstance(step, float):
+                scale *= step
+            elif isinstance(step, _Added):
+                if t.numel() != layer.tensor.numel():
+                    return
+                layer.plain &= step.other == layer.entry and "add" not in layer.parts
+                layer.residual, added = scale * step.alpha, True
+                layer.parts.append("add")
+            elif isinstance(step, _Applied) and not added:
+                layer.plain &= scale == 1 and not {"activation", "add"} & set(layer.parts)
+                self._apply(layer, step)
+            else:
+                layer.plain = False
+        if added:
+            layer.out = self._see(t)
+            if "activation" not in layer.parts:
+                layer.pre = layer.out
+            self._reach(layer, key, t)
+
+    def _apply(self, layer: Layer, step: _Applied) -> None:
+        """A functional activation on what the layer has reached: its output is computed again, by our kernel."""
+        name, params = step.function
+        values = array(layer.tensor)
+        changed = layer.tensor._version != layer.version
+        if changed and name != "relu":  # in place: a is gone, but relu has the same slopes at its own output
+            layer.plain = False
+            return
+        if "activation" not in layer.parts:
+            layer.activation, layer.function = name, step.function
+            layer.act = _slopes(step.function, values, layer.axis)
+        if "add" not in layer.parts:
+            layer.out = Seen(values if changed else kernels.forward(name, values, **params), self.samples, self.rows)
+            layer.out.differentiable = True
+            receive = layer.out.receive
+            self._handles.append(step.node.register_prehook(lambda gradients: receive(gradients[0])))
+        layer.parts.append("activation")
+        self._reach(layer, (step.node, 0), layer.tensor)
+
+    def _climb(self, node: Any, number: int, reach: int) -> tuple[Layer, list[Any]] | None:
+        """The layer whose tip lies below output `number` of a node, and the steps from there up to it."""
+        if (node, number) in self._tips:
+            return self._tips[node, number], []
+        operands = [below for below in node.next_functions if below[0] is not None]
+        if reach == 0 or not 1 <= len(operands) <= 2:
+            return None
+        if len(operands) == 2:
+            if node.name() != "AddBackward0":
+                return None
+            found = [
+                (self._climb(one[0], one[1], reach - 1), other)
+                for one, other in (operands, operands[::-1])
+                if not other[0].name().endswith("AccumulateGrad")  # a parameter, such as a bias
+            ]
+            branches = [(branch, other) for branch, other in found if branch is not None]
+            if not branches:
+                return None
+            (layer, steps), other = max(branches, key=lambda branch: branch[0][0].index)
+            return layer, [*steps, _Added(other, float(node._saved_alpha))]
+        below = self._climb(operands[0][0], operands[0][1], reach - 1)
+        if below is None:
+            return None
+        function = of_node(node)
+        return below[0], [*below[1], _Applied(function, node) if function else _scale(node)]
+
+    # ---- tensors
+
+    def _key(self, t: torch.Tensor) -> Any:
+        """What names the value of a tensor: its place in the graph, or the object and how often it was written to."""
+        if t.grad_fn is not None:
+            return t.grad_fn, t.output_nr
+        self._kept.append(t)
+        return id(t), 0 if t.is_inference() else t._version
+
+    def _see(self, t: torch.Tensor) -> Seen:
+        key = self._key(t)
+        if key not in self._seen:
+            self._seen[key] = Seen(array(t), self.samples, self.rows)
+            self._await(t, self._seen[key])
+        return self._seen[key]
+
+    def _await(self, t: torch.Tensor, seen: Seen) -> None:
+        if t.requires_grad:
+            seen.differentiable = True
+            self._handles.append(t.register_hook(seen.receive))
+
+    def _reach(self, layer: Layer, key: Any, t: torch.Tensor) -> None:
+        self._tips.pop(layer.tip, None)
+        self._past.add(layer.tip)
+        self._tips[key] = layer
+        layer.tip, layer.tensor = key, t
+        layer.version = 0 if t.is_inference() else t._version
+
+
+@dataclass(frozen=True)
+class _Added:
+    other: tuple[Any, int]
+    alpha: float
+
+
+@dataclass(frozen=True)
+class _Applied:
+    function: Function
+    node: Any
+
+
+def _scale(node: Any) -> float | None:
+    """The number by which a node multiplies; None if it does anything else."""
+    if node.name() == "MulBackward0":
+        factor = node._saved_other if node._saved_other is not None else node._saved_self
+        if factor is not None and factor.numel() == 1:
+            return float(factor)
+    return None
+
+
+def _is_activation(module: nn.Module) -> bool:
+    return type(module).__module__ == "torch.nn.modules.activation" and not isinstance(module, nn.MultiheadAttention)
+
+
+def _widths(module: Any, out: torch.Tensor) -> tuple[int, int, int]:
+    """Features of the input, fan-in and fan-out."""
+    if isinstance(module, _CONVOLUTIONS):
+        window = math.prod(module.kernel_size)
+        return module.in_channels, module.in_channels // module.groups * window, module.out_channels
+    names = ("in_features", "in1_features", "input_size", "embed_dim")
+    width = next(int(getattr(module, name)) for name in names if hasattr(module, name))
+    return width, width, out.shape[-1]
+
+
+def _parameters(module: Any) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Weights and biases as this pass used them."""
+    if isinstance(module, _OTHER_LAYERS):
+        every = list(module.parameters())
+        return [p for p in every if p.ndim > 1], [p for p in every if p.ndim == 1]
+    return [module.weight], [module.bias] if module.bias is not None else []
+
+
+def _row_squares(values: NDArray[Any]) -> NDArray[np.float64]:
+    wide = values.astype(np.float64)
+    squares: NDArray[np.float64] = np.einsum("nc,nc->n", wide, wide)
+    return squares
+
+
+def _spread(values: NDArray[Any], sum_squares: float, samples: int) -> float:
+    """sqrt(mean_j Var_n / mean square), j over all places of a sample."""
+    rows = values if values.ndim > 1 and len(values) == samples else values.reshape(-1, values.shape[-1])
+    square = sum_squares / len(rows)
+    with np.errstate(invalid="ignore", over="ignore"):
+        between = float(rows.var(axis=0, dtype=np.float64).sum())
+    return math.sqrt(between / square) if square > 0 else 0.0
+
+
+def _slopes(function: Function, values: NDArray[Any], axis: int) -> dict[str, Any]:
+    """Saturated share, and how many samples (and places) each unit is active for."""
+    name, params = function
+    slope = np.abs(kernels.backward(name, values, np.ones_like(values), **params))
+    most, flat = _steepest(name, tuple(params.items()))
+    units = np.moveaxis(slope, axis, -1).reshape(-1, slope.shape[axis])
+    return {
+        "saturated": 1 - np.count_nonzero(units > np.float64(0.05 * most)) / units.size if flat else math.nan,
+        "active": np.count_nonzero(units > 0, axis=0),
+    }
+
+
+@functools.cache
+def _steepest(name: str, params: tuple[tuple[str, float], ...]) -> tuple[float, bool]:
+    """Largest |f'| on [-8, 8], and whether f' falls below 5 % of it far out on both sides."""
+    x = np.append(np.arange(-128, 129) / 16, (-50.0, 50.0))
+    slope = np.abs(kernels.backward(name, x, np.ones_like(x), **dict(params)))
+    most = float(slope[:-2].max())
+    return most, bool((slope[-2:] < 0.05 * most).all())
