@@ -23,9 +23,7 @@ def case(N: int, C: int, dtype: str) -> tuple[Any, ...]:
     """Data with means and deviations of many sizes, and what must come of it."""
     rng = np.random.default_rng((N, C))
     x = rng.normal(size=(N, C)) * 10.0 ** rng.uniform(-3, 3, C) + rng.normal(size=C) * 30
-    x, dy, gamma, beta = (
-        a.astype(dtype) for a in (x, rng.normal(size=(N, C)), rng.normal(size=C), rng.normal(size=C))
-    )
+    x, dy, gamma, beta = (a.astype(dtype) for a in (x, rng.normal(size=(N, C)), rng.normal(size=C), rng.normal(size=C)))
     return x, dy, gamma, beta, reference.forward(x, gamma, beta, EPS), reference.backward(x, dy, gamma, EPS)
 
 
@@ -199,9 +197,7 @@ def test_running_statistics() -> None:
 
 
 def test_negative_running_variance_is_nan() -> None:
-    y, _ = kernels.batch_norm_forward(
-        np.ones((2, 2)), None, None, np.zeros(2), np.array([1.0, -1.0]), training=False
-    )
+    y, _ = kernels.batch_norm_forward(np.ones((2, 2)), None, None, np.zeros(2), np.array([1.0, -1.0]), training=False)
     assert np.isfinite(y[:, 0]).all()
     assert np.isnan(y[:, 1]).all()
 

@@ -34,9 +34,7 @@ def test_digits_are_the_published_ones():
     """Class counts and the sum of all pixels of the 1797 digits, and whole grey values from 0 to 16."""
     data = datasets.digits()
     x = np.concatenate([part.x for part in data])
-    raw = np.where(
-        np.isinf(data.scale), data.mean, x * np.where(np.isinf(data.scale), 1, data.scale) + data.mean
-    )
+    raw = np.where(np.isinf(data.scale), data.mean, x * np.where(np.isinf(data.scale), 1, data.scale) + data.mean)
     assert np.abs(raw - np.round(raw)).max() < 1e-4
     assert (raw.round().min(), raw.round().max()) == (0, 16)
     assert raw.round().sum() == 561718
@@ -287,9 +285,7 @@ def test_npz_keeps_its_parts(tmp_path, with_validation):
     parts = {"train": arrays(50, 1), "test": arrays(20, 2)}
     if with_validation:
         parts["val"] = arrays(10, 3)
-    named = {
-        f"{a}_{name}": value for name, pair in parts.items() for a, value in zip("xy", pair, strict=True)
-    }
+    named = {f"{a}_{name}": value for name, pair in parts.items() for a, value in zip("xy", pair, strict=True)}
     np.savez(tmp_path / "d.npz", **named)
     data = datasets.load(tmp_path / "d.npz")
     assert [len(part) for part in data] == ([50, 10, 20] if with_validation else [40, 10, 20])

@@ -137,9 +137,7 @@ def test_forms_agree_to_the_bit(isa: str, dtype: Dtype) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(
-    "size", [(100, 101, 102), (70, 1024, 260), (500, 10, 600), (1, 1500, 700), (13, 700, 200)]
-)
+@pytest.mark.parametrize("size", [(100, 101, 102), (70, 1024, 260), (500, 10, 600), (1, 1500, 700), (13, 700, 200)])
 def test_threads_do_not_change_a_bit(
     isa: str, dtype: Dtype, form: Form, size: tuple[int, int, int], thread_counts: Iterator[int]
 ) -> None:

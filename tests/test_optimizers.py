@@ -48,8 +48,7 @@ def test_steps(name: str, params: dict[str, float], n: int, dtype: str) -> None:
         g = (rng.normal(size=n) * 10.0 ** rng.uniform(-6, 1, n)).astype(dtype)
         kernels.optimizer_step(name, w, g, slots, learning_rate, step, **params)
         want = [
-            OPTIMIZERS[name](v, float(d), s, step, learning_rate, **params)
-            for (v, s), d in zip(want, g, strict=True)
+            OPTIMIZERS[name](v, float(d), s, step, learning_rate, **params) for (v, s), d in zip(want, g, strict=True)
         ]
     tolerance = 20 * np.finfo(dtype).eps
     np.testing.assert_allclose(w, [v for v, _ in want], rtol=tolerance, atol=tolerance)

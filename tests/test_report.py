@@ -401,9 +401,7 @@ def read(content):
 
 
 def whole_page(name="net"):
-    table = Table(
-        [Column(name, align="left"), Column("n"), Column("##", terminal_only=True)], [[name, 1, "####"]], {0}
-    )
+    table = Table([Column(name, align="left"), Column("n"), Column("##", terminal_only=True)], [[name, 1, "####"]], {0})
     return Page(
         name,
         [

@@ -32,8 +32,6 @@ def backward(x: Array, dy: Array, gamma: Array, eps: float) -> tuple[Array, Arra
     dx = np.empty_like(x)
     for c in range(x.shape[1]):
         h = normalised[:, c]
-        jacobian = (np.eye(N, dtype=np.longdouble) - (1 + np.outer(h, h)) / N) / np.sqrt(
-            var[c] + np.longdouble(eps)
-        )
+        jacobian = (np.eye(N, dtype=np.longdouble) - (1 + np.outer(h, h)) / N) / np.sqrt(var[c] + np.longdouble(eps))
         dx[:, c] = gamma[c] * dy[:, c] @ jacobian
     return dx, (dy * normalised).sum(0), dy.sum(0)

@@ -1,7 +1,8 @@
 // The only file that knows OpenMP. Compiled into the baseline objects, never into an ISA's.
 //
-// parallel(threads, f) runs f(rank, size, barrier) on a team; size may be smaller than asked, the calling thread
-// is rank 0. `share` cuts n items in whole blocks, so that block boundaries never depend on the team's size.
+// parallel(threads, f) runs f(rank, size, barrier) on a team; size may be smaller than asked, the calling
+// thread is rank 0. `share` cuts n items in whole blocks, so that block boundaries never depend on the team's
+// size.
 #pragma once
 #include <stdint.h>
 #ifdef _OPENMP
@@ -15,9 +16,9 @@ struct Range {
   int64_t size() const { return end - begin; }
 };
 
-// Where a team's members wait for each other: they spin for some microseconds, then give the processor away. An
-// OpenMP barrier spins on for milliseconds, and where another process has one of the cores every wait then costs a
-// time slice: a batch-norm net's training step, 200 barriers, took 167 ms instead of 4.
+// Where a team's members wait for each other: they spin for some microseconds, then give the processor away.
+// An OpenMP barrier spins on for milliseconds, and where another process has one of the cores every wait then
+// costs a time slice: a batch-norm net's training step, 200 barriers, took 167 ms instead of 4.
 class Barrier {
  public:
   void wait(int size) {
@@ -58,8 +59,9 @@ struct Team {
   }
 };
 
-// How many threads a call may use: what gm_threads_set or OMP_NUM_THREADS, affinity and the cgroup quota allow,
-// 1 in a child forked from a process that has used threads (its pool is dead and waiting for it would hang).
+// How many threads a call may use: what gm_threads_set or OMP_NUM_THREADS, affinity and the cgroup quota
+// allow, 1 in a child forked from a process that has used threads (its pool is dead and waiting for it would
+// hang).
 int threads();
 void threads_set(int n);  // 0: back to the default
 int threads_available();

@@ -15,7 +15,7 @@ struct Network {
   const KernelTable* table = nullptr;  // the ISA that the plan was made for
   Plan plan;
   char* arena = nullptr;
-  int64_t lent = -1;  // bytes of an arena that is the caller's
+  int64_t lent = -1;   // bytes of an arena that is the caller's
   Array<gm_tap> taps;  // of the last gradient with taps
 };
 

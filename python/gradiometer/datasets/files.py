@@ -159,9 +159,7 @@ def _encode_target(table: _Table, task: Task | None) -> tuple[tuple[str, ...], N
     where = f"{table.path}: {table.target_name}"
     target = table.target
     numeric = target.dtype.kind in "biuf"
-    whole = (
-        numeric and target.ndim == 1 and bool(np.all((target == np.round(target)) & (abs(target) < 2**53)))
-    )
+    whole = numeric and target.ndim == 1 and bool(np.all((target == np.round(target)) & (abs(target) < 2**53)))
     if task is None:
         task = "regression" if numeric and not whole else "classification"
     if task == "regression":
@@ -178,9 +176,7 @@ def _encode_target(table: _Table, task: Task | None) -> tuple[tuple[str, ...], N
         raise ValueError(f"{where} has the same value {found[0]} in every sample")
     if 2 * found.size > len(target):
         hint = '; choose task="regression" if it is a quantity' if numeric else ""
-        raise ValueError(
-            f"{where} has {found.size} different values in {len(target)} samples: no classes{hint}"
-        )
+        raise ValueError(f"{where} has {found.size} different values in {len(target)} samples: no classes{hint}")
     return tuple(str(label) for label in found), codes.reshape(-1).astype(np.int64)
 
 
@@ -199,9 +195,7 @@ def _read_csv(path: Path, target: str | int | None) -> _Table:
                 if not row:
                     continue
                 if len(row) != len(header):
-                    raise ValueError(
-                        f"{path}, line {line}: {len(row)} cells, expected {len(header)} as in the header"
-                    )
+                    raise ValueError(f"{path}, line {line}: {len(row)} cells, expected {len(header)} as in the header")
                 cell = row.pop(column).strip()
                 if cell.lower() in _MISSING:
                     raise ValueError(f"{path}, line {line}, column {header[column]!r}: missing value")
@@ -308,9 +302,7 @@ def _read_npz(path: Path) -> _Table:
     )
 
 
-def _pair(
-    path: Path, arrays: dict[str, NDArray[Any]], x_name: str, y_name: str
-) -> tuple[NDArray[Any], NDArray[Any]]:
+def _pair(path: Path, arrays: dict[str, NDArray[Any]], x_name: str, y_name: str) -> tuple[NDArray[Any], NDArray[Any]]:
     """x as float64 (N, C) and y of as many samples, checked."""
     if y_name not in arrays:
         raise ValueError(f"{path} holds {x_name} but not {y_name}")
