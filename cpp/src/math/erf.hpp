@@ -11,13 +11,15 @@ struct ErfConstants;
 template <>
 struct ErfConstants<float> {
   static constexpr float limit = 15.0f;  // a exp(-a²/2) is 0 from 14.6 on
-  // g(a) in a - 1 for a <= 2, error 2^-27; (a + shift) g(a) in 1 / (a + shift) for a >= 2, error 2^-26.8.
-  static constexpr float near[] = {0.2615783f,    -0.137364f,      0.06210714f,   -0.025085298f,
-                                   0.009255482f,  -0.0031680146f,  0.0010148269f, -0.00030256363f,
-                                   8.795065e-05f, -2.9120267e-05f, 7.3098954e-06f};
-  static constexpr float shift = 1.0f;
-  static constexpr float far[] = {0.39893526f, 0.39937454f, -0.011198978f, -0.6384069f,
-                                  -2.1577995f, 9.372741f,   -13.060044f,   6.8201284f};
+  // g(a) in a - near_centre for a <= 2.5, a g(a) in 1 / a - far_centre beyond, error 2^-26.9 and 2^-26.4. The
+  // centres are where the value is a float to many more digits, so that the leading coefficient errs by
+  // nothing.
+  static constexpr float near_centre = 1.27734375f, far_centre = 0.216796875f;
+  static constexpr float near[] = {0.22777334f,   -0.10799743f,     0.044911794f,  -0.01687656f,
+                                   0.0058382098f, -0.0018836295f,   0.0005733734f, -0.00016504989f,
+                                   4.356636e-05f, -1.14488785e-05f, 3.924216e-06f, -9.63e-07f};
+  static constexpr float far[] = {0.3823605f,  -0.136363f, -0.18595397f, 0.41178805f, -0.24421425f,
+                                  -0.5928568f, 1.826274f,  -1.5182947f,  -1.5084693f};
   // erf(x) / x - 1 in x², |x| <= 1, error 2^-29.
   static constexpr float erf[] = {0.12837917f,   -0.37612626f,   0.11283581f,   -0.026853547f,
                                   0.0051877405f, -0.0008004633f, 7.8346995e-05f};
@@ -25,20 +27,21 @@ struct ErfConstants<float> {
 template <>
 struct ErfConstants<double> {
   static constexpr double limit = 39.0;  // from 38.7 on
-  static constexpr double near[] = {0.2615782918651234,      -0.13736398853630932,    0.062107151664406314,
-                                    -0.025085612290632903,   0.009255384843451191,    -0.003166045489461234,
-                                    0.0010148898923574552,   -0.00030730794225129786, 8.844774302060563e-05,
-                                    -2.4317800665172943e-05, 6.412998615687092e-06,   -1.6277077834139116e-06,
-                                    3.9876142383432627e-07,  -9.45354627653676e-08,   2.1751690426358533e-08,
-                                    -4.853215765172102e-09,  1.0358018060153203e-09,  -2.2194642514188235e-10,
-                                    5.5694594786874343e-11,  -1.0686392022182065e-11};  // error 2^-54.8
-  static constexpr double shift = 2.0;
+  static constexpr double near_centre = 1.28125, far_centre = 0.232421875;
+  static constexpr double near[] = {
+      0.22735215794546432,   -0.10764732803380653,    0.044714509451074684,   -0.016785620933205268,
+      0.0058019831576067655, -0.0018703660025121973,  0.0005675961194222195,  -0.00016330478200819664,
+      4.479523375194705e-05, -1.1767876805072208e-05, 2.9717631821013625e-06, -7.236633995391766e-07,
+      1.703826447697931e-07, -3.8875050021534646e-08, 8.610173233313926e-09,  -1.8550147719938156e-09,
+      3.913428354367171e-10, -8.042409907405811e-11,  1.5171220358464416e-11, -2.8830232421545387e-12,
+      8.041783875651329e-13, -1.6229113620385744e-13};  // error 2^-56.7
   static constexpr double far[] = {
-      0.3989422804011487,  0.7978845608914511, 1.1968268287666877, 0.7978856093424092,
-      -1.9947710943664008, -7.178515935321646, -4.463294311842333, 36.07106976404844,
-      67.00412281299306,   391.9153512039708,  -6404.767279051049, 47265.813752974704,
-      -337402.2284828995,  1940078.9964376576, -7916857.746384275, 22493424.847213283,
-      -44046019.07305984,  57230282.42715993,  -44737911.85236857, 16010045.353783341};  // error 2^-57.2
+      0.3801859756327953,    -0.1418761980069347, -0.16703188609362055, 0.39512634945587227,
+      -0.2836627058085573,   -0.4178756511858079, 1.613645405447938,    -2.280683637722899,
+      -0.025290947206096703, 8.458248927393782,   -22.72771720646682,   29.01821619005847,
+      14.261493396326117,    -178.3378996784171,  500.9234625974891,    -698.958152977808,
+      -314.299395533517,     2679.1266183728653,  -8296.456010676819,   68290.98953280525,
+      -110830.2395166204,    -702620.7620372563,  1095951.3883938869,   3027925.5129179843};  // error 2^-56.3
   static constexpr double erf[] = {0.12837916709551256,     -0.3761263890318337,     0.11283791670938761,
                                    -0.026866170642304257,   0.005223977599869771,    -0.0008548325645477665,
                                    0.00012055285511860266,  -1.4924564763185777e-05, 1.6445394208885534e-06,
@@ -51,19 +54,22 @@ inline V<T> tail_argument(V<T> x) {
   return min(V<T>::set1(ErfConstants<T>::limit), abs(x));
 }
 
-// g(a) = Φ(-a) exp(a²/2).
-// Formula: a polynomial in a - 1 for a < 2, u P(u) with u = 1 / (a + shift) beyond. Source: fitted.
-// (One quotient P / Q for all a is 20 % cheaper and loses 4 to 7 ulp in its last steps where a is large; one
-// polynomial in 1 / (a + 3.5) loses 6 where a is small.)
-// Range: 0 <= a <= limit.
-// Error: ? ulp.
+// g(a) = Φ(-a) exp(a²/2) and a g(a).
+// Formula: one polynomial for a < 2.5, one in u = 1 / a beyond, where it is a g(a) that is smooth. Source:
+// fitted. (One quotient P / Q for all a loses 4 to 7 ulp in its last steps where a is large, one polynomial
+// in 1 / (a + 3.5) loses 6 where a is small.) Range: 0 <= a <= limit. Error: ? ulp.
 template <class T>
-inline V<T> normal_tail(V<T> a) {
+struct NormalTail {
+  V<T> g, a_g;
+};
+template <class T>
+inline NormalTail<T> normal_tail(V<T> a) {
   using C = ErfConstants<T>;
-  V<T> one = V<T>::set1(T(1));
-  V<T> near = polynomial(a - one, C::near);
-  V<T> u = one / (a + V<T>::set1(C::shift));
-  return select(lt(a, V<T>::set1(T(2))), near, u * polynomial(u, C::far));
+  V<T> near = polynomial_once(a - V<T>::set1(C::near_centre), C::near);
+  V<T> u = V<T>::set1(T(1)) / a;
+  V<T> far = polynomial(u - V<T>::set1(C::far_centre), C::far);
+  M<T> is_near = lt(a, V<T>::set1(T(2.5)));
+  return {select(is_near, near, u * far), select(is_near, a * near, far)};
 }
 
 // exp(-c a²), c a power of two.
@@ -83,7 +89,7 @@ inline V<T> erfc(V<T> x) {
   V<T> a = min(V<T>::set1(ErfConstants<T>::limit * T(0.7071067)), abs(x));
   Scaled<T> e = exp_minus_square(a, T(1));
   V<T> two = V<T>::set1(T(2));
-  V<T> tail = scale2(two * normal_tail(V<T>::set1(T(1.41421356237309505)) * a) * e.significand, e.exponent);
+  V<T> tail = product(two * normal_tail(V<T>::set1(T(1.41421356237309505)) * a).g, e);
   return select(lt(x, V<T>::set1(T(0))), two - tail, tail);
 }
 

@@ -11,7 +11,7 @@ namespace GM_ISA {
 template <class T>
 inline V<T> sigmoid(V<T> x) {
   V<T> one = V<T>::set1(T(1));
-  V<T> e = exp(-abs(x));
+  V<T> e = value(exp_scaled(-abs(x)));
   return select(lt(x, V<T>::set1(T(0))), e, one) / (one + e);
 }
 

@@ -80,13 +80,6 @@ struct LeakyRelu {
   }
 };
 
-// scale * exp(x), rounded once.
-template <class T>
-inline V<T> exp_times(V<T> x, V<T> scale) {
-  Scaled<T> e = exp_scaled(x);
-  return scale2(scale * e.significand, e.exponent);
-}
-
 // x, and alpha (exp(x) - 1) for x <= 0. Clevert, Unterthiner, Hochreiter 2015, arXiv:1511.07289.
 struct Elu {
   static constexpr const char* name = "elu";
@@ -98,7 +91,7 @@ struct Elu {
   }
   template <class T>
   static V<T> derivative(V<T> x, const double* p) {
-    return select(positive(x), V<T>::set1(T(1)), exp_times(x, parameter<T>(p)));
+    return select(positive(x), V<T>::set1(T(1)), product(parameter<T>(p), exp_scaled(x)));
   }
 };
 
@@ -113,7 +106,7 @@ struct Selu : WithoutParameters {
   }
   template <class T>
   static V<T> derivative(V<T> x, const double*) {
-    return select(positive(x), parameter<T>(&lambda), exp_times(x, parameter<T>(&lambda_alpha)));
+    return select(positive(x), parameter<T>(&lambda), product(parameter<T>(&lambda_alpha), exp_scaled(x)));
   }
 };
 
@@ -127,7 +120,7 @@ struct Gelu : WithoutParameters {
   static V<T> forward(V<T> x, const double*) {
     V<T> a = tail_argument(x);
     Scaled<T> e = exp_minus_square(a, T(0.5));
-    return max(V<T>::set1(T(0)), x) - scale2(a * normal_tail(a) * e.significand, e.exponent);
+    return max(V<T>::set1(T(0)), x) - product(normal_tail(a).a_g, e);
   }
   // Φ(x) + x φ(x). For x < 0 it is exp(-a²/2) (g(a) - a / √2π), with a root at x = -0.7518, for x >= 0 what
   // that lacks to 1.
@@ -135,8 +128,8 @@ struct Gelu : WithoutParameters {
   static V<T> derivative(V<T> x, const double*) {
     V<T> a = tail_argument(x);
     Scaled<T> e = exp_minus_square(a, T(0.5));
-    V<T> bracket = fnma(a, V<T>::set1(T(0.398942280401432678)), normal_tail(a));
-    V<T> tail = scale2(bracket * e.significand, e.exponent);
+    V<T> bracket = fnma(a, V<T>::set1(T(0.398942280401432678)), normal_tail(a).g);
+    V<T> tail = product(bracket, e);
     return select(negative(x), tail, V<T>::set1(T(1)) - tail);
   }
 };
@@ -150,8 +143,8 @@ struct Silu : WithoutParameters {
   static V<T> forward(V<T> x, const double*) {
     x = max(V<T>::set1(ExpConstants<T>::low), x);
     Scaled<T> e = exp_scaled(-abs(x));
-    V<T> s = V<T>::set1(T(1)) + scale2(e.significand, e.exponent);
-    V<T> y = select(negative(x), x * e.significand, x) / s;
+    V<T> s = V<T>::set1(T(1)) + value(e);
+    V<T> y = select(negative(x), times_significand(x, e), x) / s;
     return select(negative(x), scale2(y, e.exponent), y);
   }
   // σ(x) + x σ(x) σ(-x): (s + x e) / s², and e (s + x) / s² for x < 0, with a root at x = -1.278.
@@ -160,9 +153,9 @@ struct Silu : WithoutParameters {
     V<T> bound = V<T>::set1(-ExpConstants<T>::low);
     x = max(-bound, min(bound, x));
     Scaled<T> e = exp_scaled(-abs(x));
-    V<T> small = scale2(e.significand, e.exponent);
+    V<T> small = value(e);
     V<T> s = V<T>::set1(T(1)) + small;
-    V<T> y = select(negative(x), (s + x) * e.significand, fma(x, small, s)) / (s * s);
+    V<T> y = select(negative(x), times_significand(s + x, e), fma(x, small, s)) / (s * s);
     return select(negative(x), scale2(y, e.exponent), y);
   }
 };
@@ -176,7 +169,7 @@ struct Sigmoid : WithoutParameters {
   // σ(x) σ(-x) = e / (1 + e)², e = exp(-|x|).
   template <class T>
   static V<T> derivative(V<T> x, const double*) {
-    V<T> e = exp(-abs(x)), s = V<T>::set1(T(1)) + e;
+    V<T> e = value(exp_scaled(-abs(x))), s = V<T>::set1(T(1)) + e;
     return e / (s * s);
   }
 };
@@ -192,7 +185,7 @@ struct Tanh : WithoutParameters {
   static V<T> derivative(V<T> x, const double*) {
     V<T> a = abs(x);
     Scaled<T> e = exp_scaled(-(a + a));
-    V<T> e4 = scale2(e.significand, e.exponent + V<T>::set1(T(2)));
+    V<T> e4 = product(V<T>::set1(T(4)), e);
     V<T> s = fma(e4, V<T>::set1(T(0.25)), V<T>::set1(T(1)));
     return e4 / (s * s);
   }

@@ -53,7 +53,7 @@ struct CrossEntropy {
       const double k = a.scale / (own + others);
       for_lanes<V<double>::lanes>(a.C, [=](int64_t c, auto lanes) {
         Scaled<double> e = exp_scaled(widen(y + c, lanes) - V<double>::set1(top));
-        narrow(scale2(e.significand * V<double>::set1(k), e.exponent), dy + c, lanes);
+        narrow(product(V<double>::set1(k), e), dy + c, lanes);
       });
       dy[t] = static_cast<T>(0 - others * k);
     }
