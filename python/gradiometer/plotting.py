@@ -94,19 +94,18 @@ def draw(
         heights = [_height(chart, first=number == 0) for number, chart in enumerate(charts)]
         layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
         figure = Figure(figsize=(7.2, sum(heights) + (0.4 if title else 0.0)), layout=layout, facecolor="white")
-        together = len({chart.x_label for chart in charts if not isinstance(chart, BarChart)}) == 1
-        panels = list(
-            figure.subplots(len(charts), 1, squeeze=False, height_ratios=heights, sharex="col" if together else "none")[
-                :, 0
-            ]
-        )
+        same_x = len({chart.x_label for chart in charts if not isinstance(chart, BarChart)}) == 1
+        shared = same_x and not any(isinstance(chart, BarChart) for chart in charts)
+        grid = figure.subplots(len(charts), 1, squeeze=False, height_ratios=heights, sharex="col" if shared else "none")
+        panels = list(grid[:, 0])
         for panel, chart in zip(panels, charts, strict=True):
             _draw(panel, chart)
             _dress(panel, chart)
         _tidy(panels, charts)
         if title:
             figure.suptitle(title, x=0.015, ha="left", fontsize=11, fontweight="bold", color=TEXT)
-        figure.align_ylabels()
+        if shared:
+            figure.align_ylabels()
         ax = panels[0]
     else:
         _draw(ax, charts[0])
@@ -170,6 +169,7 @@ def _tidy(panels: Sequence[Axes], charts: Sequence[Drawable]) -> None:
     places = [x for chart in charts for x in _places(chart)]
     if places and all(x.is_integer() for x in places):
         ticks = whole_ticks(min(places), max(places), 8)
+        # the last is never bars, and its axis is everyone's where it is shared
         panels[-1].set_xticks([tick.at for tick in ticks], [tick.label for tick in ticks])
     known = set(panels[0].get_legend_handles_labels()[1])
     for panel in panels[1:]:
@@ -205,8 +205,9 @@ def _lines(ax: Axes, chart: LineChart) -> None:
         ax.axhline(level.value, color=AXIS, linewidth=1, linestyle=(0, (2, 2)), zorder=1, label=f"_{level.label}")
     off: dict[str, Any] = {}
     for number, series in enumerate(chart.series):
-        colour = _colour(number if series.colour is None else series.colour)
-        _line(ax, series, colour)
+        place = number if series.colour is None else series.colour
+        colour = _colour(place)
+        _line(ax, series, colour, second=place >= len(PALETTE))
         if series.style != "dashed":
             off |= _off_scale(ax, series, colour, chart.log)
     for level in chart.levels:
@@ -217,7 +218,9 @@ def _lines(ax: Axes, chart: LineChart) -> None:
     ax.set_ylabel(chart.y_label)
     handles, labels = ax.get_legend_handles_labels()
     if len(labels) + len(off) > 1:
-        ax.legend([*handles, *off.values()], [*labels, *off], frameon=False, fontsize=9, loc="best")
+        crowded = len(labels) + len(off) > 5
+        beside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.02)} if crowded else {"loc": "best"}
+        ax.legend([*handles, *off.values()], [*labels, *off], frameon=False, fontsize=9, **beside)
 
 
 def _plain_numbers(ax: Axes) -> Any:
@@ -240,14 +243,15 @@ def _colour(number: int) -> str:
 CROWDED = 200  # points of a noisy line: a thick one would be a solid band
 
 
-def _line(ax: Axes, series: Series, colour: str) -> None:
-    look: Any = {"solid": "-", "dashed": (0, (4, 2.5)), "points": "none"}[series.style]
+def _line(ax: Axes, series: Series, colour: str, second: bool) -> None:
+    """A line; dotted in the `second` round through the palette."""
+    looks: dict[str, Any] = {"solid": (0, (1, 1.6)) if second else "-", "dashed": (0, (4, 2.5)), "points": "none"}
     marker = "o" if series.style == "points" or len(series.x) == 1 else ""
     ax.plot(
         list(series.x),
         list(series.y),
         color=colour,
-        linestyle=look,
+        linestyle=looks[series.style],
         marker=marker,
         markersize=4,
         linewidth=1.1 if series.colour == INK or len(series.x) > CROWDED else 2.2,

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from gradiometer.measurement.result import Measurement, plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Diagnosis", "Finding", "Rule"]
 
@@ -104,6 +108,10 @@ class Diagnosis:
     def to_json(self) -> str:
         """Standard JSON: a number that is not finite becomes the string "nan", "inf" or "-inf"."""
         return json.dumps(plain(self.to_dict()), indent=2, allow_nan=False)
+
+    def plot(self, path: str | os.PathLike[str] | None = None, *, ax: Axes | None = None) -> Axes:
+        """Draw the measurement the findings are about, as `Measurement.plot` does."""
+        return self.measurement.plot(path, ax=ax)
 
     def __str__(self) -> str:
         from gradiometer.diagnosis.text import diagnosis_text

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import platform
 from collections.abc import Sequence
 from datetime import datetime
 
 from gradiometer import __version__
+from gradiometer.diagnosis.charts import gradients_chart, metric_chart, spreads_chart
 from gradiometer.diagnosis.findings import Diagnosis
 from gradiometer.diagnosis.result import CureResult
 from gradiometer.diagnosis.rules import explain
 from gradiometer.diagnosis.text import as_verdicts, causes, cure_remarks, cure_table
+from gradiometer.measurement.charts import gradient_chart, spread_chart
 from gradiometer.measurement.result import Measurement
 from gradiometer.measurement.text import factor_in_words, header, layer_table
-from gradiometer.report.chart import Bar, BarChart, Level, LineChart, Series
 from gradiometer.report.page import Chart, Code, Details, Facts, Page, Part, Prose, TableSection
 
 __all__ = ["report"]
-
-FLOAT32_NORMAL = 2.0**-126
 
 
 def report(
@@ -62,91 +60,27 @@ def report(
 
 
 def curves(measurement: Measurement) -> list[Part]:
-    layers = measurement.hidden or measurement.layers
-    index = [float(layer.index) for layer in layers]
-    norms = [layer.grad_norm for layer in layers]
-    series = [Series("measured", index, norms)]
-    theory = predicted_norms(measurement)
-    if not all(math.isnan(value) for value in theory):
-        series.append(Series("theory", index, theory, "dashed"))
-    entries = measurement.samples * layers[0].fan_out
-    lowest = min((norm for norm in norms if norm > 0.0), default=1.0)
-    levels = []
-    if measurement.dtype == "float32" and lowest < 1e-25:
-        levels.append(Level(FLOAT32_NORMAL * math.sqrt(entries), "entries below float32's smallest normal number"))
-    gradient = LineChart(
-        "Norm of the gradient dL/dh by layer, from the input to the output",
-        series,
-        x_label="layer (1 next to the input)",
-        y_label="|dL/dh|",
-        log=True,
-        levels=levels,
-    )
-    spread = LineChart(
-        "Spread between samples by layer",
-        [Series("spread", index, [layer.sample_spread for layer in layers])],
-        x_label="layer (1 next to the input)",
-        y_label="spread",
-        log=True,
-    )
     factor = f"Toward the input {factor_in_words(measurement.attenuation)}."
     return [
-        Chart(gradient, note=f"{factor} Theory is started at the top layer's norm.", heading="As it is"),
-        Chart(spread, note="1: samples are unrelated. 0: every sample gives the same pre-activations."),
+        Chart(
+            gradient_chart({"": measurement}),
+            note=f"{factor} Theory is started at the top layer's norm.",
+            heading="As it is",
+        ),
+        Chart(
+            spread_chart({"": measurement}),
+            note="1: samples are unrelated. 0: every sample gives the same pre-activations.",
+        ),
     ]
 
 
-def predicted_norms(measurement: Measurement) -> list[float]:
-    """Theory's factors multiplied down from the measured norm of the top layer."""
-    layers = measurement.hidden or measurement.layers
-    norms = [layers[-1].grad_norm]
-    for layer in reversed(layers[1:]):
-        norms.append(norms[-1] * layer.theory)
-    return norms[::-1]
-
-
 def cure_parts(cures: CureResult) -> list[Part]:
-    def by_layer(what: str) -> list[Series]:
-        lines = []
-        for row in [cures.as_given, *(row for row in cures.rows if row.id != "as-given")]:
-            layers = row.measurement.hidden
-            values = [getattr(layer, what) for layer in layers]
-            if row.id != "adam":  # the same network as the one given
-                index = [float(layer.index) for layer in layers]
-                lines.append(Series(row.title, index, values, "dashed" if row.id == "as-given" else "solid"))
-        return lines
-
-    decided = "test" if cures.samples[2] else "validation"
-    bars = []
-    for row in cures.rows:
-        value = row.test if cures.samples[2] else row.val
-        low, high = row.test_interval if cures.samples[2] else row.val_interval
-        note = "" if math.isfinite(value) else "diverged"
-        bars.append(Bar(row.title, value if not note else math.nan, low, high, note=note, emphasis=row.cured))
-    limits = (0.0, 1.0) if cures.metric == "accuracy" else None
     parts: list[Part] = [
-        Chart(
-            BarChart(f"{cures.metric} on {decided} by cure, with 95 % intervals", bars, limits=limits), heading="Cures"
-        ),
+        Chart(metric_chart(cures), heading="Cures"),
         TableSection(cure_table(cures), "Ranked by validation; each at the best of its learning rates"),
         Prose("\n\n".join(cure_remarks(cures))),
-        Chart(
-            LineChart(
-                "Gradient by layer at initialisation, before and after each cure",
-                by_layer("grad_norm"),
-                x_label="layer (1 next to the input)",
-                y_label="|dL/dh|",
-            ),
-            heading="Before and after",
-        ),
-        Chart(
-            LineChart(
-                "Spread between samples by layer, before and after each cure",
-                by_layer("sample_spread"),
-                x_label="layer (1 next to the input)",
-                y_label="spread",
-            ),
-        ),
+        Chart(gradients_chart(cures), heading="Before and after"),
+        Chart(spreads_chart(cures)),
     ]
     best = cures.best
     if best.cured:

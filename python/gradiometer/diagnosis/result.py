@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from gradiometer.measurement.result import Measurement, plain
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from gradiometer.diagnosis.findings import Diagnosis
     from gradiometer.networks import Sequential
 
@@ -171,6 +173,33 @@ class CureResult:
         from gradiometer.diagnosis.page import report
 
         report(self.diagnosis, self, title=title, facts=facts).save(path)
+
+    def plot(self, path: str | os.PathLike[str] | None = None, *, ax: Axes | None = None) -> Axes:
+        """Draw the metric of every cure with its 95 % interval, and below it |dL/dh| by layer before and after.
+
+        Parameters
+        ----------
+        path : path, optional
+            Where to save the figure: ``.png``, ``.svg`` or ``.pdf``.
+        ax : matplotlib.axes.Axes, optional
+            Axes to draw the metric into, and nothing else; default: a new figure, no state of pyplot.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            Of the metric; the gradients are in ``ax.figure.axes[1]``.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        ValueError, TypeError
+            For a path with another ending, or an `ax` that is none.
+        """
+        from gradiometer import plotting
+        from gradiometer.diagnosis.charts import gradients_chart, metric_chart
+
+        return plotting.draw([metric_chart(self), gradients_chart(self)], path, ax=ax)
 
     def __str__(self) -> str:
         from gradiometer.diagnosis.text import cures_text
