@@ -111,7 +111,7 @@ def history_html(history: History) -> str:
 def _table(history: History) -> Table:
     plain = "{:.4g}".format
     if not history.val:
-        ends = sorted({1, history.steps} - {0})
+        ends = sorted({1, len(history.loss)}) if history.loss else []
         return Table([Column(STEP), Column("loss", plain)], [(step, history.loss[step - 1]) for step in ends])
     rows: list[tuple[Any, ...]] = [
         (step, seen.loss, seen.metric) for step, seen in zip(history.val_steps, history.val, strict=True)

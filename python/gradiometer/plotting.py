@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradiometer.report.chart import INK, PALETTE, BarChart, LineChart, Series, whole_ticks
+from gradiometer.report.escape import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -199,6 +200,8 @@ def _lines(ax: Axes, chart: LineChart) -> None:
 
     if chart.log:
         ax.set_yscale("log", nonpositive="mask")
+        if not ax.lines and not any(0 < y < math.inf for series in chart.series for y in series.y):
+            ax.set_ylim(0.1, 1.0)  # matplotlib would warn that there is nothing to scale
         ax.yaxis.set_major_formatter(_plain_numbers(ax))
         ax.yaxis.set_minor_formatter(_plain_numbers(ax))
     for level in chart.levels:
@@ -220,7 +223,9 @@ def _lines(ax: Axes, chart: LineChart) -> None:
     if len(labels) + len(off) > 1:
         crowded = len(labels) + len(off) > 5
         beside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.02)} if crowded else {"loc": "best"}
-        ax.legend([*handles, *off.values()], [*labels, *off], frameon=False, fontsize=9, **beside)
+        names = ax.legend([*handles, *off.values()], [*labels, *off], frameon=False, fontsize=9, **beside)
+        for text in names.get_texts():
+            text.set_parse_math(False)
 
 
 def _plain_numbers(ax: Axes) -> Any:
@@ -234,6 +239,11 @@ def _plain_numbers(ax: Axes) -> Any:
             return f"{x:g}" if label and 1e-4 < x < 1e5 and high < 1e4 * low else label
 
     return Plain(labelOnlyBase=False, minor_thresholds=(1.2, 0.4))
+
+
+def _label(name: str) -> str:
+    """A name that matplotlib shows: it leaves out those that begin with an underscore."""
+    return printable(" " + name if name.startswith("_") else name)
 
 
 def _colour(number: int) -> str:
@@ -256,7 +266,7 @@ def _line(ax: Axes, series: Series, colour: str, second: bool) -> None:
         markersize=4,
         linewidth=1.1 if series.colour == INK or len(series.x) > CROWDED else 2.2,
         solid_capstyle="round",
-        label=series.name or "_unnamed",
+        label=_label(series.name) if series.name else "_unnamed",
     )
     if series.low:
         ax.fill_between(list(series.x), list(series.low), list(series.high), color=colour, alpha=0.18, linewidth=0)
@@ -339,7 +349,7 @@ def _bars(ax: Axes, chart: BarChart) -> None:
         )
     ax.set_yticks(places, [bar.name for bar in chart.bars])
     ax.tick_params(axis="y", length=0)
-    ax.set_ylim(len(chart.bars) - 0.5, -0.5)
+    ax.set_ylim(max(1, len(chart.bars)) - 0.5, -0.5)
     if chart.limits:
         ax.set_xlim(*chart.limits)
     for level in chart.levels:
@@ -358,10 +368,11 @@ def _heat(ax: Axes, chart: HeatMap) -> None:
     values = np.asarray(chart.values, float)
     finite = np.isfinite(values)
     positive = values[finite & (values > 0)]
-    reach = max(10.0, float(positive.max()), 1 / float(positive.min())) if positive.size else 10.0
+    low, high = (max(float(positive.min()), 1e-150), float(positive.max())) if positive.size else (1.0, 1.0)
+    reach = min(max(10.0, high, 1 / low), 1e150)  # a colour bar's ticks overflow beyond
     zeros = np.any(values == 0)
     # 0 has no logarithm: it is drawn as a number below the scale
-    shown = np.ma.masked_where(~finite, np.where(values == 0, 0.5 / reach, values))
+    shown = np.ma.masked_where(~finite, np.where(values == 0, 0.5 / reach, values.clip(1 / reach, reach)))
     mesh = ax.pcolormesh(
         _edges(chart.x),
         _edges(chart.y),

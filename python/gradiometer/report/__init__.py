@@ -23,12 +23,13 @@ Page, ``gradiometer.report.page``; a part with a `heading` opens a section, one 
          Details("All layers", [TableSection(table, "Layers")])]).save("report.html")
 
 Notebook, ``gradiometer.report.notebook``: ``fragment(title, lines, charts, table, caption)``, for ``_repr_html_``.
+One SVG file with its own background and colours, ``gradiometer.report.picture``: ``picture(chart, note)``.
 For matplotlib, `gradiometer.plotting` draws the same charts.
 
 The same `Verdict` and `Table` serve the terminal and the page. Every text may hold anything (it is escaped,
 and control characters are replaced); NaN, infinities, zeros and empty series are drawn as what they are.
 """
 
-from gradiometer.report import chart, notebook, page, text
+from gradiometer.report import chart, notebook, page, picture, text
 
-__all__ = ["chart", "notebook", "page", "text"]
+__all__ = ["chart", "notebook", "page", "picture", "text"]

@@ -169,11 +169,9 @@ class Series:
     high: Sequence[float] = ()
 
     def __post_init__(self) -> None:
-        for name, ends in (("low", self.low), ("high", self.high)):
-            if len(ends) not in (0, len(self.x)) or len(self.low) != len(self.high):
-                raise ValueError(
-                    f"{name} of {self.name!r} has {len(ends)} values, expected {len(self.x)} or, of both, 0"
-                )
+        if len(self.low) != len(self.high) or len(self.low) not in (0, len(self.x)):
+            counts = f"low of {self.name!r} has {len(self.low)} values and high {len(self.high)}"
+            raise ValueError(f"{counts}, expected {len(self.x)} each or none")
         if len(self.x) != len(self.y):
             raise ValueError(f"x of {self.name!r} has {len(self.x)} values and y {len(self.y)}, expected equally many")
         if self.style not in ("solid", "dashed", "points"):
