@@ -18,7 +18,7 @@ __all__ = ["Residual", "convert", "to_torch"]
 _DTYPES = {torch.float32: "float32", torch.float64: "float64"}
 
 
-class Residual(nn.Module):  # type: ignore[misc,unused-ignore]
+class Residual(nn.Sequential):  # type: ignore[misc,unused-ignore]
     """``x + scale * branch(x)``: what `to_torch` makes of ``gm.Residual``, and `convert` understands.
 
     Parameters
@@ -28,17 +28,12 @@ class Residual(nn.Module):  # type: ignore[misc,unused-ignore]
     """
 
     def __init__(self, *branch: nn.Module, scale: float = 1.0) -> None:
-        super().__init__()
-        for i, module in enumerate(branch):
-            self.add_module(str(i), module)
+        super().__init__(*branch)
         self.scale = scale
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The sum."""
-        y = x
-        for module in self.children():
-            y = module(y)
-        return x + self.scale * y
+        return x + self.scale * super().forward(x)
 
 
 def convert(module: nn.Module) -> Sequential:
@@ -80,7 +75,8 @@ def convert(module: nn.Module) -> Sequential:
         names = ", ".join(sorted(str(dtype) for dtype in dtypes))
         raise ValueError(f"module has parameters of {names}; expected float32 or float64 throughout")
     dtype = _DTYPES[dtypes.pop()] if dtypes else "float32"
-    parts = list(module.named_children()) if type(module) is nn.Sequential else [("", module)]
+    # Not named_children(), which passes over a module that comes again.
+    parts = list(module._modules.items()) if type(module) is nn.Sequential else [("", module)]
     if not parts:
         raise ValueError("module is an empty nn.Sequential; expected one layer or more")
     used: dict[int, str] = {}
@@ -95,7 +91,7 @@ def _converted(module: Any, name: str, dtype: str, used: dict[int, str]) -> ours
         used[id(module)] = name
     kind = type(module)
     if kind is nn.Sequential or kind is Residual:
-        parts = [_converted(part, f"{name}.{child}", dtype, used) for child, part in module.named_children()]
+        parts = [_converted(part, f"{name}.{child}", dtype, used) for child, part in module._modules.items()]
         if kind is Residual:
             return ours.Residual(*parts, scale=module.scale, dtype=dtype)
         return ours.Chain(*parts, dtype=dtype)
@@ -171,13 +167,13 @@ def to_torch(net: ours.Module) -> nn.Module:
         if made is None:
             raise ValueError(f"{net!r} has no module in torch.nn")
         return made
+    if not isinstance(net, ours.Linear | ours.BatchNorm1d):
+        raise TypeError(f"net holds {type(net).__name__}; expected a layer of gradiometer")
     dtype = torch.float64 if net.dtype == "float64" else torch.float32
     if isinstance(net, ours.Linear):
         made = nn.Linear(net.in_features, net.out_features, net.bias is not None, dtype=dtype)
-    elif isinstance(net, ours.BatchNorm1d):
-        made = nn.BatchNorm1d(net.num_features, net.eps, net.momentum, net.weight is not None, dtype=dtype)
     else:
-        raise TypeError(f"net holds {type(net).__name__}; expected a layer of gradiometer")
+        made = nn.BatchNorm1d(net.num_features, net.eps, net.momentum, net.weight is not None, dtype=dtype)
     state = {name: torch.from_numpy(np.array(values)) for name, values in net._arrays.items()}
     made.load_state_dict(state, strict=False)
     return made

@@ -17,7 +17,7 @@ from torch.nn.utils import parametrize
 from gradiometer import _core, theory
 from gradiometer.measurement.attenuation import attenuation
 from gradiometer.measurement.blocks import shape_text
-from gradiometer.measurement.layer import layer_measurement, layer_name
+from gradiometer.measurement.layer import layer_measurement, layer_name, norm_of
 from gradiometer.measurement.result import LayerMeasurement, Measurement
 from gradiometer.torch.tracer import Layer, Trace, moments, tensors_in
 
@@ -84,6 +84,8 @@ def measure(
     if not isinstance(module, nn.Module):
         raise TypeError(f"module is {type(module).__name__}; expected a torch.nn.Module")
     module = getattr(module, "_orig_mod", module)  # what torch.compile wraps
+    if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
+        raise TypeError("module is compiled by torch.jit, which takes no hooks; expected the module it was made from")
     if any(isinstance(p, nn.parameter.UninitializedTensorMixin) for p in module.parameters()):
         raise ValueError("module has lazy parameters; expected one that has run once")
     home = next((p for p in module.parameters() if p.is_floating_point()), None)
@@ -92,7 +94,7 @@ def measure(
     args, kwargs, leaves = _inputs(x, home)
     samples = _samples(leaves, args, kwargs)
 
-    with _untouched(), Trace(module, samples, per_sample) as trace, parametrize.cached():
+    with _untouched(module), Trace(module, samples, per_sample) as trace, parametrize.cached():
         buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
         # A clone of the leaf enters: a model may write into its input, which a leaf forbids.
         args, kwargs = _map(args, torch.clone), _map(kwargs, torch.clone)
@@ -108,7 +110,7 @@ def measure(
         found = torch.autograd.grad(value, targets, allow_unused=True)
 
     gradients = {id(t): moments(torch.zeros_like(t) if g is None else g) for t, g in zip(targets, found, strict=True)}
-    input_norm = math.sqrt(math.fsum(gradients[id(t)]["sum_squares"] for t in leaves)) if leaves else math.nan
+    input_norm = norm_of(_joined([gradients[id(t)] for t in leaves])) if leaves else math.nan
     predictions = _predict(trace.layers, samples)
     measured: list[LayerMeasurement] = []
     below = input_norm
@@ -132,9 +134,10 @@ def measure(
 
 
 @contextlib.contextmanager
-def _untouched() -> Iterator[None]:
+def _untouched(module: nn.Module) -> Iterator[None]:
     """Gradients on, whatever the caller's mode, and torch's random state put back."""
-    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng():
+    devices = {p.device.index for p in module.parameters() if p.device.type == "cuda"}
+    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=sorted(devices)):
         yield
 
 
@@ -216,7 +219,6 @@ def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _row(layer: Layer, count: int, gradients: dict[int, Any], below: float, predicted: float) -> LayerMeasurement:
-    activation = layer.activation
     differentiable = layer.out.differentiable
     weights = [gradients[id(t)] for t in layer.weights if id(t) in gradients]
     biases = [gradients[id(t)] for t in layer.biases if id(t) in gradients]
@@ -228,20 +230,20 @@ def _row(layer: Layer, count: int, gradients: dict[int, Any], below: float, pred
             layer.kind,
             str(layer.fan_out),
             f"{layer.norm} norm" if layer.norm else None,
-            activation,
+            layer.label,
             f"(call {layer.call})" if layer.call > 1 else None,
             None if differentiable else "(no gradient)",
         ),
         role="output" if layer.index == count - 1 and "activation" not in layer.parts else "hidden",
         fan_in=layer.fan_in,
         fan_out=layer.fan_out,
-        activation=activation,
+        activation=layer.function[0] if layer.function else None,
         norm=layer.norm,
         residual=layer.residual is not None,
-        x=layer.x.tap(),
-        dy=layer.dy.tap(),
-        pre=layer.pre.tap(),
-        out=layer.out.tap(),
+        x=layer.x.tap,
+        dy=layer.dy.tap,
+        pre=layer.pre.tap,
+        out=layer.out.tap,
         act=layer.act,
         weight=weight,
         weight_grad=_joined(weights) if weights else weight,

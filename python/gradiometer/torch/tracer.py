@@ -92,8 +92,9 @@ class Seen:
         if self.by_rows:
             self.gradient_row_squares = _row_squares(array(gradient))
 
+    @functools.cached_property
     def tap(self) -> dict[str, Any]:
-        """As a mapping. A tensor that no gradient has reached has one of zeros."""
+        """As a mapping, once the pass is over. A tensor that no gradient has reached has one of zeros."""
         nothing = dict.fromkeys(self.values, 0) | {"count": self.values["count"], "zeros": self.values["count"]}
         return {
             "value": self.values,
@@ -134,7 +135,7 @@ class Layer:
     version: int
     plain: bool
     norm: str | None = None
-    activation: str | None = None
+    label: str | None = None
     function: Function | None = None
     act: dict[str, Any] | None = None
     residual: float | None = None
@@ -165,21 +166,24 @@ class Trace:
         self._kept: list[torch.Tensor] = []  # an id names a tensor only while the tensor lives
         self._entered: dict[int, list[Any]] = {}
         self._calls: dict[int, int] = {}
+        self._module_handles: list[Any] = []
         self._handles: list[Any] = []
 
     def __enter__(self) -> Trace:
         for name, module in self.module.named_modules():
             leave = functools.partial(self._leave_layer, name) if isinstance(module, _LAYERS) else self._leave
-            self._handles.append(module.register_forward_pre_hook(self._enter, with_kwargs=True))
-            self._handles.append(module.register_forward_hook(leave))
+            self._module_handles.append(module.register_forward_pre_hook(self._enter, with_kwargs=True))
+            self._module_handles.append(module.register_forward_hook(leave))
         return self
 
     def __exit__(self, *error: object) -> None:
-        for handle in self._handles:
+        for handle in [*self._module_handles, *self._handles]:
             handle.remove()
 
     def finish(self, output: Any) -> None:
-        """Look at what the model returned: an activation or an addition may have closed the last layer."""
+        """The forward pass is over and returned `output`; modules that checkpointing runs again are not seen again."""
+        for handle in self._module_handles:
+            handle.remove()
         for t in tensors_in(output):
             self._look(t)
 
@@ -230,6 +234,7 @@ class Trace:
             version=0,
             plain=isinstance(module, nn.Linear) and out.ndim == 2 and (not self.layers or fed is self.layers[-1]),
         )
+        self._shared(key, layer)
         self.layers.append(layer)
         self._reach(layer, self._key(out), out)
 
@@ -252,7 +257,7 @@ class Trace:
             layer.plain &= function is not None and not {"activation", "add"} & set(layer.parts)
             if "activation" not in layer.parts:
                 layer.function, layer.act, layer.pre = function, act, given
-                layer.activation = function[0] if function else None
+                layer.label = function[0] if function else type(module).__name__
             layer.parts.append("activation")
         elif dropout and module.training and module.p > 0:
             layer.plain = False
@@ -291,6 +296,7 @@ class Trace:
                 if t.numel() != layer.tensor.numel():
                     return
                 layer.plain &= step.other == layer.entry and "add" not in layer.parts
+                self._shared(step.other, layer)
                 layer.residual, added = scale * step.alpha, True
                 layer.parts.append("add")
             elif isinstance(step, _Applied) and not added:
@@ -313,7 +319,7 @@ class Trace:
             layer.plain = False
             return
         if "activation" not in layer.parts:
-            layer.activation, layer.function = name, step.function
+            layer.label, layer.function = name, step.function
             layer.act = _slopes(step.function, values, layer.axis)
         if "add" not in layer.parts:
             layer.out = Seen(values if changed else kernels.forward(name, values, **params), self.samples, self.rows)
@@ -348,6 +354,12 @@ class Trace:
             return None
         function = of_node(node)
         return below[0], [*below[1], _Applied(function, node) if function else _scale(node)]
+
+    def _shared(self, key: Any, user: Layer) -> None:
+        """A tensor goes elsewhere too: theory knows nothing of the gradient that other layers send to it."""
+        for layer in self.layers:
+            if layer.entry == key and layer is not user:
+                layer.plain = False
 
     # ---- tensors
 
