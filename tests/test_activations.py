@@ -65,9 +65,7 @@ def units(dtype: str, exact: list[Any]) -> Exact:
         exponent = lowest if v == 0 else max(int(m.frexp(v)[1]) - digits, lowest)
         scaled = m.ldexp(v, -exponent)
         head = float(scaled)
-        overflow = exponent + digits > highest or (
-            exponent + digits == highest and abs(scaled) >= 2**digits - 0.5
-        )
+        overflow = exponent + digits > highest or (exponent + digits == highest and abs(scaled) >= 2**digits - 0.5)
         high.append(head)
         low.append(float(scaled - head))
         unit.append(exponent)
@@ -109,9 +107,7 @@ def judgement(value: Any, derivative: Any, terms: Any, roots: Any, dtype: str, p
 def assert_accurate(row: Activation, dtype: str, isa: str) -> None:
     """The promise of the row, at all `samples`."""
     for params in row.params:
-        j = judgement(
-            row.value, row.derivative, row.derivative_terms, row.roots, dtype, tuple(params.items())
-        )
+        j = judgement(row.value, row.derivative, row.derivative_terms, row.roots, dtype, tuple(params.items()))
         y = kernels.forward(row.name, j.x, **params)
         dx = kernels.backward(row.name, j.x, np.ones_like(j.x), **params)
         for what, got, exact, allowed in (
@@ -127,8 +123,7 @@ def assert_accurate(row: Activation, dtype: str, isa: str) -> None:
             excess = error - allowed
             worst = int(np.argmax(excess))
             assert excess[worst] <= 0, (
-                f"{what} of {row.name} {dict(params)} at {j.x[worst]!r} is {got[worst]!r}, "
-                f"{error[worst]:.2f} ulp off"
+                f"{what} of {row.name} {dict(params)} at {j.x[worst]!r} is {got[worst]!r}, {error[worst]:.2f} ulp off"
             )
 
 
@@ -167,9 +162,7 @@ def test_derivative_is_that_of_the_value(row: Activation) -> None:
             given = {k: mpmath.mpf(v) for k, v in params.items()}
             for x in map(mpmath.mpf, (-40, -5, -1.3, -0.75, -0.01, 0.01, 0.5, 3, 30)):
                 h = mpmath.mpf(10) ** -20
-                slope = (row.value(mpmath.mp, x + h, **given) - row.value(mpmath.mp, x - h, **given)) / (
-                    2 * h
-                )
+                slope = (row.value(mpmath.mp, x + h, **given) - row.value(mpmath.mp, x - h, **given)) / (2 * h)
                 assert mpmath.almosteq(slope, row.derivative(mpmath.mp, x, **given), 1e-18, 1e-30)
 
 
@@ -265,9 +258,7 @@ def test_same_bits_for_any_layout(row: Activation, dtype: str, isa: str) -> None
     x, dy = data(dtype, 7 * 24)
     y, dx = both(row, x, dy)
     for view in (np.s_[::2], np.s_[::-1], np.s_[5:90:3], np.s_[::-4]):
-        assert all(
-            same_bits(g, w[view].copy()) for g, w in zip(both(row, x[view], dy[view]), (y, dx), strict=True)
-        )
+        assert all(same_bits(g, w[view].copy()) for g, w in zip(both(row, x[view], dy[view]), (y, dx), strict=True))
     for shape in ((7, 24), (2, 3, 28)):
         got = both(row, np.asfortranarray(x.reshape(shape)), np.asfortranarray(dy.reshape(shape)))
         assert same_bits(got[0], y.reshape(shape))
@@ -296,9 +287,7 @@ def test_in_place(row: Activation, dtype: str, isa: str) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("row", ROWS)
-def test_same_bits_for_any_number_of_threads(
-    row: Activation, dtype: str, isa: str, thread_counts: Any
-) -> None:
+def test_same_bits_for_any_number_of_threads(row: Activation, dtype: str, isa: str, thread_counts: Any) -> None:
     x, dy = data(dtype, 100_003)
     results = [both(row, x, dy) for _ in thread_counts]
     assert all(same_bits(g, w) for got in results for g, w in zip(got, results[0], strict=True))
