@@ -13,17 +13,29 @@ __all__ = ["attenuation"]
 
 # A layer whose gradient is mostly subnormal or zero has lost digits: the span ends above it.
 _LOST_SHARE = 0.5
+# Below this the sum of squares of float64 is subnormal itself.
+_SMALLEST_NORM = 1e-153
+
+# The scatter of ln factor over nets, in standard errors of independent increments. Over 400 He-ReLU nets (64-[32]x30,
+# batches of 64) it is 1.17, over tanh, ELU and sigmoid nets 0.7 to 1. Around an addition increments of one net share
+# what its skip carries: 1.8 for ReLU and GELU, 1 for tanh.
+_PLAIN, _RESIDUAL = 1.2, 1.8
 
 
 def attenuation(hidden: Sequence[LayerMeasurement]) -> Attenuation:
     """Attenuation over the hidden layers, from the end points of the longest span that has digits left.
 
     With d_l = ln |dL/dh_{l-1}| / |dL/dh_l| over the span (a, b), ln factor is their mean, and the interval is
-    Student's for n = b - a increments with their own standard deviation. It contains the seed-to-seed scatter of a
-    single net at that depth because the increments of ln norm are independent between layers (Hanin & Nica 2018).
+    Student's for n = b - a increments with the standard deviation that they have around theory's (around their mean
+    where theory is silent), times a constant measured over seeds. The increments of ln norm are nearly independent
+    between layers (Hanin & Nica 2018), so that it contains the mean of ln factor over nets of other seeds: in 92 to
+    100 % of 100 to 300 nets of each of 11 kinds (plain, batch norm, residual) and 3 sizes (width x depth 32 x 30,
+    64 x 15, 128 x 50, batches of 64); He-ReLU is at the low end, tanh at the high one.
     """
     usable = list(hidden)
-    while usable and not (usable[0].grad_norm > 0 and usable[0].grad_zeros + usable[0].grad_subnormals < _LOST_SHARE):
+    while usable and not (
+        usable[0].grad_norm > _SMALLEST_NORM and usable[0].grad_zeros + usable[0].grad_subnormals < _LOST_SHARE
+    ):
         usable.pop(0)
     increments = [
         math.log(below.grad_norm / above.grad_norm)
@@ -36,14 +48,16 @@ def attenuation(hidden: Sequence[LayerMeasurement]) -> Attenuation:
         return Attenuation(math.nan, (math.nan, math.nan), math.nan, span, math.nan, math.nan)
     mean = math.fsum(increments) / n
     factor = math.exp(mean)
+    predicted = [layer.theory for layer in usable[1:]]
+    known = all(0 < value < math.inf for value in predicted)
     if n > 1:
-        error = math.sqrt(math.fsum((d - mean) ** 2 for d in increments) / (n - 1) / n)
-        reach = student(n - 1) * error
+        around = [d - math.log(p) for d, p in zip(increments, predicted, strict=True)] if known else increments
+        middle = math.fsum(around) / n
+        error = math.sqrt(math.fsum((d - middle) ** 2 for d in around) / (n - 1) / n)
+        reach = student(n - 1) * error * (_RESIDUAL if any(layer.residual for layer in usable) else _PLAIN)
         ci95 = (math.exp(mean - reach), math.exp(mean + reach))
     else:
         ci95 = (math.nan, math.nan)
-    predicted = [layer.theory for layer in usable[1:]]
-    known = all(value > 0 for value in predicted)
     top = usable[-1]
     entries = max(1, top.fan_out)
     entry = top.grad_rms / math.sqrt(entries)

@@ -28,9 +28,14 @@ class Block:
 def blocks(nodes: list[Node]) -> tuple[Block, ...]:
     """Group the nodes of a network, in order.
 
-    A residual block that opens with its activation closes with the addition: then h is the sum, and the activation
-    that follows belongs to it as to any layer.
+    h is where the whole signal passes: the addition, or the last node that no connection goes around (inside a branch
+    of several layers there is none: then the group's last). So a residual block that opens with its activation closes
+    with the addition, and the activation that follows belongs to it as to any layer.
     """
+    read_last = [0] * (len(nodes) + 1)
+    for node in nodes:
+        for source in node.inputs:
+            read_last[source] = max(read_last[source], node.id)
     starts = [i for i, node in enumerate(nodes) if node.type == "linear"]
     made = []
     for start, end in zip(starts, [*starts[1:], len(nodes)], strict=True):
@@ -38,7 +43,8 @@ def blocks(nodes: list[Node]) -> tuple[Block, ...]:
         of_type = {node.type: node for node in reversed(group)}
         activation, add = of_type.get("activation"), of_type.get("add")
         pre = activation.inputs[0] if activation else group[-1].id
-        output = add.id if add else group[-1].id
+        passed = [node.id for node in group if max(read_last[: node.id]) <= node.id]
+        output = add.id if add and add.id in passed else (passed or [group[-1].id])[-1]
         made.append(Block(group[0], of_type.get("batch_norm"), activation, add, pre, output))
     return tuple(made)
 

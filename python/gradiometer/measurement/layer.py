@@ -51,10 +51,10 @@ def layer_measurement(
     the moments of its parameters' values and gradients; `below` is the norm of dL/dh of the layer below."""
     gradient = out["gradient"]
     grad_norm = norm_of(gradient)
-    parts = [pre["value"], out["value"], gradient]
+    parts = [out["value"], gradient] if pre is out else [pre["value"], out["value"], gradient]
     pre_mean, pre_var = _mean_var(pre["value"])
     out_mean, out_var = _mean_var(out["value"])
-    weight_norm, weight_grad_norm = math.sqrt(weight["sum_squares"]), norm_of(weight_grad)
+    weight_norm, weight_grad_norm = norm_of(weight), norm_of(weight_grad)
     return LayerMeasurement(
         index=index,
         name=name,
