@@ -33,8 +33,8 @@ def attenuation(hidden: Sequence[LayerMeasurement]) -> Attenuation:
     64 x 15, 128 x 50, batches of 64); He-ReLU is at the low end, tanh at the high one.
     """
     usable = list(hidden)
-    while usable and not (
-        usable[0].grad_norm > _SMALLEST_NORM and usable[0].grad_zeros + usable[0].grad_subnormals < _LOST_SHARE
+    while usable and (
+        usable[0].grad_norm <= _SMALLEST_NORM or usable[0].grad_zeros + usable[0].grad_subnormals >= _LOST_SHARE
     ):
         usable.pop(0)
     increments = [
