@@ -4,6 +4,7 @@ differences; the same bits however the work is divided."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
@@ -483,6 +484,30 @@ def test_empty_batch() -> None:
         same(state, net.state_dict())
 
 
+def test_taps_and_calls_of_several_threads() -> None:
+    """What is tapped belongs to one of the passes, or is refused: never to memory that has moved."""
+    net = randomise(plain("float32"), 1)
+    x, target = data(net, 300, "mse")
+    network = net._compile().network
+    expected = {}
+    for rows in (20, 300):
+        network.gradient(x[:rows], "mse", target[:rows], taps=_core.TAP_ROWS)
+        expected[rows] = network.tap(1)["value_row_squares"]
+
+    def work(rows: int) -> None:
+        for _ in range(200):
+            network.gradient(x[:rows], "mse", target[:rows], taps=_core.TAP_ROWS)
+            network.forward(x[:rows], training=True)
+            try:
+                tapped = network.tap(1)
+            except ValueError:
+                continue
+            assert np.array_equal(tapped["value_row_squares"], expected[tapped["rows"]])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, [20, 300, 20, 300]))
+
+
 def test_what_was_tapped_is_forgotten_when_its_memory_goes() -> None:
     net = randomise(plain("float32"), 1)
     x, target = data(net, 300, "mse")
@@ -555,3 +580,11 @@ def test_sizes_too_big_to_count_are_refused() -> None:
     small.add("linear", [0], {"features": 1_000_000})
     with pytest.raises(MemoryError):
         small.memory("float64", 1 << 50)
+    narrow = _core.Graph(1)
+    narrow.add("linear", [0], {"features": 1})
+    for batch in (2**40, 2**61 - 1, 2**63 - 1):  # the last but one fits before it is aligned
+        if batch < 2**61 - 1:
+            assert narrow.memory("float32", batch)["arena"] > 4 * batch
+        else:
+            with pytest.raises(MemoryError):
+                narrow.memory("float32", batch)

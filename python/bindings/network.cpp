@@ -197,11 +197,20 @@ class Network {
     return value;
   }
 
-  py::dict tap(int node) const {
+  py::dict tap(int node) {
     gm_tap t = {};
     t.struct_size = sizeof t;
-    Error e;
-    check(gm_network_tap(network_, node, &t, &e), e);
+    std::vector<double> value_rows, gradient_rows;
+    std::vector<unsigned char> active;
+    {
+      auto one = alone();  // the arena that rows point into stays where it is
+      Error e;
+      check(gm_network_tap(network_, node, &t, &e), e);
+      if (t.value_row_squares) value_rows.assign(t.value_row_squares, t.value_row_squares + t.rows);
+      if (t.gradient_row_squares)
+        gradient_rows.assign(t.gradient_row_squares, t.gradient_row_squares + t.rows);
+      if (t.active) active.assign(t.active, t.active + t.features);
+    }
     py::dict d;
     d["rows"] = t.rows;
     d["features"] = t.features;
@@ -209,12 +218,14 @@ class Network {
     d["gradient"] = moments_dict(t.gradient);
     d["spread"] = t.spread;
     d["saturated"] = t.saturated;
-    auto rows = [&](const double* p) -> py::object {
-      return p ? py::object(py::array_t<double>(Shape{t.rows}, p)) : py::none();
+    auto array = [](const void* seen, const auto& copy) {
+      using E = typename std::decay_t<decltype(copy)>::value_type;
+      return seen ? py::object(py::array_t<E>(static_cast<py::ssize_t>(copy.size()), copy.data()))
+                  : py::none();
     };
-    d["value_row_squares"] = rows(t.value_row_squares);
-    d["gradient_row_squares"] = rows(t.gradient_row_squares);
-    d["active"] = t.active ? py::object(py::array_t<unsigned char>(Shape{t.features}, t.active)) : py::none();
+    d["value_row_squares"] = array(t.value_row_squares, value_rows);
+    d["gradient_row_squares"] = array(t.gradient_row_squares, gradient_rows);
+    d["active"] = array(t.active, active);
     return d;
   }
 
@@ -246,20 +257,25 @@ class Network {
         .cast<py::array>();
   }
 
-  // The native call without the GIL (it touches no Python object; arrays are held by the caller's frame), one
-  // at a time: a network has one arena.
-  template <class F>
-  void run(F f) {
+  // One at a time: a network has one arena. Who waits does so without the GIL, which the one inside may want.
+  std::unique_lock<std::mutex> alone() {
     if (process_ != process_id()) {  // a fork while another thread was inside: nobody is left to unlock
       busy_.release();
       busy_ = std::make_unique<std::mutex>();
       process_ = process_id();
     }
+    py::gil_scoped_release release;
+    return std::unique_lock<std::mutex>(*busy_);
+  }
+
+  // The native call without the GIL: it touches no Python object; arrays are held by the caller's frame.
+  template <class F>
+  void run(F f) {
     Error e;
     gm_status status;
     {
+      auto one = alone();
       py::gil_scoped_release release;
-      std::lock_guard<std::mutex> one(*busy_);
       status = f(e);
     }
     check(status, e);

@@ -11,7 +11,8 @@ struct Layout {
   bool whole = true;
   int64_t take(int64_t count, int64_t each) {
     int64_t size, at = bytes;
-    if (!multiply(count, each, &size) || __builtin_add_overflow(bytes, align_up(size), &bytes)) {
+    if (!multiply(count, each, &size) || __builtin_add_overflow(size, kAlign - 1, &size) ||
+        __builtin_add_overflow(bytes, size / kAlign * kAlign, &bytes)) {
       whole = false;
       bytes = 0;
     }
