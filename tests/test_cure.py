@@ -189,6 +189,12 @@ def test_the_budget_is_kept() -> None:
     assert all(row.steps > 0 for row in result.rows) or any("ran out" in note for note in result.notes)
 
 
+def test_a_budget_too_small_for_anything_leaves_a_step_each() -> None:
+    result = gm.cure(patient(), TRAIN, VAL, budget=1e-9, candidates=["batch-norm"])
+    assert all(row.steps >= 1 for row in result.rows)
+    assert any("ran out" in note for note in result.notes)
+
+
 def test_threads_are_as_before() -> None:
     gm.kernels.set_threads(2)
     try:

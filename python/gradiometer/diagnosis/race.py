@@ -61,10 +61,11 @@ class Runner:
         return self.history.seconds / max(1, self.history.steps)
 
     def train(self, steps: int, share: float, go_on: Callable[[], bool]) -> None:
-        """Go on for `steps` steps at a share of the rate, while `go_on` says so; a diverged run stays where it is."""
+        """Go on for `steps` steps at a share of the rate, while `go_on` says so, and for one step in any case; a
+        diverged run stays where it is."""
         self.trainer.optimizer = self.optimizer.with_rate(self.rate * share)
         for _ in range(steps):
-            if self.history.diverged or not go_on():
+            if self.history.diverged or (not go_on() and self.history.steps):
                 return
             self.trainer.run(1, self.history)
 
