@@ -11,7 +11,7 @@ import gradiometer as gm
 import pytest
 from gradiometer.diagnosis import Diagnosis, Finding, Rule, diagnose, explain, rule_ids
 from gradiometer.diagnosis.rules import DISEASES, RULES
-from gradiometer.measurement.result import Measurement
+from gradiometer.measurement.result import Attenuation, Measurement
 from hand_made import measurement, sigmoid_50
 
 NAN, INF = math.nan, math.inf
@@ -30,6 +30,14 @@ def he_relu(depth: int, **more: object) -> Measurement:
         "scatter": 0.2,
     }
     return measurement(**{**values, **more})  # type: ignore[arg-type]
+
+
+def headless(**head: Any) -> Measurement:
+    """Output weights of 0: as measured, dL/dh is 0 in every hidden layer and no factor is known."""
+    unknown = Attenuation(NAN, (NAN, NAN), NAN, (0, 0), NAN, NAN)
+    everywhere = {"grad_norm": 0.0, "grad_rms": 0.0, "factor": NAN}
+    layers = {6: {"weight_norm": 0.0, "factor": 0.0, **head}}
+    return measurement(depth=5, everywhere=everywhere, layers=layers, attenuation=unknown)
 
 
 # rule, what it is, measurement, status that must come (None: the rule has nothing to say)
@@ -59,6 +67,8 @@ CASES = [
         measurement(depth=40, width=8, factor=0.88, scatter=0.8),
         "warn",
     ),
+    ("vanishing-gradient", "nothing leaves the output layer", headless(), "warn"),
+    ("vanishing-gradient", "nothing to learn: dL/dy is 0", headless(grad_norm=0.0), None),
     ("vanishing-gradient", "it explodes", measurement(factor=2.0), None),
     ("vanishing-gradient", "not a number", measurement(factor=NAN), None),
     ("exploding-gradient", "chaotic tanh", measurement(depth=30, factor=1.3, gain=4.0), "fail"),

@@ -15,7 +15,7 @@ from gradiometer.diagnosis.reading import (
 )
 from gradiometer.measurement.result import Measurement
 from gradiometer.measurement.text import factor_in_words
-from gradiometer.report.text import percent, times
+from gradiometer.report.text import percent, scientific, times
 
 EXPLAIN = """
 What     The derivative of the loss by a layer's output, dL/dh, shrinks by a factor on its way down to the
@@ -37,6 +37,8 @@ Measured The factor a layer of the norm of dL/dh from the end points of a span o
          is below 1 % of what set out and the interval lies below 1. Where the interval does not, one layer
          that passes less than a tenth is named; otherwise it is a warning, since in a narrow network so
          much can be chance (ln of the squared norm is a random walk with variance about 5 L / width).
+         Output weights that are 0 let no gradient through at all: a warning, since the first step moves
+         them.
 
 Try      Weights fitted to the activation (gain 1/sqrt(E f'^2)); ReLU with He, ELU with LeCun; batch norm
          before the activation; residual branches. Adam alone rescales what arrives: it helps while the
@@ -59,7 +61,7 @@ def check(measurement: Measurement) -> Finding | None:
     low, high = attenuation.ci95
     arrives = total(measurement)
     if not arrives <= 1.0:
-        return None
+        return gone(measurement)
     first, last = attenuation.span
     evidence = {
         "factor": attenuation.factor,
@@ -82,6 +84,23 @@ def check(measurement: Measurement) -> Finding | None:
     text = f"|dL/dh| toward the input: {factor_in_words(attenuation)}"
     cause, tries = likely_cause(measurement)
     return Finding("vanishing-gradient", status, text, where, evidence, cause, tries)  # type: ignore[arg-type]
+
+
+def gone(measurement: Measurement) -> Finding | None:
+    """The output layer passes nothing: dL/dh is exactly 0 in every hidden layer, and no factor can be measured."""
+    hidden, head = measurement.hidden, measurement.layers[-1]
+    if not hidden or not head.grad_norm > 0.0 or any(layer.grad_norm != 0.0 for layer in hidden):
+        return None
+    return Finding(
+        "vanishing-gradient",
+        "warn",
+        f"dL/dh is exactly 0 in all hidden layers, |dL/dy| = {scientific(head.grad_norm)}",
+        (hidden[0].index, hidden[-1].index),
+        {"head_grad_norm": head.grad_norm, "head_weight_norm": head.weight_norm},
+        f"The weights of layer {head.index} are 0: only they and its bias learn at the first step."
+        if head.weight_norm == 0.0
+        else f"The weights of layer {head.index} are so small that the gradient underflows behind them.",
+    )
 
 
 def likely_cause(measurement: Measurement) -> tuple[str, tuple[str, ...]]:
