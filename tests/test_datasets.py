@@ -312,6 +312,7 @@ X, Y = arrays()
         ({"x": X.astype(object), "y": Y}, "no readable .npz of plain arrays"),
         ({"x": np.float64(1), "y": Y}, "array x has shape (), expected at least one sample"),
         ({"x": np.where(X[4, 1, 0] == X, np.nan, X), "y": Y}, "array x is nan at (4, 1, 0), expected finite"),
+        ({"x": X * [1, 1e300], "y": Y}, "feature 1 of x is too large: its variance overflows float64"),
         ({"x": X * [1, 0], "y": Y}, "feature 1 of x (and 1 more) is 0 in every sample"),
         ({"x_train": X, "y_train": Y, "x_test": X, "y_test": Y, "x_val": X}, "holds x_val but not y_val"),
         (

@@ -118,6 +118,10 @@ def _split(table: _Table, task: Task | None, constant: str, rng: np.random.Gener
             f"{table.path}: {table.feature(column)}{others} is {table.x[0, column]:g} in every sample and "
             'says nothing; remove it, or choose constant="zero" to carry it as 0'
         )
+    with np.errstate(over="ignore"):
+        huge = np.flatnonzero(~np.isfinite(table.x.std(axis=0)))
+    if huge.size:
+        raise ValueError(f"{table.path}: {table.feature(int(huge[0]))} is too large: its variance overflows float64")
     classes, y = _encode_target(table, task)
     train, val, test = _parts(table.part, y if classes else np.zeros(len(y), np.int64), rng)
     standard = Standard.of(table.x[train])
