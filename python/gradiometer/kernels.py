@@ -7,6 +7,7 @@ C features, I input, H output features; dx, dy are derivatives of the loss by x,
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -440,3 +441,8 @@ def _lookup(argument: str, name: str, rows: Mapping[str, Any]) -> Any:
     if name not in rows:
         raise ValueError(f"{argument} is {name!r}; expected one of: {', '.join(rows)}")
     return rows[name]
+
+
+_wrong_choice = _core.isa_error()  # by the environment: said once, where kernels are first used
+if _wrong_choice is not None:
+    warnings.warn(f"{_wrong_choice}; {isa()} runs instead", RuntimeWarning, stacklevel=2)
