@@ -73,8 +73,6 @@ def of_node(node: Any) -> Function | None:
     if kind == "ErfBackward0":
         return _known("erf", {})
     if kind == "EluBackward0":
-        if node._saved_input_scale != 1:
-            return None
         if node._saved_scale == 1:
             return _known("elu", {"alpha": node._saved_alpha})
         return _known("selu", {}) if abs(node._saved_scale - 1.0507009873554805) < 1e-12 else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -174,6 +173,6 @@ def to_torch(net: ours.Module) -> nn.Module:
         made = nn.Linear(net.in_features, net.out_features, net.bias is not None, dtype=dtype)
     else:
         made = nn.BatchNorm1d(net.num_features, net.eps, net.momentum, net.weight is not None, dtype=dtype)
-    state = {name: torch.from_numpy(np.array(values)) for name, values in net._arrays.items()}
+    state = {name: torch.from_numpy(values) for name, values in net._arrays.items()}
     made.load_state_dict(state, strict=False)
     return made

@@ -17,7 +17,7 @@ from torch.nn.utils import parametrize
 from gradiometer import _core, theory
 from gradiometer.measurement.attenuation import attenuation
 from gradiometer.measurement.blocks import shape_text
-from gradiometer.measurement.layer import layer_measurement, layer_name, norm_of
+from gradiometer.measurement.layer import even_slope, layer_measurement, layer_name, norm_of
 from gradiometer.measurement.result import LayerMeasurement, Measurement
 from gradiometer.torch.tracer import Layer, Trace, moments, tensors_in
 
@@ -135,9 +135,9 @@ def measure(
 
 @contextlib.contextmanager
 def _untouched(module: nn.Module) -> Iterator[None]:
-    """Gradients on, whatever the caller's mode, and torch's random state put back."""
+    """Gradients on (`inference_mode(False)` sees to it under ``no_grad`` too), and torch's random state put back."""
     devices = {p.device.index for p in module.parameters() if p.device.type == "cuda"}
-    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=sorted(devices)):
+    with torch.inference_mode(False), torch.random.fork_rng(devices=sorted(devices)):
         yield
 
 
@@ -281,4 +281,11 @@ def _predict(layers: list[Layer], batch: int) -> list[float]:
     if value["nans"] or value["infs"]:
         return [math.nan] * len(layers)
     mean_square = value["sum_squares"] / value["count"]
-    return [p.factor for p in theory.predict(described, mean_square, batch, input_spread=layers[0].x.spread)]
+    predicted = theory.predict(described, mean_square, batch, input_spread=layers[0].x.spread)
+    return [p.factor if _described(layer) else math.nan for layer, p in zip(layers, predicted, strict=True)]
+
+
+def _described(layer: Layer) -> bool:
+    """Whether the layer's branch, if it has one, is orthogonal to the skip."""
+    skipped = layer.residual is not None and layer.norm is None
+    return not (skipped and layer.function) or even_slope(*layer.function)

@@ -250,7 +250,7 @@ class Trace:
             return
         unbroken = self._tips.get(key) is layer
         if norm:
-            layer.plain &= norm == "batch" and module.training and not layer.parts
+            layer.plain &= module.training and not layer.parts
             layer.norm = layer.norm or norm
             layer.parts.append("norm")
         elif _is_activation(module):
@@ -289,8 +289,8 @@ class Trace:
             return
         layer, steps = found
         scale, added = 1.0, False
-        for step in steps:
-            if isinstance(step, float):
+        for i, step in enumerate(steps):
+            if isinstance(step, float) and not added:
                 scale *= step
             elif isinstance(step, _Added):
                 if t.numel() != layer.tensor.numel():
@@ -299,8 +299,7 @@ class Trace:
                 self._shared(step.other, layer)
                 layer.residual, added = scale * step.alpha, True
                 layer.parts.append("add")
-            elif isinstance(step, _Applied) and not added:
-                layer.plain &= scale == 1 and not {"activation", "add"} & set(layer.parts)
+            elif isinstance(step, _Applied) and i == 0 and not {"activation", "add"} & set(layer.parts):
                 self._apply(layer, step)
             else:
                 layer.plain = False
@@ -318,14 +317,12 @@ class Trace:
         if changed and name != "relu":  # in place: a is gone, but relu has the same slopes at its own output
             layer.plain = False
             return
-        if "activation" not in layer.parts:
-            layer.label, layer.function = name, step.function
-            layer.act = _slopes(step.function, values, layer.axis)
-        if "add" not in layer.parts:
-            layer.out = Seen(values if changed else kernels.forward(name, values, **params), self.samples, self.rows)
-            layer.out.differentiable = True
-            receive = layer.out.receive
-            self._handles.append(step.node.register_prehook(lambda gradients: receive(gradients[0])))
+        layer.label, layer.function = name, step.function
+        layer.act = _slopes(step.function, values, layer.axis)
+        layer.out = Seen(values if changed else kernels.forward(name, values, **params), self.samples, self.rows)
+        layer.out.differentiable = True
+        receive = layer.out.receive
+        self._handles.append(step.node.register_prehook(lambda gradients: receive(gradients[0])))
         layer.parts.append("activation")
         self._reach(layer, (step.node, 0), layer.tensor)
 
