@@ -15,6 +15,7 @@ import numpy as np
 _FLAGS = {
     "avx512": ["-mavx512f", "-mfma", "-mprefer-vector-width=512"],
     "avx2": ["-mavx2", "-mfma"],
+    "sse42": ["-msse4.2"],
     "scalar": [],
 }
 

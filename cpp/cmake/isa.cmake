@@ -3,6 +3,7 @@
 # row (the last) wins at run time.
 set(GM_ISAS
   "scalar|-fno-tree-vectorize -fno-tree-slp-vectorize|any"
+  "sse42|-msse4.2|x86_64|AMD64"
   "avx2|-mavx2 -mfma|x86_64|AMD64"
   "avx512|-mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma -mprefer-vector-width=512|x86_64|AMD64")
 

@@ -32,6 +32,10 @@ uint64_t saved_state() {
 }
 bool has(uint32_t value, int bit) { return (value >> bit) & 1u; }
 
+bool sse42() {
+  uint32_t ecx = cpuid(1).ecx;
+  return has(ecx, 20) && has(ecx, 23);  // and popcnt, which compilers take for a part of it
+}
 bool avx2() {
   Registers one = cpuid(1), seven = cpuid(7);
   return (saved_state() & 0x6) == 0x6 && has(one.ecx, 28) && has(one.ecx, 12) && has(seven.ebx, 5);
@@ -50,6 +54,7 @@ struct Row {
 const Row rows[] = {
     {"scalar", [] { return true; }},
 #ifdef GM_X86
+    {"sse42", sse42},
     {"avx2", avx2},
     {"avx512", avx512},
 #endif
