@@ -15,7 +15,7 @@ from gradiometer.diagnosis.cures import CURES, NotApplicable, by_ids
 from gradiometer.diagnosis.cures.cure import keep
 from gradiometer.diagnosis.cures.refit import fitted_gain
 from gradiometer.diagnosis.pytorch import activation_class, pytorch_code
-from gradiometer.diagnosis.race import UNITS, affordable_unit, finalists
+from gradiometer.diagnosis.race import UNITS, Group, affordable_unit, finalists
 from gradiometer.diagnosis.scoring import interval, merits, metric, tied
 from gradiometer.diagnosis.text import cure_remarks
 from numpy.typing import NDArray
@@ -67,6 +67,13 @@ def test_ties_are_paired(won: int, lost: int, expected: bool) -> None:
     first[won : won + lost] = 0
     assert tied("cross_entropy", first, second) == expected
     assert tied("cross_entropy", second, first) == expected
+
+
+def test_ties_of_few_samples() -> None:
+    """Half a sample in each of four cells: 3 of 3 differ by 3/5 with variance (4/5 - 9/25) / 5, 2 of 2 by 1/2 with
+    (3/4 - 1/4) / 4."""
+    assert not tied("cross_entropy", np.ones(3), np.zeros(3))
+    assert tied("cross_entropy", np.ones(2), np.zeros(2))
 
 
 # Planning
@@ -162,6 +169,41 @@ def test_what_is_reported_is_what_the_networks_do(cured: CureResult) -> None:
         assert row.network.evaluate(VAL).metric == pytest.approx(row.val, abs=1e-12)
         assert row.network.evaluate(TEST).metric == pytest.approx(row.test, abs=1e-12)
         assert row.test_interval[0] <= row.test <= row.test_interval[1]
+
+
+def test_cost_is_by_the_network_as_given(cured: CureResult) -> None:
+    assert cured.as_given.cost == 1.0
+    for row in cured.rows:
+        assert row.cost == pytest.approx(row.step_seconds / cured.as_given.step_seconds, rel=1e-12)
+
+
+def test_two_samples_prove_no_cure() -> None:
+    result = gm.cure(patient(), TRAIN, VAL, test=TEST[:2], steps=20, candidates=["batch-norm"])
+    assert result.best.id == "batch-norm"
+    assert not result.cured
+
+
+def test_a_cure_is_chosen_on_validation_whatever_the_test_set_says(cured: CureResult) -> None:
+    """A validation set of the very class that the given network, a constant, says: it cannot be beaten there."""
+    said = cured.as_given.network.predict(TEST.x).argmax(axis=1)
+    assert len(set(said)) == 1
+    same = VAL.y == said[0]
+    result = gm.cure(patient(), TRAIN, VAL[same], test=TEST, steps=20, candidates=["batch-norm"])
+    row = next(row for row in result.rows if row.id == "batch-norm")
+    assert result.as_given.val == 1.0
+    assert row.test > 2 * result.as_given.test
+    assert not row.cured
+
+
+def test_a_share_of_the_rate_is_a_share_of_the_rate() -> None:
+    x, y = TRAIN[:64]
+    group = Group(by_ids(["adam"])[1], patient(), (x, y), "cross_entropy", 32, 0)
+    runner = group.runner(1e-3)
+    runner.train(1, 0.25, lambda: True)
+    assert runner.trainer.optimizer.learning_rate == 2.5e-4
+    assert (runner.rate, runner.history.steps) == (1e-3, 1)
+    runner.train(5, 1.0, lambda: False)
+    assert runner.history.steps == 1
 
 
 def test_the_given_network_trains_as_long_as_the_best(cured: CureResult) -> None:

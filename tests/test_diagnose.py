@@ -79,6 +79,7 @@ CASES = [
         "fail",
     ),
     ("exploding-gradient", "10 of them train", measurement(depth=10, factor=1.21, everywhere=NORMED), "ok"),
+    ("exploding-gradient", "fiftyfold in all", measurement(depth=21, factor=50 ** (1 / 20)), "ok"),
     ("exploding-gradient", "x1.02 over 50 layers", measurement(depth=50, factor=1.02), "ok"),
     (
         "exploding-gradient",
@@ -107,6 +108,7 @@ CASES = [
     ("input-lost", "a single sample", measurement(spread=0.0, samples=1), None),
     ("saturated", "60 % in one layer", measurement(layers={7: {"saturated": 0.6, "pre_var": 20.0}}), "fail"),
     ("saturated", "28 %, variance 4", measurement(everywhere={"saturated": 0.28}), "ok"),
+    ("saturated", "49 % in one layer", measurement(layers={7: {"saturated": 0.49, "pre_var": 9.0}}), "ok"),
     ("saturated", "ReLU does not saturate", he_relu(20), None),
     ("dead-units", "all of one layer", measurement(layers={7: {"dead": 128}}), "fail"),
     ("dead-units", "three quarters", measurement(layers={7: {"dead": 96}}), "fail"),
@@ -133,6 +135,12 @@ CASES = [
     ),
     ("float32-underflow", "50 sigmoid layers are not enough", sigmoid_50(), "ok"),
     ("float32-underflow", "zeros behind dead units", measurement(layers={7: {"grad_zeros": 1.0}}), "ok"),
+    (
+        "float32-underflow",
+        "zeros among numbers small but far from the end",
+        measurement(top=1e-25, layers={7: {"grad_zeros": 0.3}}),
+        "ok",
+    ),
     ("float32-underflow", "float64 holds it", measurement(depth=80, factor=0.236, dtype="float64"), "warn"),
     ("healthy", "tanh near 1", measurement(), "ok"),
     ("healthy", "He ReLU", he_relu(50), "ok"),

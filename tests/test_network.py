@@ -508,6 +508,15 @@ def test_taps_and_calls_of_several_threads() -> None:
         list(pool.map(work, [20, 300, 20, 300]))
 
 
+def test_a_unit_whose_slope_is_not_a_number_is_not_dead() -> None:
+    net = gm.Sequential(gm.Linear(3, 4, rng=0), gm.Activation("relu"), gm.Linear(4, 2, rng=0))
+    network = net._compile().network
+    bad = np.full((5, 3), np.nan, np.float32)
+    network.gradient(bad, "mse", np.zeros((5, 2)), taps=_core.TAP_COLUMNS)
+    assert network.tap(2)["active"].all()
+    assert np.isnan(network.tap(2)["saturated"])
+
+
 def test_what_was_tapped_is_forgotten_when_its_memory_goes() -> None:
     net = randomise(plain("float32"), 1)
     x, target = data(net, 300, "mse")

@@ -131,6 +131,55 @@ static void training_lowers_the_loss_and_taps_see_every_node(void) {
   free(slots);
 }
 
+static int at_once(void* asked) {
+  ++*(int*)asked;
+  return 1;
+}
+
+/* Gradients are there already: a step that went on after the callback has said stop would move parameters. */
+static void a_cancelled_step_changes_nothing(void) {
+  enum { kWidth = 512, kRows = 16000 };
+  gm_graph* graph = NULL;
+  gm_network* net = NULL;
+  gm_attribute wide[] = {{"features", kWidth, NULL}};
+  int node = 0, asked = 0;
+  CHECK(gm_graph_create(kWidth, &graph, NULL) == GM_OK);
+  CHECK(gm_graph_add(graph, "linear", &node, 1, wide, 1, &node, NULL) == GM_OK);
+  CHECK(gm_network_create(graph, GM_FLOAT32, NULL, NULL, NULL, &net, NULL) == GM_OK);
+  size_t bytes = (kWidth + 1) * kWidth * sizeof(float), values = (size_t)kRows * kWidth;
+  float *x = malloc(values * sizeof(float)), *before = malloc(bytes), *slots = calloc(1, bytes),
+        *still = calloc(1, bytes);
+  for (size_t i = 0; i < values; i++) x[i] = (float)(i % 7) - 3;
+  float* parameters = gm_network_parameters(net);
+  for (size_t i = 0; i < bytes / sizeof(float); i++) parameters[i] = (float)(i % 5) - 2;
+  memcpy(before, parameters, bytes);
+
+  int mse = gm_loss_find("mse"), sgd = gm_optimizer_find("sgd");
+  double params[] = {0.9, 0, 0}, loss = 0;
+  gm_context context = {0};
+  context.struct_size = sizeof context;
+  context.training = 1;
+  context.learning_rate = 0.1;
+  context.step = 1;
+  CHECK(gm_network_gradient(net, &context, 4, x, mse, x, &loss, NULL, NULL) == GM_OK);
+  context.cancel = at_once;
+  context.cancel_data = &asked;
+  CHECK(gm_network_step(net, &context, kRows, x, mse, x, sgd, params, slots, &loss, NULL) == GM_CANCELLED);
+  CHECK(asked == 1);
+  CHECK(memcmp(before, parameters, bytes) == 0);
+  CHECK(memcmp(still, slots, bytes) == 0);
+
+  context.cancel = NULL;
+  CHECK(gm_network_step(net, &context, 4, x, mse, x, sgd, params, slots, &loss, NULL) == GM_OK);
+  CHECK(memcmp(before, parameters, bytes) != 0);
+  gm_network_destroy(net);
+  gm_graph_destroy(graph);
+  free(x);
+  free(before);
+  free(slots);
+  free(still);
+}
+
 int main(void) {
   identity();
   activation();
@@ -138,5 +187,6 @@ int main(void) {
   dense();
   network_in_the_callers_memory();
   training_lowers_the_loss_and_taps_see_every_node();
+  a_cancelled_step_changes_nothing();
   return failures;
 }
