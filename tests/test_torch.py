@@ -182,7 +182,59 @@ def test_unknown_activation_is_none() -> None:
     assert m.layers[0].activation is None
     assert "Softshrink" in m.layers[0].name
     assert math.isnan(m.layers[0].theory)
-    assert gm.torch.measure(Chained(lambda x: torch.sin(x) * x), *data()).layers[0].activation is None
+    lost = gm.torch.measure(Chained(lambda x: torch.sin(x) * x), *data()).layers
+    assert [layer.activation for layer in lost] == [None] * 3
+    assert [math.isnan(layer.theory) for layer in lost] == [False, True, True]  # the first is a bare Linear so far
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: F.relu(2 * x),  # its input was not seen
+        lambda x: F.silu(x, inplace=True),  # nor is it there any more
+        lambda x: F.relu(F.dropout(x, 0.5)),
+    ],
+)
+def test_functions_of_what_was_not_seen_are_not_guessed(function: Callable[[Any], Any]) -> None:
+    first = gm.torch.measure(Chained(function), *data()).layers[0]
+    assert first.activation is None
+    assert math.isnan(first.theory)
+
+
+def test_the_first_of_two_activations_counts() -> None:
+    model = Chained(lambda x: F.relu(torch.tanh(x)))
+    first = gm.torch.measure(model, *data()).layers[0]
+    assert first.activation == "tanh"
+    assert math.isnan(first.theory)
+    assert first.out_mean == pytest.approx(torch.tanh(model.hidden[0](data()[0])).mean().item(), rel=1e-12)
+    module = nn.Tanh()
+    for function in (nn.Sequential(module, nn.ReLU()), lambda x: F.relu(module(x))):
+        model = Chained(function)
+        model.module = module  # among the modules, so that it is watched
+        other = gm.torch.measure(model, *data()).layers[0]
+        assert (other.activation, other.dead) == ("tanh", 0)
+
+
+@pytest.mark.parametrize("function", [torch.sin, lambda x: x * x])
+def test_a_module_after_an_unknown_function(function: Callable[[Any], Any]) -> None:
+    class Doubled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear, self.act, self.head = nn.Linear(FEATURES, 5), nn.Tanh(), nn.Linear(5, CLASSES)
+
+        def forward(self, x: Any) -> Any:
+            return self.head(self.act(function(self.linear(x))))
+
+    first, head = gm.torch.measure(Doubled().double(), *data()).layers
+    assert first.activation == "tanh"
+    assert math.isnan(first.theory)
+    assert math.isnan(head.theory)
+    assert first.factor > 0
+
+
+def test_gates_are_no_activation() -> None:
+    m = gm.torch.measure(double(nn.Linear(FEATURES, 6), nn.GLU(), nn.Linear(3, CLASSES)), *data())
+    assert m.layers[0].name == "0 Linear 6"
 
 
 def test_inplace_modules() -> None:
@@ -229,6 +281,55 @@ def test_additions_are_seen(add: Callable[[Any, Any], Any], functional: bool) ->
 def headless(net: Any) -> Any:
     """Without the output layer, so that an addition is the last thing that happens."""
     return gm.Sequential(*(module.copy() for module in net.modules[:-1]), dtype="float64")
+
+
+def test_an_addition_before_the_activation() -> None:
+    def linear(out: int) -> Any:
+        return gm.Linear(FEATURES, out, rng=0, dtype="float64")
+
+    net = gm.Sequential(
+        linear(FEATURES), gm.Residual(linear(FEATURES)), gm.Activation("relu"), linear(CLASSES), dtype="float64"
+    )
+    x, y = data()
+    ours = gm.measure(net, x.numpy(), y.numpy())
+    seen = gm.torch.measure(gm.torch.to_torch(net), x, y)
+    assert [text for text in differences(ours, seen) if "theory" not in text] == []
+    assert [math.isnan(layer.theory) for layer in seen.layers] == [False, True, True]
+    assert ours.layers[1].residual
+    assert ours.layers[1].out_mean < ours.layers[1].out_var  # the sum itself, not relu of it
+
+
+class Wired(nn.Module):
+    """Two hidden Linear layers, wired by a function of both."""
+
+    def __init__(self, wiring: Callable[[Any, Any, Any], Any], width: int = FEATURES) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(width, width).double(), nn.Linear(width, width).double()
+        self.head, self.wiring = nn.Linear(width, CLASSES).double(), wiring
+
+    def forward(self, x: Any) -> Any:
+        return self.head(self.wiring(x, self.one, self.two))
+
+
+def test_theory_is_silent_where_a_tensor_goes_two_ways() -> None:
+    def theory(wiring: Callable[[Any, Any, Any], Any], width: int = FEATURES) -> list[bool]:
+        m = gm.torch.measure(Wired(wiring, width), *data())
+        return [not math.isnan(layer.theory) for layer in m.layers]
+
+    assert theory(lambda x, one, two: two(torch.tanh(one(x)))) == [True, True, True]
+    assert theory(lambda x, one, two: x + torch.tanh(two(torch.tanh(one(x))))) == [False, False, False]
+    assert theory(lambda x, one, two: one(x) * two(x)) == [False, False, False]
+    assert theory(lambda x, one, two: two(x + torch.tanh(one(x)))) == [True, True, True]
+    assert theory(lambda x, one, two: two(2 * x + torch.tanh(one(x)))) == [False, False, False]
+    assert theory(lambda x, one, two: two(0.5 * (x + torch.tanh(one(x))))) == [False, False, False]
+    # Halves of the input are two tensors; the second layer is not fed by the first.
+    assert theory(lambda x, one, two: one(x[:, :4]) * two(x[:, 4:]), width=4) == [True, False, False]
+
+    def parted(x: Any, one: Any, two: Any) -> Any:
+        low, high = x.chunk(2, dim=1)
+        return one(low) * two(high)
+
+    assert theory(parted, width=4) == [True, False, False]
 
 
 def test_a_bias_added_by_hand_is_no_residual() -> None:
@@ -411,6 +512,47 @@ def test_branches_without_gradient() -> None:
     assert (idle.name, idle.grad_norm, idle.grad_zeros, idle.weight_grad_norm) == ("idle Linear 6", 0.0, 1.0, 0.0)
     assert live.grad_norm > 0
     assert live.weight_grad_norm > 0
+
+
+def test_tensors_without_a_graph_are_told_apart() -> None:
+    class Silent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden = nn.ModuleList(nn.Linear(FEATURES, FEATURES) for _ in range(20))
+            self.head = nn.Linear(FEATURES, CLASSES)
+
+        def forward(self, x: Any) -> Any:
+            with torch.no_grad():
+                for layer in self.hidden:
+                    x = torch.tanh(layer(x))  # a new tensor may get the id of one that is gone
+            return self.head(x)
+
+    model = Silent()
+    means: list[float] = []
+    for layer in model.hidden:
+        layer.register_forward_hook(lambda module, args, out: means.append(out.double().mean().item()))
+    m = gm.torch.measure(model, *data(dtype=torch.float32))
+    assert [layer.out_mean for layer in m.layers[:-1]] == pytest.approx(means, rel=1e-9)
+
+
+@pytest.mark.parametrize("make", [nn.utils.parametrizations.spectral_norm, nn.utils.parametrizations.weight_norm])
+def test_weights_made_from_others(make: Callable[[Any], Any]) -> None:
+    model = double(make(nn.Linear(FEATURES, 5)), nn.Tanh(), nn.Linear(5, CLASSES)).eval()
+    x, y = data()
+    first = gm.torch.measure(model, x, y).layers[0]
+    out: list[Any] = []
+    model[0].register_forward_hook(lambda module, args, output: out.append(retained(output)))
+    F.cross_entropy(model(x), y).backward()
+    assert first.name == "0 Linear 5 tanh"
+    assert first.weight_norm == pytest.approx(model[0].weight.norm().item(), rel=1e-12)
+    assert first.weight_grad_norm == pytest.approx((out[0].grad.T @ x).norm().item(), rel=1e-12)
+
+
+def test_one_output_takes_a_vector() -> None:
+    model = double(nn.Linear(FEATURES, 5), nn.Tanh(), nn.Linear(5, 1))
+    x, _ = data()
+    y = torch.randn(N, dtype=torch.float64)
+    assert differences(gm.torch.measure(model, x, y, "mse"), gm.torch.measure(model, x, y[:, None], "mse"), rel=0) == []
 
 
 def test_frozen_weights_have_no_gradient() -> None:
@@ -817,6 +959,8 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         r"0 \(ParametrizedLinear\)",
     ),
     "twice": (lambda: nn.Sequential(*[nn.Linear(2, 2)] * 2), r"1 \(Linear\) is 0 again"),
+    "twice within": (lambda: nn.Sequential(nn.Sequential(*[nn.Linear(2, 2)] * 2)), r"0\.1 \(Linear\) is 0\.0 again"),
+    "softplus": (lambda: nn.Sequential(nn.Softplus(1.0, 5.0)), r"0 \(Softplus\)"),
     "dtype": (lambda: nn.Linear(2, 2).bfloat16(), r"parameters of torch\.bfloat16"),
     "mixed": (lambda: nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2).double()), "float32, torch.float64"),
     "empty": (lambda: nn.Sequential(), "empty"),
