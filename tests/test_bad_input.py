@@ -149,7 +149,7 @@ def test_networks_refuse_what_is_no_number(dtype: str) -> None:
         (lambda x: K.loss("mse", x[:3], x[:3, :1]), r"target has shape \(3, 1\); expected \(3, 4\)"),
         (lambda x: K.loss("mse", x[:, :1], x[:, 0]), r"target has shape \(4,\); expected \(4, 1\)"),
         (lambda x: K.loss("cross_entropy", x, [0, 1]), r"target has shape \(2,\); expected \(4,\)"),
-        (lambda x: K.loss("huber", x, x), "'huber'; expected one of"),
+        (lambda x: K.loss("hinge", x, x), "'hinge'; expected one of"),
         (lambda x: K.forward("tanhh", x), "'tanhh'"),
         (lambda x: K.forward("tanh", x, out=x[:3]), r"out has shape \(3, 4\); expected \(4, 4\)"),
         (lambda x: K.forward("tanh", x, out=np.asfortranarray(x)), "out is strided or misaligned"),

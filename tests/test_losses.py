@@ -19,6 +19,8 @@ NAMES = list(kernels.losses())
 def case(name: str, N: int, C: int, dtype: str, spread: float = 3.0) -> tuple[Any, Any]:
     rng = np.random.default_rng((N, C))
     y = (rng.normal(size=(N, C)) * spread).astype(dtype)
+    if name == "bce_with_logits":
+        return y, rng.integers(0, 2, (N, C)).astype(dtype)
     if kernels.losses()[name] == "classes":
         return y, rng.integers(0, C, N)
     return y, rng.normal(size=(N, C)).astype(dtype)
@@ -62,6 +64,100 @@ def test_central_differences(name: str) -> None:
         sides[1][i] -= h
         numeric[i] = (kernels.loss(name, sides[0], target)[0] - kernels.loss(name, sides[1], target)[0]) / (2 * h)
     np.testing.assert_allclose(dy, numeric, rtol=1e-6, atol=1e-9)
+
+
+# ---- parameters and weights
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("C", [2, 3, 8, 33])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+def test_weights_and_smoothing(smoothing: float, weighted: bool, C: int, dtype: str) -> None:
+    y, target = case("cross_entropy", 31, C, dtype)
+    weights = np.random.default_rng(C).uniform(0, 3, C) if weighted else None
+    value, dy = kernels.loss("cross_entropy", y, target, weights, label_smoothing=smoothing)
+    want, want_dy = cross_entropy(y, target, weights, smoothing)
+    assert abs(value - want) <= 1e-14 * want
+    # dy has roots under smoothing: errors relative to the terms that cancel.
+    size = np.abs(want_dy) + (smoothing * 3 / 31 if smoothing else 0)
+    assert np.all(np.abs(dy - want_dy) <= (np.finfo(dtype).eps + 50 * np.finfo(float).eps) * size)
+
+
+# Computed with PyTorch 2.13 in float64: y = [[1, -2, 0.5], [0, 3, -1]], classes [2, 0].
+def test_torch() -> None:
+    y, classes = np.array([[1.0, -2.0, 0.5], [0.0, 3.0, -1.0]]), np.array([2, 0])
+    for weights, smoothing, want in TORCH_CROSS_ENTROPY:
+        assert kernels.loss("cross_entropy", y, classes, weights, label_smoothing=smoothing)[0] == pytest.approx(
+            want, rel=1e-13
+        )
+    t = np.array([[0.0, 1.0, 0.25], [1.0, 0.5, 0.0]])
+    for delta, want in TORCH_HUBER:
+        assert kernels.loss("huber", y, t, delta=delta)[0] == pytest.approx(want, rel=1e-13)
+    assert kernels.loss("bce_with_logits", y, t)[0] == pytest.approx(TORCH_BCE, rel=1e-13)
+
+
+TORCH_CROSS_ENTROPY: list[tuple[Any, float, float]] = [
+    (None, 0.1, 2.0352404030498565),
+    ([1.0, 2.0, 3.0], 0.0, 1.5199186526960697),
+    ([1.0, 2.0, 3.0], 0.2, 1.6479830027668272),
+    ([1.0, 2.0, 0.0], 0.0, 3.0658839037574293),
+]
+TORCH_HUBER = [(1.0, 1.0052083333333333), (0.3, 0.39270833333333327)]
+TORCH_BCE = 1.140710483732202
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_huber_beyond_delta(dtype: str) -> None:
+    y, target = case("huber", 31, 17, dtype)
+    for delta in (0.01, 0.5, 4.0):
+        value, dy = kernels.loss("huber", y, target, delta=delta)
+        want, want_dy = LOSSES["huber"](y, target, delta)
+        assert abs(value - want) <= 1e-14 * want
+        assert_close(dy, want_dy)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_soft_labels(dtype: str) -> None:
+    """The derivative has a root where s(y) = t: errors relative to the sizes of its two terms, below 1."""
+    y, _ = case("bce_with_logits", 31, 17, dtype)
+    target = np.random.default_rng(0).uniform(0, 1, y.shape).astype(dtype)
+    value, dy = kernels.loss("bce_with_logits", y, target)
+    want, want_dy = LOSSES["bce_with_logits"](y, target)
+    assert abs(value - want) <= 1e-14 * want
+    assert np.all(np.abs(dy - want_dy) <= (np.finfo(dtype).eps + 20 * np.finfo(float).eps) / y.size)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_confident_labels(dtype: str) -> None:
+    """1 - s(50) is 2e-22: not 0, in the loss and in the derivative. Infinite logits that are right cost nothing."""
+    y, t = np.array([[50.0, -50.0]], dtype), np.array([[1.0, 0.0]], dtype)
+    value, dy = kernels.loss("bce_with_logits", y, t)
+    assert value == pytest.approx(np.exp(-50), rel=1e-6, abs=0)
+    np.testing.assert_allclose(dy, [[-np.exp(-50) / 2, np.exp(-50) / 2]], rtol=1e-6, atol=0)
+    value, dy = kernels.loss("bce_with_logits", y * np.asarray(np.inf, dtype), t)
+    assert value == 0
+    assert not dy.any()
+    assert kernels.loss("bce_with_logits", y * np.asarray(np.inf, dtype), 1 - t)[0] == np.inf
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"name": "cross_entropy", "label_smoothing": 1.5}, ValueError, "label_smoothing of cross_entropy is 1.5"),
+        ({"name": "cross_entropy", "label_smoothing": np.nan}, ValueError, "label_smoothing"),
+        ({"name": "huber", "delta": 0.0}, ValueError, "delta of huber is 0"),
+        ({"name": "mse", "delta": 1.0}, TypeError, "mse has no parameter 'delta'"),
+        ({"name": "cross_entropy", "class_weights": [1.0, 2.0]}, ValueError, "has 2 numbers; expected 3"),
+        ({"name": "cross_entropy", "class_weights": [1.0, -1.0, 1.0]}, ValueError, r"class_weights\[1\] is -1"),
+        ({"name": "cross_entropy", "class_weights": [1.0, np.inf, 1.0]}, ValueError, r"class_weights\[1\] is inf"),
+        ({"name": "mse", "class_weights": [1.0] * 3}, TypeError, "mse takes no class_weights"),
+    ],
+)
+def test_bad_parameters(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
+    y, target = case(arguments["name"], 2, 3, "float64")
+    with pytest.raises(error, match=message):
+        kernels.loss(y=y, target=target, **arguments)
 
 
 # ---- cross-entropy at the ends of the range

@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from typing import Any
 
 import gradiometer as gm
@@ -140,6 +141,82 @@ def test_only_training_steps_move_running_statistics() -> None:
         native.step(x, "cross_entropy", y, _core.Optimizer("sgd"), slots, 0.1, 0)
     assert bits(net) == before
     assert not slots.any()
+
+
+# ---- clipping and decay within a step
+
+
+def stepped(dtype: str = "float64", **options: Any) -> tuple[Any, Any]:
+    """Gradient of one batch before, and parameters' change by SGD of rate 1 with `options`."""
+    net = network(dtype)
+    x, y = data(40)
+    native = net._compile().network
+    native.gradient(x, "cross_entropy", y)
+    gradient, before = native.gradients.copy(), native.parameters.copy()
+    native.step(x, "cross_entropy", y, _core.Optimizer("sgd"), np.zeros_like(before), 1.0, 1, **options)
+    return gradient, before - native.parameters
+
+
+def test_clipping_by_norm() -> None:
+    """torch.nn.utils.clip_grad_norm_: times c / (norm + 1e-6) where the norm is above c."""
+    gradient, _ = stepped()
+    norm = float(np.linalg.norm(gradient.astype(np.longdouble)))
+    for limit in (0.1 * norm, 0.9 * norm):
+        np.testing.assert_allclose(
+            stepped(clip_norm=limit)[1], gradient * limit / (norm + 1e-6), rtol=1e-12, atol=1e-15
+        )
+    np.testing.assert_allclose(stepped(clip_norm=1.1 * norm)[1], gradient, rtol=1e-12, atol=1e-15)
+
+
+def test_clipping_by_value() -> None:
+    gradient, change = stepped(clip_value=0.01)
+    assert np.abs(gradient).max() > 0.01
+    np.testing.assert_allclose(change, np.clip(gradient, -0.01, 0.01), rtol=1e-12, atol=1e-15)
+
+
+def test_clipped_bits_do_not_depend_on_threads(thread_counts: Iterator[int]) -> None:
+    """More than one block of the norm's sum, and work enough for a team."""
+    x = np.random.default_rng(0).normal(size=(256, 64)).astype(np.float32)
+    y = np.arange(256) % 10
+    seen = []
+    for _ in thread_counts:
+        net = gm.mlp(64, [130, 130], 10, rng=0)
+        native = net._compile().network
+        for step in (1, 2):
+            native.step(
+                x,
+                "cross_entropy",
+                y,
+                _core.Optimizer("sgd"),
+                np.zeros_like(native.parameters),
+                0.1,
+                step,
+                clip_norm=0.01,
+            )
+        seen.append(native.parameters.tobytes())
+    assert seen[0] == seen[1] == seen[2]
+
+
+def test_decay_of_matrices_only() -> None:
+    net, twin = network(), network()
+    x, y = data(40)
+    for each, only in ((net, True), (twin, False)):
+        native = each._compile().network
+        optimizer = _core.Optimizer("sgd", weight_decay=0.5)
+        native.parameters[...] += 1
+        native.step(
+            x, "cross_entropy", y, optimizer, np.zeros_like(native.parameters), 0.1, 1, decay_matrices_only=only
+        )
+    before = network()
+    before._compile().network.parameters[...] += 1
+    for name, array in net.state_dict().items():
+        if "running" in name:
+            continue
+        full, start = twin.state_dict()[name], before.state_dict()[name]
+        if array.ndim > 1:
+            np.testing.assert_array_equal(array, full)
+        else:
+            np.testing.assert_allclose(array - full, 0.05 * start, rtol=1e-12)
 
 
 # ---- fit

@@ -383,8 +383,13 @@ gm_target gm_loss_target(int i) {
                                                                                         : GM_VALUES;
 }
 
+int gm_loss_parameters(int i, const gm_parameter** parameters) {
+  static const ParameterTable table(kernels().losses, kernels().loss_count);
+  return table.row(i, parameters);
+}
+
 gm_status gm_loss(int i, gm_dtype dtype, int64_t N, int64_t C, const void* y, const void* target,
-                  double* value, void* dy, gm_error* e) {
+                  const double* params, const double* class_weights, double* value, void* dy, gm_error* e) {
   GM_TRY(check_index(e, "loss", i, gm_loss_count()));
   GM_TRY(check_dtype(e, dtype));
   GM_TRY(check_count(e, "N", N));
@@ -392,7 +397,11 @@ gm_status gm_loss(int i, gm_dtype dtype, int64_t N, int64_t C, const void* y, co
     return fail(e, GM_INVALID_ARGUMENT, "C", "C is %lld; expected 1 or more features",
                 static_cast<long long>(C));
   const Loss& loss = kernels().losses[i];
+  double p[kMaxParameters];
+  GM_TRY(resolve(loss, params, p, e));
+  GM_TRY(check_class_weights(loss, C, class_weights, e));
   GM_TRY(check_target(loss, N, C, target, e));
+  const double mean_over = sum_of_weights(loss, target, N, class_weights);
   double* rows = static_cast<double*>(allocate(N * static_cast<int64_t>(sizeof(double))));
   if (!rows) return out_of_memory(e, "loss", N * static_cast<int64_t>(sizeof(double)));
   with_type(dtype, [&](auto zero) {
@@ -406,13 +415,15 @@ gm_status gm_loss(int i, gm_dtype dtype, int64_t N, int64_t C, const void* y, co
                        static_cast<const T*>(y) + r.begin * C,
                        loss.target == Target::classes ? static_cast<const void*>(classes + r.begin)
                                                       : static_cast<const void*>(t + r.begin * C),
-                       loss.mean_over_rows && N > 0 ? 1 / static_cast<double>(N) : 1,
+                       loss.mean_over_rows && N > 0 ? 1 / mean_over : 1,
                        rows + r.begin,
-                       dy ? static_cast<T*>(dy) + r.begin * C : nullptr};
+                       dy ? static_cast<T*>(dy) + r.begin * C : nullptr,
+                       p,
+                       class_weights};
       run_loss(loss, a);
     });
   });
-  if (value) *value = total_loss(loss, rows, N, static_cast<double>(N));
+  if (value) *value = total_loss(loss, rows, N, mean_over);
   free(rows);
   return ok(e);
 }
@@ -447,8 +458,8 @@ gm_status gm_optimizer_step(int i, gm_dtype dtype, int64_t n, void* parameters, 
   with_type(dtype, [&](auto zero) {
     using T = decltype(zero);
     parallel(team_for(n, kElementsPerThread), [&](Team team) {
-      step_share(optimizer, team, n, static_cast<T*>(parameters), static_cast<const T*>(gradients),
-                 static_cast<T*>(slots), learning_rate, step, p);
+      step_range(optimizer, team.share(n, 1024), n, static_cast<T*>(parameters),
+                 static_cast<const T*>(gradients), static_cast<T*>(slots), learning_rate, step, p);
     });
   });
   return ok(e);

@@ -118,7 +118,13 @@ gm_status gradient(gm_network* network, PassArguments a, int loss, gm_error* e) 
   const Node& out = net.graph.nodes[net.graph.output()];
   a.loss = &kernels().losses[loss];
   GM_TRY(check_training(net, *a.context, a.N, e));
+  double p[kMaxParameters];
+  GM_TRY(resolve(*a.loss, a.context->loss_params, p, e));
+  a.loss_params = p;
+  GM_TRY(check_class_weights(*a.loss, out.features, a.context->class_weights, e));
   GM_TRY(check_target(*a.loss, a.N, out.features, a.target, e));
+  a.mean_over = a.context->mean_over > 0 ? a.context->mean_over
+                                         : sum_of_weights(*a.loss, a.target, a.N, a.context->class_weights);
   GM_TRY(make_room(net, a.N, a.context->taps, e));
   net.taps.size = 0;
   if (a.N == 0) {
@@ -375,6 +381,12 @@ gm_status gm_network_step(gm_network* network, const gm_context* context, int64_
   double p[kMaxParameters];
   GM_TRY(resolve(row, params, p, e));
   GM_TRY(check_rate(context->learning_rate, context->step, e));
+  if (!(context->clip_value >= 0))
+    return fail(e, GM_INVALID_ARGUMENT, "clip_value", "clip_value is %g; expected 0 or more",
+                context->clip_value);
+  if (!(context->clip_norm >= 0))
+    return fail(e, GM_INVALID_ARGUMENT, "clip_norm", "clip_norm is %g; expected 0 or more",
+                context->clip_norm);
   if (!slots && row.slot_count > 0)
     return fail(e, GM_INVALID_ARGUMENT, "slots", "slots is null; %s keeps %d vectors", row.name,
                 row.slot_count);

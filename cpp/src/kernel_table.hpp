@@ -79,7 +79,8 @@ struct Optimizer {
 
 // A loss over rows of an (N, C) output. `target` is int64 class indices (N) or T values (N, C).
 // Writes the loss of each row to row_loss (float64), not yet divided by anything, and, if dy is not null,
-// dy = scale * d row_loss / d y.
+// dy = scale * d row_loss / d y. A mean over rows weighted by classes divides by the sum of the targets'
+// weights.
 template <class T>
 struct LossArgs {
   int64_t N, C;
@@ -88,6 +89,8 @@ struct LossArgs {
   double scale;
   double* row_loss;
   T* dy;
+  const double* params;
+  const double* class_weights;  // (C), of losses whose target is classes, or null for 1
 };
 enum class Target { classes, values };
 struct Loss {
@@ -95,6 +98,8 @@ struct Loss {
   Target target;
   bool mean_over_features;  // mse: the loss of a row is its mean over C
   bool mean_over_rows;
+  int parameter_count;
+  const Parameter* parameters;
   void (*f32)(const LossArgs<float>&);
   void (*f64)(const LossArgs<double>&);
 };
@@ -118,6 +123,8 @@ struct Kernels {
   // y = a + scale * b, and y = scale * a; y may be a or b.
   void (*add_scaled)(int64_t n, const T* a, const T* b, double scale, T* y);
   void (*scale)(int64_t n, const T* a, double scale, T* y);
+  // y = a within -limit..limit, NaN left as it is.
+  void (*clamp)(int64_t n, const T* a, double limit, T* y);
 
   // Batch norm over C columns of an (N, C) matrix (a range of columns is a shifted pointer and a smaller C).
   // statistics: mean[c] and biased variance var[c] in float64. forward: y = (x - mean) / sqrt(var + eps) *

@@ -42,6 +42,12 @@ void scale(int64_t n, const T* a, double by, T* y) {
   map(n, a, y, [s](V<T> u) { return s * u; });
 }
 
+template <class T>
+void clamp(int64_t n, const T* a, double limit, T* y) {
+  V<T> high = V<T>::set1(static_cast<T>(limit));
+  map(n, a, y, [high](V<T> u) { return select(lt(high, abs(u)), copysign(high, u), u); });
+}
+
 template <class... Ops>
 const Activation* activation_rows(List<Ops...>) {
   static constexpr Activation rows[] = {
@@ -55,7 +61,8 @@ const Activation* activation_rows(List<Ops...>) {
 template <class... Ops>
 const Loss* loss_rows(LossList<Ops...>) {
   static constexpr Loss rows[] = {{Ops::name, Ops::target, Ops::mean_over_features, Ops::mean_over_rows,
-                                   Ops::template run<float>, Ops::template run<double>}...};
+                                   Ops::parameter_count, Ops::parameters, Ops::template run<float>,
+                                   Ops::template run<double>}...};
   return rows;
 }
 template <class... Ops>
@@ -80,6 +87,7 @@ constexpr Kernels<T> kernels() {
           column_sum<T>,
           add_scaled<T>,
           scale<T>,
+          clamp<T>,
           batch_norm_statistics<T>,
           batch_norm_forward<T>,
           batch_norm_backward<T>,

@@ -21,10 +21,10 @@ inline gm_status check_rate(double learning_rate, int64_t step, gm_error* e) {
 inline void run_optimizer(const Optimizer& o, const OptimizerArgs<float>& a) { o.f32(a); }
 inline void run_optimizer(const Optimizer& o, const OptimizerArgs<double>& a) { o.f64(a); }
 
+// The range r of flat vectors of n elements.
 template <class T>
-void step_share(const Optimizer& optimizer, Team team, int64_t n, T* w, const T* g, T* slots,
+void step_range(const Optimizer& optimizer, Range r, int64_t n, T* w, const T* g, T* slots,
                 double learning_rate, int64_t step, const double* params) {
-  Range r = team.share(n, 1024);
   T* slot[kMaxSlots];
   for (int s = 0; s < optimizer.slot_count; s++) slot[s] = slots + s * n + r.begin;
   OptimizerArgs<T> a = {r.size(), w + r.begin, g + r.begin, slot, learning_rate, step, params};

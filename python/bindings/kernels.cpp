@@ -1,6 +1,7 @@
 // The raw kernels. The GIL is released around every native call: it touches no Python object, and the arrays
 // are kept alive by the Input and output holders of the calling frame.
 #include "arrays.hpp"
+#include "loss.hpp"
 #include "parameters.hpp"
 
 void bind_library(py::module_& m) {
@@ -274,15 +275,23 @@ void bind_batch_norm(py::module_& m) {
 
 void bind_losses(py::module_& m) {
   m.def("losses", [] {
-    py::dict rows;  // name -> "classes" or "values"
-    for (int i = 0; i < gm_loss_count(); i++)
-      rows[gm_loss_name(i)] = gm_loss_target(i) == GM_CLASSES ? "classes" : "values";
+    py::dict rows;
+    for (int i = 0; i < gm_loss_count(); i++) {
+      const gm_parameter* p;
+      int n = gm_loss_parameters(i, &p);
+      py::dict row;
+      row["parameters"] = parameter_dict(p, n);
+      row["target"] = gm_loss_target(i) == GM_CLASSES ? "classes" : "values";
+      rows[gm_loss_name(i)] = row;
+    }
     return rows;
   });
   m.def(
       "loss",
-      [](const std::string& name, py::object y_, py::object target) {
-        int i = find_or_throw("loss", name, gm_loss_find, gm_loss_count, gm_loss_name);
+      [](const std::string& name, py::object y_, py::object target, py::object class_weights,
+         const py::kwargs& params) {
+        Loss loss(name, class_weights, params);
+        int i = loss.index;
         Input y = input(y_, "y");
         expect_ndim(y.array, "y", 2);
         py::ssize_t N = y.array.shape(0), C = y.array.shape(1);
@@ -293,12 +302,13 @@ void bind_losses(py::module_& m) {
         gm_status status;
         {
           py::gil_scoped_release release;
-          status = gm_loss(i, y.dtype, N, C, y.data(), t.data(), &value, dy.mutable_data(), &e);
+          status = gm_loss(i, y.dtype, N, C, y.data(), t.data(), loss.params.data(), loss.class_weights(C),
+                           &value, dy.mutable_data(), &e);
         }
         check(status, e);
         return py::make_tuple(value, dy);
       },
-      py::arg("name"), py::arg("y"), py::arg("target"));
+      py::arg("name"), py::arg("y"), py::arg("target"), py::arg("class_weights") = py::none());
 }
 
 void bind_optimizers(py::module_& m) {

@@ -11,6 +11,7 @@
 #include <mutex>
 
 #include "arrays.hpp"
+#include "loss.hpp"
 #include "parameters.hpp"
 
 namespace {
@@ -23,14 +24,7 @@ struct Optimizer {
     const gm_parameter* specs;
     int n = gm_optimizer_parameters(index, &specs);
     params = parameter_values(name, specs, n, given);
-    for (int i = 0; i < n; i++)
-      if (!(params[static_cast<size_t>(i)] >= specs[i].low &&
-            params[static_cast<size_t>(i)] <= specs[i].high)) {
-        py::str text =
-            py::str("{} of {} is {!r}; expected {:g} to {:g}")
-                .format(specs[i].name, name, params[static_cast<size_t>(i)], specs[i].low, specs[i].high);
-        throw py::value_error(text.cast<std::string>());
-      }
+    check_ranges(name, specs, n, params);
   }
   int slots() const { return gm_optimizer_slots(index); }
 };
@@ -152,12 +146,12 @@ class Network {
     return y;
   }
 
-  py::tuple gradient(py::object x_, const std::string& loss, py::object target, bool want_dx, bool training,
-                     bool freeze_statistics, bool accumulate, unsigned taps, std::int64_t mean_over) {
+  py::tuple gradient(py::object x_, py::object loss_, py::object target, bool want_dx, bool training,
+                     bool freeze_statistics, bool accumulate, unsigned taps, double mean_over) {
     py::array x = batch(x_);
     std::int64_t N = x.shape(0);
-    int row = find_or_throw("loss", loss, gm_loss_find, gm_loss_count, gm_loss_name);
-    py::array t = targets(target, "target", gm_loss_target(row), dtype_, N, out_);
+    const Loss loss = Loss::of(loss_);
+    py::array t = targets(target, "target", gm_loss_target(loss.index), dtype_, N, out_);
     py::object dx = py::none();
     void* to = nullptr;
     if (want_dx) {
@@ -165,7 +159,7 @@ class Network {
       to = made.mutable_data();
       dx = made;
     }
-    gm_context c = context();
+    gm_context c = context(loss);
     c.training = training;
     c.freeze_statistics = freeze_statistics;
     c.accumulate = accumulate;
@@ -173,25 +167,31 @@ class Network {
     c.mean_over = mean_over;
     double value = 0;
     run([&](Error& e) {
-      return gm_network_gradient(network_, &c, N, x.data(), row, t.data(), &value, to, &e);
+      return gm_network_gradient(network_, &c, N, x.data(), loss.index, t.data(), &value, to, &e);
     });
     return py::make_tuple(value, dx);
   }
 
-  double step(py::object x_, const std::string& loss, py::object target, const Optimizer& optimizer,
-              py::array slots, double learning_rate, std::int64_t number) {
+  double step(py::object x_, py::object loss_, py::object target, const Optimizer& optimizer, py::array slots,
+              double learning_rate, std::int64_t number, double clip_norm, double clip_value,
+              bool decay_matrices_only, bool accumulate, double mean_over) {
     py::array x = batch(x_);
     std::int64_t N = x.shape(0);
-    int row = find_or_throw("loss", loss, gm_loss_find, gm_loss_count, gm_loss_name);
-    py::array t = targets(target, "target", gm_loss_target(row), dtype_, N, out_);
+    const Loss loss = Loss::of(loss_);
+    py::array t = targets(target, "target", gm_loss_target(loss.index), dtype_, N, out_);
     void* s = in_place(slots, "slots", dtype_, parameters.size() * optimizer.slots());
-    gm_context c = context();
+    gm_context c = context(loss);
     c.training = 1;
     c.learning_rate = learning_rate;
     c.step = number;
+    c.clip_norm = clip_norm;
+    c.clip_value = clip_value;
+    c.decay_matrices_only = decay_matrices_only;
+    c.accumulate = accumulate;
+    c.mean_over = mean_over;
     double value = 0;
     run([&](Error& e) {
-      return gm_network_step(network_, &c, N, x.data(), row, t.data(), optimizer.index,
+      return gm_network_step(network_, &c, N, x.data(), loss.index, t.data(), optimizer.index,
                              optimizer.params.data(), s, &value, &e);
     });
     return value;
@@ -237,6 +237,12 @@ class Network {
     c.struct_size = sizeof c;
     c.step = 1;
     c.cancel = signals_pending;
+    return c;
+  }
+  gm_context context(const Loss& loss) const {
+    gm_context c = context();
+    c.loss_params = loss.params.data();
+    c.class_weights = loss.class_weights(out_);
     return c;
   }
 
@@ -307,6 +313,8 @@ void bind_network(py::module_& m) {
   py::class_<Optimizer>(m, "Optimizer")
       .def(py::init<const std::string&, const py::kwargs&>(), py::arg("name"))
       .def_property_readonly("slots", &Optimizer::slots);
+  py::class_<Loss>(m, "Loss").def(py::init<const std::string&, const py::object&, const py::kwargs&>(),
+                                  py::arg("name"), py::arg("class_weights") = py::none());
   py::class_<Graph>(m, "Graph")
       .def(py::init<std::int64_t>(), py::arg("features"))
       .def("add", &Graph::add, py::arg("type"), py::arg("inputs"), py::arg("attributes"))
@@ -327,7 +335,9 @@ void bind_network(py::module_& m) {
            py::arg("want_dx") = false, py::arg("training") = true, py::arg("freeze_statistics") = true,
            py::arg("accumulate") = false, py::arg("taps") = 0, py::arg("mean_over") = 0)
       .def("step", &Network::step, py::arg("x"), py::arg("loss"), py::arg("target"), py::arg("optimizer"),
-           py::arg("slots"), py::arg("learning_rate"), py::arg("step"))
+           py::arg("slots"), py::arg("learning_rate"), py::arg("step"), py::arg("clip_norm") = 0.0,
+           py::arg("clip_value") = 0.0, py::arg("decay_matrices_only") = false, py::arg("accumulate") = false,
+           py::arg("mean_over") = 0.0)
       .def("tap", &Network::tap, py::arg("node"))
       .def("reset", &Network::reset);
 }

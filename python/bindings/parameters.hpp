@@ -49,6 +49,18 @@ inline std::vector<double> parameter_values(const std::string& owner, const gm_p
   return values;
 }
 
+// ValueError for a number outside its parameter's range.
+inline void check_ranges(const std::string& owner, const gm_parameter* specs, int n,
+                         const std::vector<double>& values) {
+  for (int i = 0; i < n; i++) {
+    const double v = values[static_cast<size_t>(i)];
+    if (v >= specs[i].low && v <= specs[i].high) continue;
+    py::str text = py::str("{} of {} is {!r}; expected {:g} to {:g}")
+                       .format(specs[i].name, owner, v, specs[i].low, specs[i].high);
+    throw py::value_error(text.cast<std::string>());
+  }
+}
+
 // Index of a row by name; ValueError that lists the names.
 template <class Find, class Count, class Name>
 int find_or_throw(const char* what, const std::string& name, Find find, Count count, Name name_of) {

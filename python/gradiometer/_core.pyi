@@ -28,8 +28,8 @@ def batch_norm_forward(
 def batch_norm_backward(
     x: Any, dy: Any, cache: Any, gamma: Any = None, training: bool = True, eps: float = 1e-5
 ) -> tuple[Any, Any, Any]: ...
-def losses() -> dict[str, str]: ...
-def loss(name: str, y: Any, target: Any) -> tuple[float, Any]: ...
+def losses() -> dict[str, dict[str, Any]]: ...
+def loss(name: str, y: Any, target: Any, class_weights: Any = None, **params: float) -> tuple[float, Any]: ...
 def optimizers() -> dict[str, dict[str, Any]]: ...
 def optimizer_step(
     name: str, parameters: Any, gradients: Any, slots: Any, learning_rate: float, step: int, **params: float
@@ -40,6 +40,9 @@ def layer_types() -> dict[str, dict[str, tuple[float, float, float]]]: ...
 TAP_MOMENTS: int
 TAP_ROWS: int
 TAP_COLUMNS: int
+
+class Loss:
+    def __init__(self, name: str, class_weights: Any = None, **params: float) -> None: ...
 
 class Optimizer:
     def __init__(self, name: str, **params: float) -> None: ...
@@ -70,17 +73,29 @@ class Network:
     def gradient(
         self,
         x: Any,
-        loss: str,
+        loss: str | Loss,
         target: Any,
         want_dx: bool = False,
         training: bool = True,
         freeze_statistics: bool = True,
         accumulate: bool = False,
         taps: int = 0,
-        mean_over: int = 0,
+        mean_over: float = 0,
     ) -> tuple[float, Any]: ...
     def step(
-        self, x: Any, loss: str, target: Any, optimizer: Optimizer, slots: Any, learning_rate: float, step: int
+        self,
+        x: Any,
+        loss: str | Loss,
+        target: Any,
+        optimizer: Optimizer,
+        slots: Any,
+        learning_rate: float,
+        step: int,
+        clip_norm: float = 0,
+        clip_value: float = 0,
+        decay_matrices_only: bool = False,
+        accumulate: bool = False,
+        mean_over: float = 0,
     ) -> float: ...
     def tap(self, node: int) -> dict[str, Any]: ...
     def reset(self) -> None: ...

@@ -31,6 +31,7 @@ __all__ = [
     "linear_backward",
     "linear_forward",
     "loss",
+    "loss_parameters",
     "losses",
     "moments",
     "optimizer_parameters",
@@ -255,14 +256,39 @@ def losses() -> dict[str, str]:
     >>> losses()["cross_entropy"]
     'classes'
     """
-    return _core.losses()
+    return {name: row["target"] for name, row in _core.losses().items()}
 
 
-def loss(name: str, y: ArrayLike, target: ArrayLike) -> tuple[float, Array]:
+def loss_parameters(name: str) -> dict[str, tuple[float, float, float]]:
+    """Parameters of a loss: name to (default, lowest, highest).
+
+    Examples
+    --------
+    >>> loss_parameters("huber")["delta"][0]
+    1.0
+    """
+    row: dict[str, dict[str, tuple[float, float, float]]] = _lookup("name", name, _core.losses())
+    return row["parameters"]
+
+
+def loss(
+    name: str, y: ArrayLike, target: ArrayLike, class_weights: ArrayLike | None = None, **params: float
+) -> tuple[float, Array]:
     """Value of a loss and its derivative by y (N, C).
 
-    ``cross_entropy`` takes int64 classes (N) and averages over rows, ``mse`` takes values (N, C) and averages over
-    all; ``dot`` is the plain sum of ``y * target``. The mean over an empty batch is NaN.
+    ``cross_entropy`` takes int64 classes (N) and averages over rows; ``mse``, ``huber`` and ``bce_with_logits`` take
+    values (N, C) and average over all; ``dot`` is the plain sum of ``y * target``. The mean over an empty batch is NaN.
+    Formulas are torch.nn's: a mean weighted by class divides by the sum of the targets' weights.
+
+    Parameters
+    ----------
+    name : str
+    y : (N, C)
+    target : (N) or (N, C)
+    class_weights : (C), optional
+        For losses of classes; finite, 0 or more.
+    **params : float
+        See `loss_parameters`.
 
     Raises
     ------
@@ -276,7 +302,7 @@ def loss(name: str, y: ArrayLike, target: ArrayLike) -> tuple[float, Array]:
     >>> value, dy[0, 0]
     (4.0, np.float64(-4.0))
     """
-    return _core.loss(name, y, target)
+    return _core.loss(name, y, target, class_weights, **params)
 
 
 def optimizers() -> tuple[str, ...]:

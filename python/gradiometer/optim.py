@@ -5,7 +5,7 @@ from __future__ import annotations
 from gradiometer import _core, kernels
 from gradiometer.arguments import real
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "as_optimizer"]
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "as_optimizer"]
 
 
 class Optimizer:
@@ -104,12 +104,62 @@ def AdamW(
     return Optimizer("adamw", learning_rate, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay)
 
 
+def RMSprop(
+    learning_rate: float = 0.01,
+    alpha: float = 0.99,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    momentum: float = 0.0,
+    centered: bool = False,
+) -> Optimizer:
+    """RMSprop (Tieleman & Hinton 2012), torch.optim.RMSprop's formulas; centered: Graves 2013, arXiv:1308.0850.
+
+    Examples
+    --------
+    >>> RMSprop(momentum=0.9).slots
+    3
+    """
+    return Optimizer(
+        "rmsprop",
+        learning_rate,
+        alpha=alpha,
+        eps=eps,
+        weight_decay=weight_decay,
+        momentum=momentum,
+        centered=centered,
+    )
+
+
+def Adagrad(
+    learning_rate: float = 0.01,
+    lr_decay: float = 0.0,
+    weight_decay: float = 0.0,
+    initial_accumulator_value: float = 0.0,
+    eps: float = 1e-10,
+) -> Optimizer:
+    """Adagrad (Duchi, Hazan & Singer 2011), torch.optim.Adagrad's formulas.
+
+    Examples
+    --------
+    >>> Adagrad().learning_rate
+    0.01
+    """
+    return Optimizer(
+        "adagrad",
+        learning_rate,
+        lr_decay=lr_decay,
+        weight_decay=weight_decay,
+        initial_accumulator_value=initial_accumulator_value,
+        eps=eps,
+    )
+
+
 def as_optimizer(optimizer: Optimizer | str) -> Optimizer:
-    """`optimizer` itself, or one by name with a usual learning rate (0.01 for sgd, 1e-3 for the others)."""
+    """`optimizer` itself, or one by name with a usual learning rate (1e-3 for adam and adamw, 0.01 for the others)."""
     if isinstance(optimizer, Optimizer):
         return optimizer
     if not isinstance(optimizer, str):
-        raise TypeError(f"optimizer is {optimizer!r}; expected a name or gm.optim.SGD(...), Adam(...), AdamW(...)")
+        raise TypeError(f"optimizer is {optimizer!r}; expected a name or gm.optim.SGD(...), Adam(...) ...")
     if optimizer not in kernels.optimizers():
         raise ValueError(f"optimizer is {optimizer!r}; expected one of: {', '.join(kernels.optimizers())}")
-    return Optimizer(optimizer, 0.01 if optimizer == "sgd" else 1e-3)
+    return Optimizer(optimizer, 1e-3 if optimizer in ("adam", "adamw") else 0.01)

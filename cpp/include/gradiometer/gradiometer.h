@@ -48,8 +48,8 @@ typedef struct gm_error {
 
 typedef enum gm_dtype { GM_FLOAT32 = 0, GM_FLOAT64 = 1 } gm_dtype;
 
-/* A hyperparameter of an activation, optimiser or layer type: default and closed range. `text` parameters
- * (the activation of an activation layer) take a name instead of a number. */
+/* A hyperparameter of an activation, loss, optimiser or layer type: default and closed range. `text`
+ * parameters (the activation of an activation layer) take a name instead of a number. */
 typedef struct gm_parameter {
   const char* name;
   double initial, low, high;
@@ -134,9 +134,13 @@ GM_API int gm_loss_count(void);
 GM_API const char* gm_loss_name(int i);
 GM_API int gm_loss_find(const char* name);
 GM_API gm_target gm_loss_target(int i);
-/* *value = the loss (mean over the batch where the loss is a mean); dy (N, C) may be null. */
+GM_API int gm_loss_parameters(int i, const gm_parameter** parameters); /* returns how many */
+/* *value = the loss (mean over the batch where the loss is a mean); dy (N, C) may be null.
+ * params: as for activations. class_weights: (C) of a loss of classes, or null for 1; the mean then divides
+ * by the sum of the targets' weights, and is NaN where that is 0. */
 GM_API gm_status gm_loss(int i, gm_dtype dtype, int64_t N, int64_t C, const void* y, const void* target,
-                         double* value, void* dy, gm_error* error);
+                         const double* params, const double* class_weights, double* value, void* dy,
+                         gm_error* error);
 
 /* ---- measurement of a matrix ------------------------------------------------------------------------------
  */
@@ -225,11 +229,18 @@ typedef struct gm_context {
   int training;          /* batch statistics, running statistics updated */
   int freeze_statistics; /* with training: leave the running statistics as they are (measurement) */
   int accumulate;        /* add to the gradients instead of overwriting them */
-  int64_t mean_over; /* rows that a mean loss divides by; 0: N. A micro-batch gives the whole batch's size */
+  /* What a mean loss divides by; 0: N, or the sum of the targets' weights. A micro-batch gives the whole
+   * batch's. */
+  double mean_over;
+  const double* loss_params;   /* null: the defaults */
+  const double* class_weights; /* as for gm_loss */
   unsigned taps;
   uint64_t seed;
   int64_t step; /* 1, 2, ... for the optimiser */
   double learning_rate;
+  double clip_value; /* with a step: gradients are cut to -clip_value..clip_value; 0: not */
+  double clip_norm;  /* then, where their norm is above, multiplied by clip_norm / (norm + 1e-6); 0: not */
+  int decay_matrices_only;   /* weight_decay leaves tensors of rank 1 (biases, norms) alone */
   int (*cancel)(void* data); /* polled between pieces of work on the calling thread; non-zero cancels */
   void* cancel_data;
 } gm_context;

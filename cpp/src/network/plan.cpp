@@ -97,6 +97,11 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
     }
   }
   plan->row_loss = layout.take(batch, 8);
+  int64_t parameters = 0;
+  for (const Node& node : graph.nodes)
+    for (int i = 0; i < node.parameter_count; i++)
+      parameters += align_up(node.parameters[i].size(), kAlign / each);
+  plan->norm_blocks = layout.take((parameters + kNormBlock - 1) / kNormBlock, 8);
   plan->temp = layout.take(batch, plan->widest, each);
   const int64_t panel = plan->widest > kTapPanel ? plan->widest : kTapPanel;
   plan->scratch_each = taps ? align_up(2 * panel * each + 2 * plan->widest * 8 + plan->widest + kAlign) : 0;

@@ -20,10 +20,13 @@ struct Plan {
   int team = 0;        // members that scratch has room for
   int64_t widest = 0;  // features
   Array<NodePlan> nodes;
-  int64_t row_loss = 0, temp = 0, scratch = 0, scratch_each = 0;  // byte offsets and size
+  int64_t row_loss = 0, norm_blocks = 0, temp = 0, scratch = 0, scratch_each = 0;  // byte offsets and size
   int64_t bytes = 0;
   double flops = 0;  // of the forward pass, a row
 };
+
+// Parameters whose squared gradients are summed together; the sums are added in order.
+constexpr int64_t kNormBlock = 4096;
 
 // Elements of a panel that taps work on at once.
 constexpr int64_t kTapPanel = 16384;

@@ -1,6 +1,7 @@
 #include "run.hpp"
 
 #include <math.h>
+#include <string.h>
 #include <time.h>
 
 #include "../losses.hpp"
@@ -10,7 +11,7 @@ namespace gradiometer {
 namespace {
 
 // Work for which one more thread pays (LIMITS of this kind of machine: two threads from about 1 MFLOP).
-constexpr double kFlopsPerThread = 5e5;
+constexpr double kFlopsPerThread = 5e6;
 // A piece of work between two looks at the cancel callback takes some 20 ms at most on one slow core.
 constexpr double kFlopsPerPanel = 5e8;
 
@@ -54,7 +55,7 @@ class Pass {
     parallel(team_size(), [&](Team team) { member(team); });
     if (cancel_.stopped()) return fail(e, GM_CANCELLED, "cancel", "cancelled by the caller");
     if (a_.loss && a_.value)
-      *a_.value = total_loss(*a_.loss, at<double>(net_.plan.row_loss), a_.N, mean_over());
+      *a_.value = total_loss(*a_.loss, at<double>(net_.plan.row_loss), a_.N, a_.mean_over);
     if (a_.loss && context_.training && !context_.freeze_statistics)
       for (int id = 1; id < count(); id++)
         if (layer(id).commit) layer(id).commit(call(id));
@@ -79,8 +80,6 @@ class Pass {
                ? 1
                : static_cast<int>(fmin(work / kFlopsPerThread, static_cast<double>(most)));
   }
-
-  double mean_over() const { return static_cast<double>(context_.mean_over > 0 ? context_.mean_over : a_.N); }
 
   T* value(int id) const {
     if (id == 0) return const_cast<T*>(static_cast<const T*>(a_.x));
@@ -131,10 +130,7 @@ class Pass {
       if (net_.plan.taps) taps(team);
       if (a_.optimizer) {
         team.barrier();  // all gradients are there; and `stop` is seen alike by everyone
-        if (!cancel_.stopped())
-          step_share(*a_.optimizer, team, net_.parameter_count, static_cast<T*>(net_.parameters),
-                     static_cast<const T*>(net_.gradients), static_cast<T*>(a_.slots), context_.learning_rate,
-                     context_.step, a_.params);
+        if (!cancel_.stopped()) step(team);
       }
     }
   }
@@ -182,9 +178,11 @@ class Pass {
                         C,
                         value(last) + rows.begin * C,
                         target + rows.begin * row,
-                        a_.loss->mean_over_rows ? 1 / mean_over() : 1,
+                        a_.loss->mean_over_rows ? 1 / a_.mean_over : 1,
                         at<double>(net_.plan.row_loss) + rows.begin,
-                        gradient(last) + rows.begin * C};
+                        gradient(last) + rows.begin * C,
+                        a_.loss_params,
+                        context_.class_weights};
     run_loss(*a_.loss, args);
   }
 
@@ -234,6 +232,41 @@ class Pass {
         layer(id).parameter_gradient(c, {f, f + step < mine.end ? f + step : mine.end});
       }
     }
+  }
+
+  // A member's share of the flat vectors: gradients clipped, then the optimiser.
+  void step(Team team) {
+    const int64_t n = net_.parameter_count;
+    const Range mine = team.share(n, kNormBlock);
+    T* g = static_cast<T*>(net_.gradients);
+    if (context_.clip_value > 0) k_.clamp(mine.size(), g + mine.begin, context_.clip_value, g + mine.begin);
+    if (context_.clip_norm > 0) {
+      double* squares = at<double>(net_.plan.norm_blocks);
+      for (int64_t i = mine.begin; i < mine.end; i += kNormBlock)
+        k_.row_squares(1, i + kNormBlock < n ? kNormBlock : n - i, g + i, n, squares + i / kNormBlock);
+      team.barrier();
+      double sum = 0;
+      for (int64_t b = 0; b < (n + kNormBlock - 1) / kNormBlock; b++) sum += squares[b];
+      const double norm = sqrt(sum);
+      if (!(norm <= context_.clip_norm))
+        k_.scale(mine.size(), g + mine.begin, context_.clip_norm / (norm + 1e-6), g + mine.begin);
+    }
+    if (!context_.decay_matrices_only) return step(mine, a_.params);
+    double without[kMaxParameters];
+    for (int i = 0; i < a_.optimizer->parameter_count; i++)
+      without[i] = strcmp(a_.optimizer->parameters[i].name, "weight_decay") ? a_.params[i] : 0;
+    for (int id = 1; id < count(); id++)
+      for (int i = 0; i < node(id).parameter_count; i++) {
+        const Tensor& t = node(id).parameters[i];
+        const Range r = {t.offset > mine.begin ? t.offset : mine.begin,
+                         t.offset + t.size() < mine.end ? t.offset + t.size() : mine.end};
+        if (r.begin < r.end) step(r, t.rank > 1 ? a_.params : without);
+      }
+  }
+  void step(Range r, const double* params) {
+    step_range(*a_.optimizer, r, net_.parameter_count, static_cast<T*>(net_.parameters),
+               static_cast<const T*>(net_.gradients), static_cast<T*>(a_.slots), context_.learning_rate,
+               context_.step, params);
   }
 
   // A node is one member's: its numbers do not depend on the team.

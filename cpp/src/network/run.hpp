@@ -13,6 +13,8 @@ struct PassArguments {
   void* y;  // forward only: the output
   const Loss* loss;
   const void* target;
+  const double* loss_params;
+  double mean_over;  // what a mean loss divides by
   double* value;
   void* dx;
   const Optimizer* optimizer;

@@ -94,9 +94,76 @@ struct AdamW {
   }
 };
 
+// v = alpha v + (1 - alpha) g², d = g / (sqrt(v) + eps); centered: sqrt(v - m²), m = alpha m + (1 - alpha) g.
+// w -= lr d, or with momentum lr b, b = momentum b + d. Slots not needed are not touched.
+// Tieleman & Hinton 2012, lecture 6.5; centered: Graves 2013, arXiv:1308.0850.
+struct RmsProp {
+  static constexpr const char* name = "rmsprop";
+  static constexpr int slot_count = 3;
+  static constexpr Parameter parameters[] = {{"alpha", 0.99, 0, 1},
+                                             {"eps", 1e-8, 0, 1e30},
+                                             {"weight_decay", 0, 0, 1e30},
+                                             {"momentum", 0, 0, 1},
+                                             {"centered", 0, 0, 1}};
+  template <class T>
+  static void run(const OptimizerArgs<T>& a) {
+    auto broadcast = [](double s) { return V<T>::set1(static_cast<T>(s)); };
+    const V<T> keep = broadcast(a.params[0]), take = broadcast(1 - a.params[0]), eps = broadcast(a.params[1]);
+    const V<T> decay = broadcast(a.params[2]), momentum = broadcast(a.params[3]);
+    const V<T> rate = broadcast(a.learning_rate), zero = broadcast(0);
+    const bool decays = a.params[2] != 0, has_momentum = a.params[3] != 0, centered = a.params[4] != 0;
+    for_lanes<V<T>::lanes>(a.n, [=, &a](int64_t i, auto lanes) {
+      T *pw = a.w + i, *pv = a.slot[0] + i;
+      V<T> w = load(static_cast<const T*>(pw), lanes), g = load(a.g + i, lanes);
+      if (decays) g = fma(decay, w, g);
+      V<T> v = fma(keep, load(static_cast<const T*>(pv), lanes), take * g * g), spread = v;
+      store(v, pv, lanes);
+      if (centered) {
+        T* pm = a.slot[2] + i;
+        V<T> m = fma(keep, load(static_cast<const T*>(pm), lanes), take * g);
+        store(m, pm, lanes);
+        spread = max(fnma(m, m, v), zero);  // rounding: v may be below m²
+      }
+      V<T> d = g / (sqrt(spread) + eps);
+      if (has_momentum) {
+        T* pb = a.slot[1] + i;
+        d = fma(momentum, load(static_cast<const T*>(pb), lanes), d);
+        store(d, pb, lanes);
+      }
+      store(fnma(rate, d, w), pw, lanes);
+    });
+  }
+};
+
+// s = s + g², w -= lr / (1 + (step - 1) lr_decay) g / (sqrt(s) + eps); s starts at `initial`.
+// Duchi, Hazan & Singer 2011, JMLR 12:2121.
+struct Adagrad {
+  static constexpr const char* name = "adagrad";
+  static constexpr int slot_count = 1;
+  static constexpr Parameter parameters[] = {{"lr_decay", 0, 0, 1e30},
+                                             {"weight_decay", 0, 0, 1e30},
+                                             {"initial_accumulator_value", 0, 0, 1e30},
+                                             {"eps", 1e-10, 0, 1e30}};
+  template <class T>
+  static void run(const OptimizerArgs<T>& a) {
+    auto broadcast = [](double s) { return V<T>::set1(static_cast<T>(s)); };
+    const V<T> rate = broadcast(a.learning_rate / (1 + static_cast<double>(a.step - 1) * a.params[0]));
+    const V<T> decay = broadcast(a.params[1]), initial = broadcast(a.params[2]), eps = broadcast(a.params[3]);
+    const bool decays = a.params[1] != 0, first = a.step == 1;
+    for_lanes<V<T>::lanes>(a.n, [=, &a](int64_t i, auto lanes) {
+      T *pw = a.w + i, *ps = a.slot[0] + i;
+      V<T> w = load(static_cast<const T*>(pw), lanes), g = load(a.g + i, lanes);
+      if (decays) g = fma(decay, w, g);
+      V<T> s = fma(g, g, first ? initial : load(static_cast<const T*>(ps), lanes));
+      store(s, ps, lanes);
+      store(fnma(rate, g / (sqrt(s) + eps), w), pw, lanes);
+    });
+  }
+};
+
 template <class... Ops>
 struct OptimizerList {};
-using Optimizers = OptimizerList<Sgd, Adam, AdamW>;
+using Optimizers = OptimizerList<Sgd, Adam, AdamW, RmsProp, Adagrad>;
 
 }  // namespace GM_ISA
 }  // namespace gradiometer

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradiometer.losses import metric_name
+from gradiometer.losses import hits, metric_name
 
 __all__ = ["interval", "merits", "metric", "tied"]
 
@@ -22,7 +22,7 @@ def merits(loss: str, y: NDArray[Any], target: NDArray[Any]) -> NDArray[np.float
     The metric is the mean over samples. R^2 = 1 - sum (y - t)^2 / sum (t - mean t)^2.
     """
     if metric_name(loss) == "accuracy":
-        return np.asarray(y.argmax(axis=1) == target, np.float64)
+        return hits(loss, y, target)
     t = np.asarray(target, np.float64).reshape(len(target), -1)
     spread = np.sum((t - t.mean(axis=0)) ** 2) / len(t)
     errors = np.sum((np.asarray(y, np.float64) - t) ** 2, axis=1)
