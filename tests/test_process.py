@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import resource
@@ -335,3 +336,17 @@ def test_networks_that_come_and_go_leave_nothing() -> None:
     for _ in range(60):
         once()
     assert resident() - before < 8_000_000
+
+
+def test_measurements_of_one_network_at_once_do_not_mix() -> None:
+    """Each reads the gradients of its own pass."""
+    train, _, _ = gm.datasets.digits()
+    net = gm.mlp(64, [16] * 4, 10, activation="tanh", rng=0)
+    sizes = (16, 64, 256)
+
+    def seen(n: int) -> str:
+        return dataclasses.replace(gm.measure(net, *train[:n]), seconds=0.0).to_json()
+
+    alone = {n: seen(n) for n in sizes}
+    with ThreadPoolExecutor(len(sizes)) as pool:
+        assert list(pool.map(lambda n: {seen(n) for _ in range(30)} == {alone[n]}, sizes)) == [True] * len(sizes)

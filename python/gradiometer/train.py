@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradiometer.arguments import positive
-from gradiometer.losses import check_loss, check_target, metric
+from gradiometer.arguments import positive, real
+from gradiometer.batches import ArrayBatches, GivenBatches, checked, converted
+from gradiometer.checkpoints import CheckpointError, read, write
+from gradiometer.losses import Loss, as_loss, metric
 from gradiometer.optim import Optimizer, as_optimizer
+from gradiometer.schedules import Schedule
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,6 +59,8 @@ class History:
     steps : int
     seconds : float
         Time in steps, measurement and validation left out.
+    stopped_early : bool
+        The validation loss had not fallen for `patience` epochs.
     diverged : bool
         The loss was not finite: training stopped there. The parameters are those after that step's update.
     """
@@ -65,6 +72,7 @@ class History:
     grad_norms: list[tuple[int, tuple[float, ...]]] = field(default_factory=list)
     steps: int = 0
     seconds: float = 0.0
+    stopped_early: bool = False
     diverged: bool = False
 
     def plot(self, path: str | os.PathLike[str] | None = None, *, ax: Axes | None = None) -> Axes:
@@ -108,64 +116,96 @@ class Trainer:
     ----------
     compiled : Compiled
     x, y : array_like
-        Training data; converted once.
+        Training data; an ``np.memmap`` is read a batch at a time. `y` None: `x` is an iterable of batches (x, y).
     optimizer : Optimizer or str
-    loss : str
+    loss : Loss or str
     batch_size : int
         The last batch of an epoch may be smaller; a single sample left over joins no batch.
     rng : None, int, SeedSequence or Generator
         Order of the samples.
+    schedule : Schedule, optional
+    clip_norm, clip_value : float, optional
+        Before every step gradients are cut off at `clip_value`; then, if their norm is above `clip_norm`, multiplied by
+        ``clip_norm / (norm + 1e-6)``.
+    decay_matrices_only : bool
+        Weight decay leaves biases and the parameters of norms alone.
+    micro_batch : int, optional
+        Rows of a native pass; gradients of a batch's parts are added up.
     """
 
     def __init__(
         self,
         compiled: Compiled,
-        x: ArrayLike,
-        y: ArrayLike,
+        x: Any,
+        y: ArrayLike | None,
         *,
         optimizer: Optimizer | str,
-        loss: str,
+        loss: Loss | str,
         batch_size: int,
         rng: Any = None,
+        schedule: Schedule | None = None,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        decay_matrices_only: bool = False,
+        micro_batch: int | None = None,
     ) -> None:
         self.network = compiled.network
         self.optimizer = as_optimizer(optimizer)
-        self.loss = check_loss(loss)
-        self.x, self.y = _data(compiled, x, y, loss)
-        if len(self.x) == 0:
-            raise ValueError("train has no samples; expected one or more")
+        self.loss = as_loss(loss)
         self.batch_size = positive("batch_size", batch_size)
+        self.batches: ArrayBatches | GivenBatches
+        if y is None:
+            self.batches = GivenBatches(self.network, x, self.loss.name)
+        else:
+            self.batches = ArrayBatches(self.network, x, y, self.loss.name, self.batch_size)
+            if len(self.batches.x) == 0:
+                raise ValueError("train has no samples; expected one or more")
+        if not isinstance(schedule, Schedule | None):
+            raise TypeError(f"schedule is {schedule!r}; expected one of gm.schedules")
+        self.schedule = schedule
+        self.options: dict[str, Any] = {
+            "clip_norm": 0.0 if clip_norm is None else real("clip_norm", clip_norm, 1e-300),
+            "clip_value": 0.0 if clip_value is None else real("clip_value", clip_value, 1e-300),
+            "decay_matrices_only": bool(decay_matrices_only),
+        }
+        self.micro_batch = micro_batch
         self.rng = np.random.default_rng(rng)
         self.slots = np.zeros((self.optimizer.slots, self.network.parameters.size), self.network.parameters.dtype)
         self.step = 0
-        self._order = self._batches()
+        self.steps = 0  # of the whole run, for the schedule
+        self.epoch_ended = False
+        self._place = 0
+        self._began = self.rng.bit_generator.state
+        self._epoch: Iterator[tuple[NDArray[Any], NDArray[Any], bool]] | None = None
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches in one pass over the data."""
-        whole, rest = divmod(len(self.x), self.batch_size)
-        return max(1, whole + (rest > 1 or (rest == 1 and self.batch_size == 1)))
+        """Batches in one pass over the data; 0 if the iterable does not say."""
+        return self.batches.per_epoch or 0
 
-    def _batches(self) -> Iterator[NDArray[np.int64]]:
-        while True:
-            order = self.rng.permutation(len(self.x))
-            for b in range(self.steps_per_epoch):
-                yield order[b * self.batch_size : (b + 1) * self.batch_size]
+    def next_batch(self) -> tuple[NDArray[Any], NDArray[Any]] | None:
+        """x and y of the next step; None at the end of an iterator."""
+        if self._epoch is None:
+            self._began = self.rng.bit_generator.state
+            self._epoch = self.batches.epoch(self.rng)
+            self._place = 0
+        batch = next(self._epoch, None)
+        if batch is None:
+            return None
+        self._place += 1
+        self.epoch_ended = batch[2]
+        if self.epoch_ended and not getattr(self.batches, "once", False):
+            self._epoch = None
+        return batch[:2]
 
-    def run(self, steps: int, history: History, after: Callable[[int], None] | None = None) -> bool:
-        """Make `steps` steps; False if the loss stopped being finite."""
+    def run(self, steps: int, history: History, after: Callable[[int], bool | None] | None = None) -> bool:
+        """Make `steps` steps, fewer where the batches end or `after` says True; False if the loss is not finite."""
         for _ in range(steps):
-            rows = next(self._order)
+            batch = self.next_batch()
+            if batch is None:
+                return True
             began = time.perf_counter()
-            value = self.network.step(
-                self.x[rows],
-                self.loss,
-                self.y[rows],
-                self.optimizer.native,
-                self.slots,
-                self.optimizer.learning_rate,
-                self.step + 1,
-            )
+            value = self._step(*batch, self._rate(history))
             self.step += 1
             history.seconds += time.perf_counter() - began
             history.steps += 1
@@ -173,9 +213,113 @@ class Trainer:
             if not math.isfinite(value):
                 history.diverged = True
                 return False
-            if after is not None:
-                after(self.step)
+            if after is not None and after(self.step):
+                return True
         return True
+
+    def _rate(self, history: History) -> float:
+        if self.schedule is None:
+            return self.optimizer.learning_rate
+        losses = [seen.loss for seen in history.val]
+        return self.optimizer.learning_rate * self.schedule.factor(self.step + 1, self.steps, losses)
+
+    def _step(self, x: NDArray[Any], y: NDArray[Any], rate: float) -> float:
+        loss, micro, value = self.loss.native, self.micro_batch or max(1, len(x)), 0.0
+        last = max(0, (len(x) - 1) // micro * micro)
+        mean_over = self.loss.weight(y) if last else 0.0
+        for r in range(0, last, micro):
+            part = slice(r, r + micro)
+            value += self.network.gradient(x[part], loss, y[part], accumulate=r > 0, mean_over=mean_over)[0]
+        value += self.network.step(
+            x[last:],
+            loss,
+            y[last:],
+            self.optimizer.native,
+            self.slots,
+            rate,
+            self.step + 1,
+            accumulate=last > 0,
+            mean_over=mean_over,
+            **self.options,
+        )
+        return value
+
+    # ---- checkpoints
+
+    def save(self, path: str | os.PathLike[str], history: History, best: tuple[Any, ...] = ()) -> None:
+        """Write all that the run needs to go on as if it had not stopped: whole or not at all."""
+        network = self.network
+        tensors = {"parameters": network.parameters, "state": network.state, "slots": self.slots}
+        tensors["loss"] = np.asarray(history.loss, np.float64)
+        tensors["val"] = np.asarray([(v.loss, v.metric, v.samples) for v in history.val], np.float64).reshape(-1, 3)
+        tensors["val_steps"] = np.asarray(history.val_steps, np.int64)
+        if best:
+            tensors |= {"best.parameters": best[0], "best.state": best[1]}
+        place = {"step": self.step, "place": self._place, "ended": self._epoch is None, "seconds": history.seconds}
+        rng = {"began": self._began, "now": self.rng.bit_generator.state}
+        write(
+            path, tensors, {"run": self._identity(), "place": json.dumps(place), "rng": json.dumps(rng, default=list)}
+        )
+
+    def resume(self, path: str | os.PathLike[str], history: History) -> tuple[NDArray[Any], ...]:
+        """Go on from a checkpoint of the same run; returns the best parameters and state, if there were any yet.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is damaged or of another run; nothing has changed then.
+        """
+        tensors, metadata = read(path)
+        network = self.network
+        try:
+            if metadata["run"] != self._identity():
+                raise ValueError(f"it is of the run {metadata['run']}; expected {self._identity()}")
+            targets = {"parameters": network.parameters, "state": network.state, "slots": self.slots}
+            for name, target in targets.items():
+                if tensors[name].shape != target.shape or tensors[name].dtype != target.dtype:
+                    raise ValueError(f"{name} has shape {tensors[name].shape}; expected {target.shape}")
+                if not np.isfinite(tensors[name]).all():
+                    raise ValueError(f"{name} holds numbers that are not finite")
+            place, rng = json.loads(metadata["place"]), json.loads(metadata["rng"])
+            val = [Evaluation(loss, metric, int(samples)) for loss, metric, samples in tensors["val"].tolist()]
+            best = tuple(
+                tensors[f"best.{name}"].copy() for name in ("parameters", "state") if f"best.{name}" in tensors
+            )
+            if any(
+                kept.shape != targets[name].shape for name, kept in zip(("parameters", "state"), best, strict=False)
+            ):
+                raise ValueError("the best parameters have another shape")
+            known = {*targets, "loss", "val", "val_steps", "best.parameters", "best.state"}
+            if tensors.keys() - known:
+                raise ValueError(f"it holds {sorted(tensors.keys() - known)} besides what is expected")
+            losses, val_steps = tensors["loss"].tolist(), tensors["val_steps"].tolist()
+            step, seconds, at, ended = int(place["step"]), float(place["seconds"]), int(place["place"]), place["ended"]
+            self.rng.bit_generator.state = rng["now"] if ended else rng["began"]
+        except (ValueError, KeyError, TypeError) as e:
+            raise CheckpointError(f"{path} does not fit this run: {e}") from e
+        for name, target in targets.items():
+            target[...] = tensors[name]
+        self.step, self._place, self._began = step, at, rng["began"]
+        self._epoch = None if ended else self.batches.epoch(self.rng, at)
+        history.loss[:], history.val[:], history.val_steps[:] = losses, val, val_steps
+        history.steps, history.seconds = step, seconds
+        return best
+
+    def _identity(self) -> str:
+        """What a run that goes on has in common with the one that stopped."""
+        rows = len(self.batches.x) if isinstance(self.batches, ArrayBatches) else -1
+        said = [
+            self.optimizer,
+            self.loss,
+            self.schedule,
+            self.options,
+            self.batch_size,
+            self.micro_batch,
+            rows,
+            self.steps,
+        ]
+        layout = [tensor for of_state in (False, True) for tensor in self.network.tensors(of_state)]
+        return f"{said} {self.rng.bit_generator.state['bit_generator']} {zlib.crc32(repr(layout).encode()):08x}"
 
 
 def predict(compiled: Compiled, x: ArrayLike) -> NDArray[Any]:
@@ -190,25 +334,10 @@ def predict(compiled: Compiled, x: ArrayLike) -> NDArray[Any]:
     return out
 
 
-def evaluate(compiled: Compiled, x: ArrayLike, y: ArrayLike, loss: str) -> Evaluation:
+def evaluate(compiled: Compiled, x: ArrayLike, y: ArrayLike, loss: Loss | str) -> Evaluation:
     """Loss and metric in evaluation mode."""
-    from gradiometer import kernels
-
-    samples, target = _data(compiled, x, y, check_loss(loss))
+    kind = as_loss(loss)
+    samples, target = converted(compiled.network, *checked(compiled.network, x, y, kind.name))
     out = predict(compiled, samples)
-    value, _ = kernels.loss(loss, out, target)
-    return Evaluation(value, metric(loss, out, target), len(samples))
-
-
-def _data(compiled: Compiled, x: ArrayLike, y: ArrayLike, loss: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    """x (N, in) in the network's dtype, and its target."""
-    network = compiled.network
-    samples = np.asarray(x)
-    if samples.dtype.kind not in "fiub":
-        raise TypeError(f"x has dtype {samples.dtype}; expected real numbers")
-    if samples.ndim != 2 or samples.shape[1] != network.in_features:
-        raise ValueError(f"x has shape {samples.shape}; expected (N, {network.in_features})")
-    target = check_target(loss, y, len(samples), network.out_features)
-    if target.dtype.kind == "f" or loss != "cross_entropy":
-        target = np.ascontiguousarray(target, network.parameters.dtype)
-    return np.ascontiguousarray(samples, network.parameters.dtype), target
+    value, _ = kind(out, target)
+    return Evaluation(value, metric(kind.name, out, target), len(samples))

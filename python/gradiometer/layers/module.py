@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -112,8 +113,9 @@ class Module:
             Differentiate through batch statistics; running statistics are left as they are.
         """
         compiled = self._compile(x)
-        _, dx = compiled.network.gradient(x, "dot", dy, want_dx=True, training=training)
-        return dx, {name: array.copy() for name, array in compiled.gradients().items()}
+        with compiled.lock:
+            _, dx = compiled.network.gradient(x, "dot", dy, want_dx=True, training=training)
+            return dx, {name: array.copy() for name, array in compiled.gradients().items()}
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This module and all below it, by dotted name."""
@@ -216,7 +218,7 @@ class Compiled:
     """A module as a native network.
 
     The flat buffers are NumPy arrays owned here, the modules' arrays are views into them: written by Python or by a
-    native step, there is one copy.
+    native step, there is one copy. `lock` is held from a pass to the last look at the gradients it left.
     """
 
     root: Module
@@ -231,6 +233,7 @@ class Compiled:
                 raise ValueError(f"layer {name} ({module!r}) is part of another network; expected layer.copy()")
             if module._arrays and module.dtype != root.dtype:
                 raise ValueError(f"layer {name} has dtype {module.dtype}; expected {root.dtype} like the network")
+        self.lock = threading.RLock()
         self.builder = Builder(features)
         root._emit(self.builder, 0)
         self.network = _core.Network(self.builder.graph, root.dtype)

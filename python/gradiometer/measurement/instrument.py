@@ -87,18 +87,18 @@ def measure(
         raise ValueError(f"net has no Linear layer: {net!r}; expected one or more")
 
     taps = _core.TAP_MOMENTS | _core.TAP_COLUMNS | (_core.TAP_ROWS if per_sample else 0)
-    value, _ = network.gradient(samples, loss, target, taps=taps)
-    seen = [network.tap(node) for node in range(len(compiled.nodes) + 1)]
-    input_norm = norm_of(seen[0]["gradient"])
-    updates = _updates(compiled, as_optimizer(optimizer)) if optimizer is not None else {}
-
-    predictions = _predict(layers, seen[0], len(samples))
-    measured: list[LayerMeasurement] = []
-    below = input_norm
-    for i, block in enumerate(layers):
-        layer = _layer(i, block, len(layers), seen, below, predictions[i], updates.get(id(block.linear.module)))
-        below = layer.grad_norm
-        measured.append(layer)
+    with compiled.lock:  # another thread's pass would put its own gradients and taps in the place of these
+        value, _ = network.gradient(samples, loss, target, taps=taps)
+        seen = [network.tap(node) for node in range(len(compiled.nodes) + 1)]
+        input_norm = norm_of(seen[0]["gradient"])
+        updates = _updates(compiled, as_optimizer(optimizer)) if optimizer is not None else {}
+        predictions = _predict(layers, seen[0], len(samples))
+        measured: list[LayerMeasurement] = []
+        below = input_norm
+        for i, block in enumerate(layers):
+            layer = _layer(i, block, len(layers), seen, below, predictions[i], updates.get(id(block.linear.module)))
+            below = layer.grad_norm
+            measured.append(layer)
     hidden = [layer for layer in measured if layer.role == "hidden"]
     return Measurement(
         layers=tuple(measured),
