@@ -254,7 +254,7 @@ def test_batches_of_an_epoch(rows: int, batch_size: int, batches: list[int]) -> 
     trainer = Trainer(net._compile(), *data(rows), optimizer="sgd", loss="cross_entropy", batch_size=batch_size, rng=0)
     assert trainer.steps_per_epoch == len(batches)
     for _ in range(2):
-        epoch = [next(trainer._order) for _ in batches]
+        epoch = [trainer.next_batch()[0][:, 0] for _ in batches]
         assert [len(order) for order in epoch] == batches
         seen = np.concatenate(epoch)
         assert len(np.unique(seen)) == len(seen)
@@ -412,6 +412,7 @@ INTERRUPTED = """
     import numpy as np
     import gradiometer as gm
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits it as ignored
     what = sys.argv[1]
     net = gm.mlp(4096, [4096, 4096], 10, activation="tanh", norm="batch", rng=0)
     x = np.random.default_rng(0).normal(size=(8192, 4096)).astype(np.float32)

@@ -13,15 +13,18 @@ Examples
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gradiometer import checkpoints as checkpoints
     from gradiometer import datasets as datasets
     from gradiometer import init as init
     from gradiometer import kernels as kernels
     from gradiometer import losses as losses
     from gradiometer import optim as optim
     from gradiometer import report as report
+    from gradiometer import schedules as schedules
     from gradiometer import theory as theory
     from gradiometer import torch as torch
     from gradiometer.diagnosis import cure as cure
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
     from gradiometer.networks import mlp as mlp
 
 # What is imported only when it is first used: `import gradiometer` costs NumPy and little more.
-_MODULES = ("datasets", "init", "kernels", "losses", "optim", "report", "theory")
+_MODULES = ("checkpoints", "datasets", "init", "kernels", "losses", "optim", "report", "schedules", "theory")
 _EXTRAS = ("torch",)  # need more than NumPy, so `from gradiometer import *` leaves them out
 _NAMES = {
     "Activation": "layers",
@@ -71,4 +74,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, *_EXTRAS])
+    # help() and inspect look every name up: one that cannot be imported here is left out.
+    return sorted([*__all__, *(name for name in _EXTRAS if importlib.util.find_spec(name))])

@@ -150,7 +150,8 @@ def metric_name(loss: str) -> str:
 def hits(loss: str, y: NDArray[Any], target: NDArray[Any]) -> NDArray[np.float64]:
     """1 for a row (N) whose largest output is the class, else 0; the share of right labels for bce_with_logits."""
     if loss == "bce_with_logits":
-        return np.mean((y > 0) == (np.asarray(target).reshape(y.shape) > 0.5), axis=1, dtype=np.float64)
+        right = (y > 0) == (np.asarray(target).reshape(y.shape) > 0.5)
+        return np.asarray(right.mean(axis=1), np.float64)
     return np.asarray(np.argmax(y, axis=1) == target, np.float64)
 
 

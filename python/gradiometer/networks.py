@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -12,9 +14,13 @@ import numpy as np
 from gradiometer import init as initialisers
 from gradiometer import train as training
 from gradiometer.arguments import positive, real
+from gradiometer.batches import ArrayBatches
 from gradiometer.layers import Activation, BatchNorm1d, Chain, Linear, Module, Residual
+from gradiometer.losses import Loss, as_loss
 from gradiometer.measurement import measure
 from gradiometer.optim import Optimizer
+from gradiometer.progress import bar
+from gradiometer.schedules import Schedule
 from gradiometer.train import Evaluation, History, Trainer
 
 if TYPE_CHECKING:
@@ -116,42 +122,73 @@ class Sequential(Chain):
         """Output (N, out_features) in evaluation mode; a row has the same bits in any batch."""
         return training.predict(self._compile(x), x)
 
-    def evaluate(self, data: Data, loss: str = "cross_entropy") -> Evaluation:
+    def evaluate(self, data: Data, loss: Loss | str = "cross_entropy") -> Evaluation:
         """Loss and metric (accuracy or R²) over ``(x, y)`` in evaluation mode."""
         x, y = _pair("data", data)
         return training.evaluate(self._compile(x), x, y, loss)
 
     def fit(
         self,
-        train: Data,
+        train: Data | Iterable[Data],
         val: Data | None = None,
         optimizer: Optimizer | str = "adam",
         *,
         epochs: int | None = None,
         steps: int | None = None,
         batch_size: int = 32,
-        loss: str = "cross_entropy",
+        loss: Loss | str = "cross_entropy",
         monitor: int = 0,
         rng: Any = None,
-        progress: Callable[[int, int, float], None] | None = None,
+        progress: Callable[[int, int, float], None] | bool | None = None,
+        schedule: Schedule | None = None,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        decay_matrices_only: bool = False,
+        patience: int | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | None = None,
+        resume: bool = False,
+        memory_budget: int | None = None,
     ) -> History:
         """Train in place; one native call a step.
 
         Parameters
         ----------
-        train, val : (x, y)
-            Training data, and data to evaluate after every epoch.
+        train : (x, y), or an iterable of batches (x, y)
+            An ``np.memmap`` is read a batch at a time: what is resident is the net, the batch, 64 MB of the file at
+            most, and 8 bytes a sample for the order. An iterable is gone through once an epoch; an iterator ends the
+            run where it ends.
+        val : (x, y), optional
+            Data to evaluate after every epoch.
         optimizer : Optimizer or str
         epochs, steps : int
             One of the two.
         batch_size : int
-        loss : str
+        loss : Loss or str
         monitor : int
             Measure the attenuation every so many steps, on the first (up to) 256 training samples; 0 for never.
         rng : None, int, SeedSequence or Generator
             Order of the samples.
-        progress : callable, optional
-            Called with (step, steps, loss) after every step.
+        progress : callable or bool, optional
+            Called with (step, steps, loss) after every step, 0 steps where the number is not known. True: a bar with
+            the time left on stderr, where that is a terminal.
+        schedule : Schedule, optional
+            One of ``gm.schedules``.
+        clip_norm, clip_value : float, optional
+            Gradients are cut off at `clip_value`; then, if their norm is above `clip_norm`, scaled down to it.
+        decay_matrices_only : bool
+            Weight decay leaves biases and the parameters of norms alone (torch.optim decays all).
+        patience : int, optional
+            Stop when the validation loss has not fallen for so many epochs, and take back the best parameters.
+        checkpoint : path, optional
+            Where to save the run, after every `checkpoint_every` steps (default: every epoch) and at the end. Written
+            beside, then put in place: whatever kills the process leaves a whole file.
+        resume : bool
+            Go on from `checkpoint` if the file exists, bit for bit as if the run had not stopped (the call must be the
+            same; an iterable must give the same batches; `attenuation` and `grad_norms` start anew).
+        memory_budget : int, optional
+            Bytes for parameters, gradients, optimiser and the arena of a pass: batches are cut into parts that fit,
+            whose gradients are added up. Not for networks with batch statistics.
 
         Returns
         -------
@@ -160,7 +197,9 @@ class Sequential(Chain):
         Raises
         ------
         ValueError, TypeError
-            Before anything has changed.
+            Before anything has changed, but for a bad batch of an iterable.
+        gm.checkpoints.CheckpointError
+            If `checkpoint` cannot be written, or is damaged or of another run.
         KeyboardInterrupt
             Parameters are those after the last whole step.
 
@@ -175,32 +214,105 @@ class Sequential(Chain):
         """
         if (epochs is None) == (steps is None):
             raise ValueError(f"epochs is {epochs!r} and steps is {steps!r}; expected one of the two")
-        x, y = _pair("train", train)
-        compiled = self._compile(x)
-        trainer = Trainer(compiled, x, y, optimizer=optimizer, loss=loss, batch_size=batch_size, rng=rng)
+        x, y = _source(train)
+        compiled = self._compile(x if y is not None else None)
+        kind = as_loss(loss)
+        best: tuple[Any, ...] = ()
+        trainer = Trainer(
+            compiled,
+            x,
+            y,
+            optimizer=optimizer,
+            loss=kind,
+            batch_size=batch_size,
+            rng=rng,
+            schedule=schedule,
+            clip_norm=clip_norm,
+            clip_value=clip_value,
+            decay_matrices_only=decay_matrices_only,
+        )
         per_epoch = trainer.steps_per_epoch
         total = positive("steps", steps) if steps is not None else positive("epochs", epochs or 0) * per_epoch
-        if monitor and len(trainer.x) < 2:
+        if not total and schedule is not None:
+            raise ValueError("train does not say how many batches it has; a schedule expects steps")
+        if epochs is not None and epochs > 1 and getattr(trainer.batches, "once", False):
+            raise ValueError(
+                f"train is an iterator and epochs is {epochs!r}; expected 1, or what can be iterated again"
+            )
+        trainer.steps = total
+        if memory_budget is not None:
+            trainer.micro_batch = self._micro_batch(positive("memory_budget", memory_budget), trainer)
+        first = trainer.batches if isinstance(trainer.batches, ArrayBatches) else None
+        if monitor and first is None:
+            raise ValueError(f"monitor is {monitor!r} with batches; expected arrays (x, y) in train")
+        if monitor and first is not None and len(first.x) < 2:
             raise ValueError(f"monitor is {monitor!r} with one sample in train; expected 2 samples or more")
         monitor = positive("monitor", monitor) if monitor != 0 else 0
+        every = positive("checkpoint_every", checkpoint_every) if checkpoint_every is not None else None
+        if checkpoint is None and (resume or every):
+            raise ValueError("checkpoint is None; expected a path with resume or checkpoint_every")
+        if patience is not None:
+            patience = positive("patience", patience)
+            if val is None:
+                raise ValueError(f"patience is {patience!r} without val; expected validation data")
         if val is not None:
             val = _pair("val", val)
-            training.evaluate(compiled, *val, loss)  # refuses bad data before the first step
+            training.evaluate(compiled, *val, kind)  # refuses bad data before the first step
+        show = bar() if progress is True else progress or None
         history = History()
+        if checkpoint is not None and resume and os.path.exists(checkpoint):
+            best = trainer.resume(checkpoint, history)
+        epochs_left = epochs if epochs is not None and not total else None
 
-        def after(step: int) -> None:
-            if monitor and step % monitor == 0:
-                seen = measure(self, trainer.x[:256], trainer.y[:256], loss=loss)
+        def enough() -> bool:
+            """Whether the best validation loss is `patience` epochs ago."""
+            losses = [seen.loss for seen in history.val]
+            return patience is not None and bool(losses) and len(losses) - 1 - losses.index(min(losses)) >= patience
+
+        def after(step: int) -> bool:
+            nonlocal best, epochs_left
+            if monitor and step % monitor == 0 and first is not None:
+                seen = measure(self, first.x[:256], first.y[:256], loss=kind.name)
                 history.attenuation.append((step, seen.attenuation))
                 history.grad_norms.append((step, tuple(layer.grad_norm for layer in seen.hidden)))
-            if progress is not None:
-                progress(step, total, history.loss[-1])
-            if val is not None and (step % per_epoch == 0 or step == total):
-                history.val.append(training.evaluate(compiled, *val, loss))
+            if show is not None:
+                show(step, total, history.loss[-1])
+            if val is not None and (trainer.epoch_ended or step == total):
+                history.val.append(training.evaluate(compiled, *val, kind))
                 history.val_steps.append(step)
+                if patience is not None and history.val[-1].loss <= min(seen.loss for seen in history.val):
+                    best = (compiled.network.parameters.copy(), compiled.network.state.copy())
+            if epochs_left is not None and trainer.epoch_ended:
+                epochs_left -= 1
+            history.stopped_early = enough()
+            done = step == total or history.stopped_early or epochs_left == 0
+            if checkpoint is not None and (done or (step % every == 0 if every else trainer.epoch_ended)):
+                trainer.save(checkpoint, history, best)
+            return done
 
-        trainer.run(total, history, after)
+        if not (trainer.step and (trainer.step >= total > 0 or enough())):
+            trainer.run(total - trainer.step if total else sys.maxsize, history, after)
+        if best:
+            compiled.network.parameters[...], compiled.network.state[...] = best
         return history
+
+    def _micro_batch(self, budget: int, trainer: Trainer) -> int:
+        """The most rows, up to a batch, of a pass that fits `budget` bytes."""
+        if self._compile().network.state.size:
+            raise ValueError(
+                "memory_budget is given for a network with batch statistics, which parts of a batch change"
+            )
+
+        def need(rows: int) -> int:
+            return self.memory(rows) + trainer.slots.nbytes
+
+        if need(1) > budget:
+            raise ValueError(f"memory_budget is {budget}; one row at a time needs {need(1)} bytes")
+        low, high = 1, trainer.batch_size
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if need(middle) <= budget else (low, middle - 1)
+        return low
 
 
 def mlp(
@@ -301,6 +413,14 @@ def _residual_scale(residual: bool | float | None, blocks: int) -> float | None:
     if residual is None or residual is False:
         return None
     return 1 / max(1, blocks) ** 0.5 if residual is True else real("residual", residual)
+
+
+def _source(train: Any) -> tuple[Any, Any]:
+    """x and y, or an iterable of batches and None. A list of two is a pair unless it holds pairs."""
+    pair = isinstance(train, tuple) or (isinstance(train, list) and len(train) == 2 and not isinstance(train[0], tuple))
+    if pair or isinstance(train, str) or hasattr(train, "__array__") or not isinstance(train, Iterable):
+        return _pair("train", train)
+    return train, None
 
 
 def _pair(name: str, data: Any) -> tuple[Any, Any]:
