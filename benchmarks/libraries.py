@@ -85,7 +85,7 @@ def numpy() -> dict[str, Callable[..., Made]]:
 
 
 def torch() -> dict[str, Callable[..., Made]]:
-    """PyTorch, eager; its own backward kernels without autograd for activations, autograd elsewhere."""
+    """PyTorch, eager; an activation's own backward kernel without autograd where it has one, autograd elsewhere."""
     import torch as t
 
     aten = t.ops.aten
@@ -99,6 +99,18 @@ def torch() -> dict[str, Callable[..., Made]]:
         "silu": lambda x, out: aten.silu.out(x, out=out),
         "sigmoid": lambda x, out: t.sigmoid(x, out=out),
         "tanh": lambda x, out: t.tanh(x, out=out),
+        "celu": lambda x, out: t.celu(x),
+        "gelu_tanh": lambda x, out: aten.gelu.out(x, approximate="tanh", out=out),
+        "mish": lambda x, out: aten.mish.out(x, out=out),
+        "softplus": lambda x, out: aten.softplus.out(x, out=out),
+        "logsigmoid": lambda x, out: t.nn.functional.logsigmoid(x),
+        "tanhshrink": lambda x, out: t.nn.functional.tanhshrink(x),
+        "erf": lambda x, out: t.erf(x),
+        "softsign": lambda x, out: t.nn.functional.softsign(x),
+        "hardtanh": lambda x, out: aten.hardtanh.out(x, out=out),
+        "relu6": lambda x, out: aten.hardtanh.out(x, 0, 6, out=out),
+        "hardsigmoid": lambda x, out: aten.hardsigmoid.out(x, out=out),
+        "hardswish": lambda x, out: aten.hardswish.out(x, out=out),
     }
     slopes = {
         "identity": lambda x, y, dy: dy.clone(),
@@ -110,6 +122,14 @@ def torch() -> dict[str, Callable[..., Made]]:
         "silu": lambda x, y, dy: aten.silu_backward(dy, x),
         "sigmoid": lambda x, y, dy: aten.sigmoid_backward(dy, y),
         "tanh": lambda x, y, dy: aten.tanh_backward(dy, y),
+        "celu": lambda x, y, dy: aten.elu_backward(dy, 1, 1, 1, False, x),
+        "gelu_tanh": lambda x, y, dy: aten.gelu_backward(dy, x, approximate="tanh"),
+        "mish": lambda x, y, dy: aten.mish_backward(dy, x),
+        "softplus": lambda x, y, dy: aten.softplus_backward(dy, x, 1, 20),
+        "hardtanh": lambda x, y, dy: aten.hardtanh_backward(dy, x, -1, 1),
+        "relu6": lambda x, y, dy: aten.hardtanh_backward(dy, x, 0, 6),
+        "hardsigmoid": lambda x, y, dy: aten.hardsigmoid_backward(dy, x),
+        "hardswish": lambda x, y, dy: aten.hardswish_backward(dy, x),
     }
 
     def forward(v: dict[str, Any], name: str, n: int) -> Made:
@@ -123,7 +143,10 @@ def torch() -> dict[str, Callable[..., Made]]:
 
     def backward(v: dict[str, Any], name: str, n: int) -> Made:
         x, dy = t.from_numpy(v["x"]), t.from_numpy(v["dy"])
-        y, run, kept = values[name](x, t.empty_like(x)), slopes[name], []
+        kept: list[Any] = []
+        x.requires_grad_(name not in slopes)
+        y = values[name](x, t.empty_like(x))
+        run = slopes.get(name, lambda x, y, dy: t.autograd.grad(y, x, dy, retain_graph=True)[0])
 
         def once() -> None:
             kept[:] = [run(x, y, dy)]

@@ -149,7 +149,7 @@ def test_a_wrong_reference_fails(row: Activation, dtype: str, part: str) -> None
         y = right(m, x, **params)
         return y * (1 + step) if 0.01 < x < 8 else y
 
-    bad = wrong_at_right if row.name == "relu" else wrong
+    bad = wrong if right(math, -4.0, **row.params[0]) else wrong_at_right
     with pytest.raises(AssertionError, match=part):
         assert_accurate(dataclasses.replace(row, **{part: bad}), dtype, kernels.isa())
 
@@ -160,7 +160,7 @@ def test_derivative_is_that_of_the_value(row: Activation) -> None:
     with mpmath.workdps(60):
         for params in row.params:
             given = {k: mpmath.mpf(v) for k, v in params.items()}
-            for x in map(mpmath.mpf, (-40, -5, -1.3, -0.75, -0.01, 0.01, 0.5, 3, 30)):
+            for x in map(mpmath.mpf, (-40, -5, -1.3, -0.75, -0.01, 0.01, 0.5, 2.5, 30)):
                 h = mpmath.mpf(10) ** -20
                 slope = (row.value(mpmath.mp, x + h, **given) - row.value(mpmath.mp, x - h, **given)) / (2 * h)
                 assert mpmath.almosteq(slope, row.derivative(mpmath.mp, x, **given), 1e-18, 1e-30)

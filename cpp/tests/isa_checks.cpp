@@ -279,7 +279,9 @@ void mathematics() {
   accurate<T>([](U x) { return g::sigmoid(x); },
               [](L x) { return x < 0 ? expl(x) / (1 + expl(x)) : 1 / (1 + expl(-x)); }, under, 40, 2.3);
   accurate<T>([](U x) { return g::erf(x); }, [](L x) { return erfl(x); }, -6, 6, 1.2);
-  accurate<T>([](U x) { return g::erfc(x); }, [](L x) { return erfcl(x); }, -6, far, 3.6);
+  accurate<T>([](U x) { return g::erfc(x); }, [](L x) { return erfcl(x); }, -6, far, 3.9);
+  accurate<T>([](U x) { return g::tanhshrink(x); }, [](L x) { return x - tanhl(x); }, 0.5, 25,
+              is_float ? 2.6 : 2.4);
 
   auto at = [](auto f, double x) {
     T y[V<T>::lanes];

@@ -110,3 +110,125 @@ def tanh(m: Any, x: Any) -> Any:
 
 def tanh_derivative(m: Any, x: Any) -> Any:
     return 4 * sigmoid_derivative(m, 2 * x)
+
+
+def celu(m: Any, x: Any, alpha: Any) -> Any:
+    return elu(m, x / alpha, 1) * alpha
+
+
+def celu_derivative(m: Any, x: Any, alpha: Any) -> Any:
+    return elu_derivative(m, x / alpha, 1)
+
+
+def gelu_tanh_slope(m: Any, x: Any) -> Any:
+    return 2 * m.sqrt(2 / m.pi) * (1 + 3 * constant(m, "0.044715") * x * x)
+
+
+def gelu_tanh_argument(m: Any, x: Any) -> Any:
+    return 2 * m.sqrt(2 / m.pi) * x * (1 + constant(m, "0.044715") * x * x)
+
+
+def gelu_tanh(m: Any, x: Any) -> Any:
+    return x * sigmoid(m, gelu_tanh_argument(m, x))
+
+
+def gelu_tanh_derivative(m: Any, x: Any) -> Any:
+    w = gelu_tanh_argument(m, x)
+    return sigmoid(m, w) * (1 + x * gelu_tanh_slope(m, x) * sigmoid(m, -w))
+
+
+def gelu_tanh_derivative_terms(m: Any, x: Any) -> Any:
+    w = gelu_tanh_argument(m, x)
+    return sigmoid(m, w) * (1 + abs(x) * gelu_tanh_slope(m, x) * sigmoid(m, -w))
+
+
+def softplus(m: Any, x: Any) -> Any:
+    return relu(m, x) + m.log1p(exp(m, -abs(x)))
+
+
+def softplus_derivative(m: Any, x: Any) -> Any:
+    return sigmoid(m, x)
+
+
+def logsigmoid(m: Any, x: Any) -> Any:
+    return -softplus(m, -x)
+
+
+def logsigmoid_derivative(m: Any, x: Any) -> Any:
+    return sigmoid(m, -x)
+
+
+def mish(m: Any, x: Any) -> Any:
+    return x * tanh(m, softplus(m, x))
+
+
+def mish_derivative(m: Any, x: Any) -> Any:
+    s = softplus(m, x)
+    return tanh(m, s) + x * sigmoid(m, x) * tanh_derivative(m, s)
+
+
+def mish_derivative_terms(m: Any, x: Any) -> Any:
+    s = softplus(m, x)
+    return tanh(m, s) + abs(x) * sigmoid(m, x) * tanh_derivative(m, s)
+
+
+def tanhshrink(m: Any, x: Any) -> Any:
+    """Near 0 from tanh(x) = x / (1 + k), Lambert's fraction k = x² / (3 + x² / (5 + ...))."""
+    if abs(x) > 1:
+        return x - tanh(m, x)
+    k = x * 0
+    for odd in range(81, 1, -2):
+        k = x * x / (odd + k)
+    return x * k / (1 + k)
+
+
+def tanhshrink_derivative(m: Any, x: Any) -> Any:
+    return tanh(m, x) ** 2
+
+
+def erf(m: Any, x: Any) -> Any:
+    return m.erf(x) if abs(x) < 60 else x * 0 + (1 if x > 0 else -1)
+
+
+def erf_derivative(m: Any, x: Any) -> Any:
+    return 2 / m.sqrt(m.pi) * exp(m, -x * x)
+
+
+def softsign(m: Any, x: Any) -> Any:
+    return x / (1 + abs(x))
+
+
+def softsign_derivative(m: Any, x: Any) -> Any:
+    return 1 / (1 + abs(x)) ** 2
+
+
+def hardtanh(m: Any, x: Any, min_val: Any, max_val: Any) -> Any:
+    return min_val if x < min_val else max_val if x > max_val else x
+
+
+def hardtanh_derivative(m: Any, x: Any, min_val: Any, max_val: Any) -> Any:
+    return x * 0 + (1 if min_val < x < max_val else 0)
+
+
+def relu6(m: Any, x: Any) -> Any:
+    return hardtanh(m, x, x * 0, x * 0 + 6)
+
+
+def relu6_derivative(m: Any, x: Any) -> Any:
+    return hardtanh_derivative(m, x, 0, 6)
+
+
+def hardsigmoid(m: Any, x: Any) -> Any:
+    return relu6(m, x + 3) / 6
+
+
+def hardsigmoid_derivative(m: Any, x: Any) -> Any:
+    return relu6_derivative(m, x + 3) / 6
+
+
+def hardswish(m: Any, x: Any) -> Any:
+    return x * hardsigmoid(m, x)
+
+
+def hardswish_derivative(m: Any, x: Any) -> Any:
+    return (2 * x + 3) / 6 if abs(x) < 3 else relu_derivative(m, x)

@@ -1,4 +1,4 @@
-// sigmoid and tanh.
+// sigmoid, tanh and x - tanh(x).
 #pragma once
 #include "math/exp.hpp"
 
@@ -87,6 +87,37 @@ inline V<T> tanh(V<T> x) {
   V<T> a = abs(x);
   V<T> m = expm1(min(V<T>::set1(T(40)), a + a));
   return copysign(m / (m + V<T>::set1(T(2))), x);
+}
+
+// (x - tanh(x)) / x³ in x², |x| <= 1.
+template <class T>
+struct TanhshrinkConstants;
+template <>
+struct TanhshrinkConstants<float> {
+  static constexpr float c[] = {0.33333334f,  -0.13333409f,  0.053977553f,  -0.021908486f,
+                                0.008911355f, -0.003506579f, 0.0011338618f, -0.00020112473f};  // error 2^-25
+};
+template <>
+struct TanhshrinkConstants<double> {
+  static constexpr double c[] = {0.3333333333333333,     -0.13333333333332625,    0.053968253967776984,
+                                 -0.021869488522535143,  0.008863235316338017,    -0.0035921259476202833,
+                                 0.0014558206514653734,  -0.0005899637710911217,  0.0002389144517138266,
+                                 -9.637814434162453e-05, 3.826763551068232e-05,   -1.4479885313797534e-05,
+                                 4.896325425965979e-06,  -1.3352017424853756e-06, 2.5068976915188226e-07,
+                                 -2.352112749706453e-08};  // error 2^-54
+};
+
+// Formula: a³ P(a²) for a = |x| < 1; beyond (a - 1) + 2 e / (1 + e), e = exp(-2 a), both terms positive.
+// Source: fitted; derived.
+// Range: all x; down to the subnormals.
+// Error: 2.6 ulp in float, 2.4 in double.
+template <class T>
+inline V<T> tanhshrink(V<T> x) {
+  V<T> one = V<T>::set1(T(1)), a = abs(x), z = a * a;
+  V<T> near = z * a * polynomial_once(z, TanhshrinkConstants<T>::c);
+  V<T> e = value(exp_scaled(-(a + a)));
+  V<T> far = (a - one) + (e + e) / (one + e);
+  return copysign(select(lt(a, one), near, far), x);
 }
 
 }  // namespace GM_ISA

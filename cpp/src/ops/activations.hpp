@@ -14,6 +14,7 @@
 #include "kernel_table.hpp"
 #include "math/erf.hpp"
 #include "math/exp.hpp"
+#include "math/log.hpp"
 #include "math/logistic.hpp"
 
 namespace gradiometer {
@@ -95,6 +96,29 @@ struct Elu {
   }
 };
 
+// x, and alpha (exp(x / alpha) - 1) for x <= 0: elu whose slope at 0 is 1. Barron 2017, arXiv:1704.07483.
+struct Celu {
+  static constexpr const char* name = "celu";
+  static constexpr Parameter parameters[] = {{"alpha", 1.0, 0.001, 1000.0}};
+  static constexpr int parameter_count = 1;
+  // x also for the smallest |x|, whose quotient would be subnormal.
+  template <class T>
+  static V<T> forward(V<T> x, const double* p) {
+    V<T> alpha = parameter<T>(p);
+    M<T> linear = lt(V<T>::set1(T(-0x1p-54)) * alpha, x);
+    return select(linear, x, alpha * expm1(x / alpha));
+  }
+  // exp(q + rest), q the quotient and rest what its rounding lost: at q = -100 worth 100 roundings.
+  template <class T>
+  static V<T> derivative(V<T> x, const double* p) {
+    V<T> alpha = parameter<T>(p);
+    V<T> bounded = max(alpha * V<T>::set1(ExpConstants<T>::low), x);
+    V<T> q = bounded / alpha, back = q * alpha;
+    V<T> rest = ((bounded - back) - product_error(q, alpha, back)) / alpha;
+    return select(positive(x), V<T>::set1(T(1)), value(exp_scaled(q, rest)));
+  }
+};
+
 // lambda x, and lambda alpha (exp(x) - 1) for x <= 0, with the lambda and alpha that keep mean 0 and
 // variance 1. Klambauer, Unterthiner, Mayr, Hochreiter 2017, arXiv:1706.02515, equation 14.
 struct Selu : WithoutParameters {
@@ -134,29 +158,140 @@ struct Gelu : WithoutParameters {
   }
 };
 
-// x σ(x). Elfwing, Uchibe, Doya 2017, arXiv:1702.03118; Ramachandran, Zoph, Le 2017 (swish).
-// Both with e = exp(-|x|), s = 1 + e, and |x| bounded where e is 0 or 1 / s is 1.
+// x σ(w) for a w(x) of the sign of x, from e = exp(-|w|), with s = 1 + e: x / s, and e x / s for x < 0.
+template <class T>
+inline V<T> gated(V<T> x, Scaled<T> e) {
+  V<T> s = V<T>::set1(T(1)) + value(e);
+  V<T> y = select(negative(x), times_significand(x, e), x) / s;
+  return select(negative(x), scale2(y, e.exponent), y);
+}
+// Its derivative σ(w) + x w' σ(w) σ(-w), from x w': (s + x w' e) / s², and e (s + x w') / s² for x < 0, where
+// it has a root.
+template <class T>
+inline V<T> gated_derivative(V<T> x_slope, Scaled<T> e) {
+  V<T> small = value(e);
+  V<T> s = V<T>::set1(T(1)) + small;
+  V<T> y = select(negative(x_slope), times_significand(s + x_slope, e), fma(x_slope, small, s)) / (s * s);
+  return select(negative(x_slope), scale2(y, e.exponent), y);
+}
+
+// x σ(x). Elfwing, Uchibe, Doya 2017, arXiv:1702.03118; Ramachandran, Zoph, Le 2017 (swish). |x| is bounded
+// where e is 0 or 1 / s is 1; the root is at -1.278.
 struct Silu : WithoutParameters {
   static constexpr const char* name = "silu";
-  // x / s, and e x / s for x < 0.
   template <class T>
   static V<T> forward(V<T> x, const double*) {
     x = max(V<T>::set1(ExpConstants<T>::low), x);
-    Scaled<T> e = exp_scaled(-abs(x));
-    V<T> s = V<T>::set1(T(1)) + value(e);
-    V<T> y = select(negative(x), times_significand(x, e), x) / s;
-    return select(negative(x), scale2(y, e.exponent), y);
+    return gated(x, exp_scaled(-abs(x)));
   }
-  // σ(x) + x σ(x) σ(-x): (s + x e) / s², and e (s + x) / s² for x < 0, with a root at x = -1.278.
   template <class T>
   static V<T> derivative(V<T> x, const double*) {
     V<T> bound = V<T>::set1(-ExpConstants<T>::low);
     x = max(-bound, min(bound, x));
+    return gated_derivative(x, exp_scaled(-abs(x)));
+  }
+};
+
+// x/2 (1 + tanh(√(2/π) (x + 0.044715 x³))) = x σ(w), w = x (linear + cubic x²), the approximation of gelu in
+// its paper, section 2.
+struct GeluTanh : WithoutParameters {
+  static constexpr const char* name = "gelu_tanh";
+  static constexpr double linear = 1.5957691216057308, linear_rest = -9.96930880911092e-17;
+  static constexpr double cubic = 0.07135481627260025, cubic_rest = -6.175149918155315e-19;
+  static constexpr double bound = 22;  // exp(-w) is 0
+  // exp(-w) for 0 <= a <= bound, w in two parts, since exp magnifies its rounding by w.
+  template <class T>
+  static Scaled<T> exp_minus_w(V<T> a) {
+    constexpr T l = static_cast<T>(linear), c = static_cast<T>(cubic);
+    V<T> l_low = V<T>::set1(static_cast<T>((linear - static_cast<double>(l)) + linear_rest));
+    V<T> c_low = V<T>::set1(static_cast<T>((cubic - static_cast<double>(c)) + cubic_rest));
+    V<T> l_high = V<T>::set1(l), c_high = V<T>::set1(c);
+    V<T> square = a * a;
+    V<T> term = c_high * square;
+    V<T> term_low =
+        product_error(c_high, square, term) + fma(c_high, product_error(a, a, square), c_low * square);
+    V<T> slope = l_high + term;
+    V<T> v = slope - l_high;
+    V<T> slope_low = ((l_high - (slope - v)) + (term - v)) + (term_low + l_low);
+    V<T> w = a * slope;
+    return exp_scaled(-w, -fma(a, slope_low, product_error(a, slope, w)));
+  }
+  template <class T>
+  static V<T> forward(V<T> x, const double*) {
+    V<T> b = parameter<T>(&bound);
+    return gated(max(-b, x), exp_minus_w(min(b, abs(x))));
+  }
+  // Root at -0.7525.
+  template <class T>
+  static V<T> derivative(V<T> x, const double*) {
+    V<T> b = parameter<T>(&bound);
+    x = max(-b, min(b, x));
+    V<T> w_slope = fma(V<T>::set1(static_cast<T>(3 * cubic)), x * x, V<T>::set1(static_cast<T>(linear)));
+    return gated_derivative(x * w_slope, exp_minus_w(abs(x)));
+  }
+};
+
+// x tanh(log(1 + exp(x))). Misra 2019, arXiv:1908.08681. With e = exp(-|x|) the tanh is m / d, m = 1 + 2 e
+// and d = 1 + 2 e + 2 e², and e m / d for x < 0, there m = 2 + e and d = 2 + 2 e + e².
+struct Mish : WithoutParameters {
+  static constexpr const char* name = "mish";
+  template <class T>
+  struct Quotient {
+    V<T> m, d;
+  };
+  template <class T>
+  static Quotient<T> quotient(V<T> x, V<T> e) {
+    V<T> one = V<T>::set1(T(1)), two = V<T>::set1(T(2));
+    V<T> m = select(negative(x), two + e, one + (e + e));
+    return {m, select(negative(x), fma(e, m, two), fma(e + e, e, m))};
+  }
+  template <class T>
+  static V<T> forward(V<T> x, const double*) {
+    x = max(V<T>::set1(ExpConstants<T>::low), x);
+    Scaled<T> e = exp_scaled(-abs(x));
+    Quotient<T> q = quotient(x, value(e));
+    V<T> y = select(negative(x), times_significand(x, e), x) * (q.m / q.d);
+    return select(negative(x), scale2(y, e.exponent), y);
+  }
+  // (m d + 4 x e² (1 + e)) / d², and e (m d + 4 x (1 + e)) / d² for x < 0, with a root at -1.192.
+  template <class T>
+  static V<T> derivative(V<T> x, const double*) {
+    V<T> one = V<T>::set1(T(1)), bound = V<T>::set1(-ExpConstants<T>::low);
+    x = max(-bound, min(bound, x));
     Scaled<T> e = exp_scaled(-abs(x));
     V<T> small = value(e);
-    V<T> s = V<T>::set1(T(1)) + small;
-    V<T> y = select(negative(x), times_significand(s + x, e), fma(x, small, s)) / (s * s);
+    Quotient<T> q = quotient(x, small);
+    V<T> x4 = V<T>::set1(T(4)) * x * (one + small);
+    V<T> sum = fma(q.m, q.d, select(negative(x), x4, x4 * small * small));
+    V<T> y = select(negative(x), times_significand(sum, e), sum) / (q.d * q.d);
     return select(negative(x), scale2(y, e.exponent), y);
+  }
+};
+
+// log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|)), for all x: with x itself from 20 on the error would be
+// 2e-9.
+struct Softplus : WithoutParameters {
+  static constexpr const char* name = "softplus";
+  template <class T>
+  static V<T> forward(V<T> x, const double*) {
+    return max(V<T>::set1(T(0)), x) + log1p(value(exp_scaled(-abs(x))));
+  }
+  template <class T>
+  static V<T> derivative(V<T> x, const double*) {
+    return sigmoid(x);
+  }
+};
+
+// log σ(x) = -log(1 + exp(-x)).
+struct LogSigmoid : WithoutParameters {
+  static constexpr const char* name = "logsigmoid";
+  template <class T>
+  static V<T> forward(V<T> x, const double* p) {
+    return -Softplus::forward(-x, p);
+  }
+  template <class T>
+  static V<T> derivative(V<T> x, const double*) {
+    return sigmoid(-x);
   }
 };
 
@@ -191,9 +326,114 @@ struct Tanh : WithoutParameters {
   }
 };
 
+// x - tanh(x), of relative accuracy at 0 too, where it is x³ / 3.
+struct Tanhshrink : WithoutParameters {
+  static constexpr const char* name = "tanhshrink";
+  template <class T>
+  static V<T> forward(V<T> x, const double*) {
+    return tanhshrink(x);
+  }
+  template <class T>
+  static V<T> derivative(V<T> x, const double*) {
+    V<T> y = tanh(x);
+    return y * y;
+  }
+};
+
+struct Erf : WithoutParameters {
+  static constexpr const char* name = "erf";
+  template <class T>
+  static V<T> forward(V<T> x, const double*) {
+    return erf(x);
+  }
+  // 2 / √π exp(-x²).
+  template <class T>
+  static V<T> derivative(V<T> x, const double*) {
+    return product(V<T>::set1(T(1.12837916709551257)), exp_minus_square(tail_argument(x), T(1)));
+  }
+};
+
+// x / (1 + |x|). Where |x| is bounded, 1 + |x| has long been |x|.
+struct Softsign : WithoutParameters {
+  static constexpr const char* name = "softsign";
+  template <class T>
+  static V<T> forward(V<T> x, const double*) {
+    V<T> bound = V<T>::set1(T(1e30));
+    x = max(-bound, min(bound, x));
+    return x / (V<T>::set1(T(1)) + abs(x));
+  }
+  // 1 / (1 + |x|)²; the square of the quotient does not overflow.
+  template <class T>
+  static V<T> derivative(V<T> x, const double*) {
+    V<T> one = V<T>::set1(T(1)), r = one / (one + abs(x));
+    return r * r;
+  }
+};
+
+// x between two bounds. Its derivative is 0 at the bounds themselves, here and in all that follow.
+struct Hardtanh {
+  static constexpr const char* name = "hardtanh";
+  static constexpr Parameter parameters[] = {{"min_val", -1.0, -1000.0, 0.0}, {"max_val", 1.0, 0.0, 1000.0}};
+  static constexpr int parameter_count = 2;
+  template <class T>
+  static V<T> forward(V<T> x, const double* p) {
+    return max(parameter<T>(p), min(parameter<T>(p + 1), x));
+  }
+  template <class T>
+  static V<T> derivative(V<T> x, const double* p) {
+    M<T> inside = lt(parameter<T>(p), x) & lt(x, parameter<T>(p + 1));
+    return nan_where(x, select(inside, V<T>::set1(T(1)), V<T>::set1(T(0))));
+  }
+};
+
+struct Relu6 : WithoutParameters {
+  static constexpr const char* name = "relu6";
+  static constexpr double bounds[] = {0, 6};
+  template <class T>
+  static V<T> forward(V<T> x, const double*) {
+    return Hardtanh::forward(x, bounds);
+  }
+  template <class T>
+  static V<T> derivative(V<T> x, const double*) {
+    return Hardtanh::derivative(x, bounds);
+  }
+};
+
+// relu6(x + 3) / 6. Howard et al. 2019, arXiv:1905.02244.
+struct Hardsigmoid : WithoutParameters {
+  static constexpr const char* name = "hardsigmoid";
+  template <class T>
+  static V<T> forward(V<T> x, const double* p) {
+    return Relu6::forward(x + V<T>::set1(T(3)), p) / V<T>::set1(T(6));
+  }
+  template <class T>
+  static V<T> derivative(V<T> x, const double*) {
+    M<T> inside = lt(abs(x), V<T>::set1(T(3)));
+    return nan_where(x, select(inside, V<T>::set1(T(1.0 / 6)), V<T>::set1(T(0))));
+  }
+};
+
+// x relu6(x + 3) / 6. Howard et al. 2019, arXiv:1905.02244.
+struct Hardswish : WithoutParameters {
+  static constexpr const char* name = "hardswish";
+  template <class T>
+  static V<T> forward(V<T> x, const double* p) {
+    return max(V<T>::set1(T(-3)), x) * Hardsigmoid::forward(x, p);
+  }
+  // (2 x + 3) / 6 between -3 and 3, where 2 x + 3 is exact at its root.
+  template <class T>
+  static V<T> derivative(V<T> x, const double*) {
+    V<T> zero = V<T>::set1(T(0)), one = V<T>::set1(T(1)), three = V<T>::set1(T(3));
+    V<T> inside = ((x + x) + three) / V<T>::set1(T(6));
+    return nan_where(x, select(lt(abs(x), three), inside, select(positive(x), one, zero)));
+  }
+};
+
 template <class... Ops>
 struct List {};
-using Activations = List<Identity, Relu, LeakyRelu, Elu, Selu, Gelu, Silu, Sigmoid, Tanh>;
+using Activations =
+    List<Identity, Relu, LeakyRelu, Elu, Celu, Selu, Gelu, GeluTanh, Silu, Mish, Sigmoid, Tanh, Softplus,
+         LogSigmoid, Tanhshrink, Erf, Softsign, Hardtanh, Relu6, Hardsigmoid, Hardswish>;
 
 }  // namespace GM_ISA
 }  // namespace gradiometer
