@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -193,9 +194,22 @@ def test_colour_where_asked_for_and_not_under_no_color() -> None:
     assert "\x1b" not in run(*SICK, "--no-cure", FORCE_COLOR="1", NO_COLOR="1").stdout
 
 
+def test_steps_in_place_of_a_budget_give_the_same_table_again() -> None:
+    def rows() -> list[Any]:
+        told = json.loads(run(*SICK, "--steps", "4", "--json").stdout)["cure"]["rows"]
+        return [(row["title"], row["val"], row["test"], row["steps"]) for row in told]
+
+    first = rows()
+    assert rows() == first
+    assert {steps for *_, steps in first} == {12, 28}
+
+
 def test_an_interrupt_ends_it_at_once() -> None:
     command = [sys.executable, "-m", "gradiometer.cli", *SICK, "--budget", "40"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a background job inherits it as ignored
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heard
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("digits")  # the diagnosis is out, the cures are being tried
         process.send_signal(signal.SIGINT)

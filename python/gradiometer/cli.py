@@ -82,6 +82,12 @@ def parser() -> argparse.ArgumentParser:
     network.add_argument("--seed", type=natural, default=0, help="of weights and of the order of samples")
     cures = diagnose.add_argument_group("cures")
     cures.add_argument("--budget", type=seconds, default=8.0, metavar="SECONDS", help="for all cures together")
+    cures.add_argument(
+        "--steps",
+        type=positive,
+        metavar="N",
+        help="steps of the first round, in place of a budget: repeatable to the bit",
+    )
     cures.add_argument("--no-cure", action="store_true", help="do not try any")
     output = diagnose.add_argument_group("output")
     output.add_argument("--all", action="store_true", help="show every layer")
@@ -159,7 +165,7 @@ def run_diagnose(arguments: argparse.Namespace) -> int:
     if not arguments.no_cure:
         with Progress() as progress:
             cures = gm.cure(
-                net, data.train, data.val, test=data.test, budget=arguments.budget, loss=loss, seed=arguments.seed,
+                net, data.train, data.val, test=data.test, budget=arguments.budget, steps=arguments.steps, loss=loss, seed=arguments.seed,
                 progress=progress,
             )  # fmt: skip
     if arguments.json:

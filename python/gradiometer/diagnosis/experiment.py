@@ -136,6 +136,11 @@ def cure(
     if run.late:
         notes.append(("", f"The budget of {budget:g} s ran out before the last round was over: steps differ."))
 
+    left_behind = [title(built[i][0], net.spec) for i, runner in enumerate(best) if runner not in run.chosen]
+    if left_behind:
+        names = ", ".join(left_behind)
+        notes.append(("", f"Behind at half time and trained no further, which is no proof at equal length: {names}."))
+
     seen = check if final is None else final
     merit = [merits(loss, r.net.predict(seen[0]), seen[1]) for r in best]
     order = sorted(range(len(best)), key=lambda i: best[i].merit, reverse=True)

@@ -145,7 +145,7 @@ def race(groups: Sequence[Group], val: Data, loss: str, unit: int, deadline: flo
         cooling = [(max(1, round(lanes.affordable(chosen, last) * part)), share) for part, share in COOLING]
         lanes.run("round 3 of 3", chosen, lambda runner: lanes.train(runner, cooling, val, loss))
         length = sum(steps for steps, _ in cooling)
-        return Race(best, (first, second, length), length - cooling[0][0], lanes.late)
+        return Race(best, chosen, (first, second, length), length - cooling[0][0], lanes.late)
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,8 @@ class Race:
     Attributes
     ----------
     best : list of Runner
+    chosen : list of Runner
+        Those that reached the last round.
     rounds : tuple of int
         Steps of each round.
     cooled : int
@@ -164,6 +166,7 @@ class Race:
     """
 
     best: list[Runner]
+    chosen: list[Runner]
     rounds: tuple[int, int, int]
     cooled: int
     late: bool

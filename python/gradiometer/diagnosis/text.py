@@ -92,7 +92,7 @@ def cure_remarks(result: CureResult) -> list[str]:
     def value_of(row: CureRow) -> float:
         return row.test if result.samples[2] else row.val
 
-    remarks = []
+    remarks = [f"Numbered: better than the network as given on {decided}."] if result.cured else []
     tied = [row for row in result.cured if row.tied]
     if len(tied) > 1:
         *more, last = (str(place(result, row)) for row in tied)
