@@ -69,6 +69,14 @@ def test_batches_of_an_iterable() -> None:
     assert bits(again) == bits(net)
 
 
+def test_samples_and_lists_are_pairs() -> None:
+    train, val, _ = gm.datasets.digits()
+    nets = [gm.mlp(64, [8], 10, rng=0) for _ in range(3)]
+    for net, pair in zip(nets, (train, (train.x, train.y), [train.x, train.y]), strict=True):
+        net.fit(pair, val, epochs=1, rng=0)
+    assert bits(nets[0]) == bits(nets[1]) == bits(nets[2])
+
+
 @pytest.mark.parametrize(
     ("train", "options", "error", "message"),
     [

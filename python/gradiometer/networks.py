@@ -416,8 +416,9 @@ def _residual_scale(residual: bool | float | None, blocks: int) -> float | None:
 
 
 def _source(train: Any) -> tuple[Any, Any]:
-    """x and y, or an iterable of batches and None. A list of two is a pair unless it holds pairs."""
+    """x and y, or an iterable of batches and None. `Samples` are a pair, a list of two unless it holds pairs."""
     pair = isinstance(train, tuple) or (isinstance(train, list) and len(train) == 2 and not isinstance(train[0], tuple))
+    pair = pair or (hasattr(train, "x") and hasattr(train, "y"))
     if pair or isinstance(train, str) or hasattr(train, "__array__") or not isinstance(train, Iterable):
         return _pair("train", train)
     return train, None
