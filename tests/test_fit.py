@@ -148,6 +148,16 @@ def test_losses_train() -> None:
         network().fit((x, 2.0 * np.eye(3)[y]), epochs=1, loss="bce_with_logits")
 
 
+def test_measuring_takes_the_loss_of_the_training() -> None:
+    """Twice the loss for errors beyond delta: twice the gradient."""
+    x, y = data(40)
+    net, far = network(), 100 + np.zeros((40, 3))
+    one, two = (gm.measure(net, x, far, loss=gm.losses.Huber(delta)) for delta in (1.0, 2.0))
+    assert two.input_grad_norm == pytest.approx(2 * one.input_grad_norm, rel=1e-12)
+    history = net.fit((x, y), steps=2, monitor=2, loss=gm.losses.CrossEntropy([1.0, 2.0, 3.0], 0.1), rng=0)
+    assert len(history.attenuation) == 1
+
+
 def test_clipping_bounds_the_step() -> None:
     net, twin = network(None), network(None)
     before = net.parameters.copy()

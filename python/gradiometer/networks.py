@@ -272,7 +272,7 @@ class Sequential(Chain):
         def after(step: int) -> bool:
             nonlocal best, epochs_left
             if monitor and step % monitor == 0 and first is not None:
-                seen = measure(self, first.x[:256], first.y[:256], loss=kind.name)
+                seen = measure(self, first.x[:256], first.y[:256], loss=kind)
                 history.attenuation.append((step, seen.attenuation))
                 history.grad_norms.append((step, tuple(layer.grad_norm for layer in seen.hidden)))
             if show is not None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from gradiometer import _core, kernels, theory
 from gradiometer.layers import Module
-from gradiometer.losses import check_loss, check_target
+from gradiometer.losses import Loss, as_loss, check_target
 from gradiometer.measurement.attenuation import attenuation
 from gradiometer.measurement.blocks import Block, blocks, shape_text
 from gradiometer.measurement.layer import even_slope, layer_measurement, layer_name, norm_of
@@ -30,7 +30,7 @@ def measure(
     x: ArrayLike,
     y: ArrayLike,
     *,
-    loss: str = "cross_entropy",
+    loss: Loss | str = "cross_entropy",
     per_sample: bool = False,
     optimizer: Optimizer | str | None = None,
 ) -> Measurement:
@@ -47,8 +47,8 @@ def measure(
         The samples; "dead" is judged over all of them.
     y : array_like
         int (N) classes, or values (N, out_features) for ``mse``.
-    loss : str
-        ``cross_entropy`` or ``mse``; norms are of the gradients of this loss, a mean over the batch.
+    loss : Loss or str
+        One of ``gm.losses``; norms are of the gradients of this loss, a mean over the batch.
     per_sample : bool
         Also the signal to noise of the weights' gradients.
     optimizer : Optimizer or str, optional
@@ -75,20 +75,20 @@ def measure(
     began = time.perf_counter()
     if not isinstance(net, Module):
         raise TypeError(f"net is {net!r}; expected a network (a PyTorch one goes to gm.torch.measure)")
-    check_loss(loss)
+    kind = as_loss(loss)
     compiled = net._compile(x)
     network = compiled.network
     samples = np.asarray(x)
     if samples.ndim != 2 or len(samples) < 2:
         raise ValueError(f"x has shape {samples.shape}; expected (N, {network.in_features}) with N of 2 or more")
-    target = check_target(loss, y, len(samples), network.out_features)
+    target = check_target(kind.name, y, len(samples), network.out_features)
     layers = blocks(compiled.nodes)
     if not layers:
         raise ValueError(f"net has no Linear layer: {net!r}; expected one or more")
 
     taps = _core.TAP_MOMENTS | _core.TAP_COLUMNS | (_core.TAP_ROWS if per_sample else 0)
     with compiled.lock:  # another thread's pass would put its own gradients and taps in the place of these
-        value, _ = network.gradient(samples, loss, target, taps=taps)
+        value, _ = network.gradient(samples, kind.native, target, taps=taps)
         seen = [network.tap(node) for node in range(len(compiled.nodes) + 1)]
         input_norm = norm_of(seen[0]["gradient"])
         updates = _updates(compiled, as_optimizer(optimizer)) if optimizer is not None else {}
@@ -104,7 +104,7 @@ def measure(
         layers=tuple(measured),
         attenuation=attenuation(hidden),
         network=shape_text(network.in_features, [layer.fan_out for layer in measured]),
-        loss=loss,
+        loss=kind.name,
         loss_value=value,
         input_grad_norm=input_norm,
         samples=len(samples),
