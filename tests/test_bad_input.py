@@ -247,7 +247,7 @@ def test_classes_outside_the_range() -> None:
         (lambda: gm.mlp(3, [5, 0], 2), ValueError, r"hidden\[1\] is 0; expected 1 or more"),
         (lambda: gm.mlp(3, [5.5], 2), TypeError, r"hidden\[0\] is 5.5"),  # type: ignore[list-item]
         (lambda: gm.mlp(3, [5], 0), ValueError, "out_features is 0"),
-        (lambda: gm.mlp(3, [5], 2, norm="layer"), ValueError, "norm is 'layer'; expected None or 'batch'"),
+        (lambda: gm.mlp(3, [5], 2, norm="instance"), ValueError, "norm is 'instance'; expected None or one of"),
         (lambda: gm.mlp(3, [5], 2, init="magic"), ValueError, "'magic'"),
         (lambda: gm.mlp(3, [5], 2, activation="magic"), ValueError, "'magic'"),
         (lambda: gm.mlp(3, [5], 2, gain=float("nan")), ValueError, "gain is nan; expected a finite number"),

@@ -116,7 +116,7 @@ def test_wrong_input_is_one_line_and_status_2(arguments: list[str], message: str
         ["diagnose", "--depth", "2.5"],
         ["diagnose", "--budget", "nan"],
         ["diagnose", "--budget", "-1"],
-        ["diagnose", "--norm", "layer"],
+        ["diagnose", "--norm", "instance"],
         ["diagnose", "--seed", "-1"],
     ],
 )

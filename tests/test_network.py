@@ -117,7 +117,56 @@ def in_parts(dtype: str) -> gm.Sequential:
     )
 
 
-NETS = [plain, normalised, residual, opening_with_activation, nested, one_node, one_norm, narrow, in_parts]
+def row_normalised(dtype: str) -> gm.Sequential:
+    """Norms within a sample, with and without parameters; one that is the whole branch."""
+    return gm.Sequential(
+        gm.RMSNorm(17, eps=0.1, dtype=dtype),
+        gm.Linear(17, 33, rng=0, dtype=dtype),
+        gm.LayerNorm(33, eps=0.1, dtype=dtype),
+        gm.Activation("silu", dtype=dtype),
+        gm.Residual(gm.LayerNorm(33, eps=0.2, bias=False, dtype=dtype), scale=0.4, dtype=dtype),
+        gm.Linear(33, 36, rng=0, dtype=dtype),
+        gm.GroupNorm(4, 36, eps=0.1, dtype=dtype),
+        gm.Activation("tanh", dtype=dtype),
+        gm.LayerNorm(36, elementwise_affine=False, eps=0.3, dtype=dtype),
+        gm.Linear(36, 5, rng=0, dtype=dtype),
+    )
+
+
+def dense_skips(dtype: str) -> gm.Sequential:
+    """Each layer reads all below it; a skip around a skip and around what writes in place."""
+    return gm.Sequential(
+        gm.DenseSkip(*chain([17, 9], "tanh", dtype)),
+        gm.DenseSkip(*chain([26, 7], "gelu", dtype, norm=True)),
+        gm.DenseSkip(gm.Activation("sigmoid", dtype=dtype), gm.DenseSkip(gm.Activation("tanh", dtype=dtype))),
+        gm.Linear(99, 5, rng=0, dtype=dtype),
+    )
+
+
+def dropped(dtype: str) -> gm.Sequential:
+    return gm.Sequential(
+        gm.Dropout(0.1, dtype=dtype),
+        *chain([17, 33], "tanh", dtype),
+        gm.Dropout(0.5, dtype=dtype),
+        gm.Residual(gm.Dropout(0.3, dtype=dtype), *chain([33, 33], "gelu", dtype)),
+        gm.Linear(33, 5, rng=0, dtype=dtype),
+    )
+
+
+NETS = [
+    plain,
+    normalised,
+    residual,
+    opening_with_activation,
+    nested,
+    one_node,
+    one_norm,
+    narrow,
+    in_parts,
+    row_normalised,
+    dense_skips,
+    dropped,
+]
 Maker = Callable[[str], gm.Sequential]
 
 
@@ -308,7 +357,12 @@ def wide(dtype: str) -> gm.Sequential:
         *chain([150, 201], "tanh", dtype, norm=True),
         gm.Residual(*chain([201, 201], "gelu", dtype, norm=True), scale=0.5),
         gm.Residual(gm.Activation("sigmoid", dtype=dtype), gm.Linear(201, 201, rng=0, dtype=dtype)),
-        gm.Linear(201, 7, rng=0, dtype=dtype),
+        gm.LayerNorm(201, dtype=dtype),
+        gm.Dropout(0.2, dtype=dtype),
+        gm.DenseSkip(gm.Linear(201, 9, rng=0, dtype=dtype), dtype=dtype),
+        gm.GroupNorm(10, 210, dtype=dtype),
+        gm.RMSNorm(210, dtype=dtype),
+        gm.Linear(210, 7, rng=0, dtype=dtype),
     )
 
 

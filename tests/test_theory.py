@@ -541,7 +541,7 @@ def test_residual_batch_norm_grows_as_a_power_of_depth():
 
 def test_prediction_is_silent_where_theory_is():
     plain = LayerTheory(10, 10, 1.0, 0.0, "tanh")
-    other = LayerTheory(10, 10, 1.0, 0.0, "tanh", norm="layer")
+    other = LayerTheory(10, 10, 1.0, 0.0, "tanh", norm="unknown")
     before, silent, after = predict([plain, other, plain])
     assert math.isfinite(before.factor)
     for layer in (silent, after):

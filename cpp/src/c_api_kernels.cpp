@@ -373,6 +373,73 @@ gm_status gm_batch_norm_backward(gm_dtype dtype, int64_t N, int64_t C, const voi
   return ok(e);
 }
 
+// ---- norms within a row
+
+static gm_status check_group_norm(gm_error* e, gm_dtype dtype, int64_t N, int64_t C,
+                                  const gm_group_norm* norm) {
+  GM_TRY(check_dtype(e, dtype));
+  GM_TRY(check_count(e, "N", N));
+  if (C < 1)
+    return fail(e, GM_INVALID_ARGUMENT, "C", "C is %lld; expected 1 or more features",
+                static_cast<long long>(C));
+  GM_TRY(check_product(e, "x", N, C, 2 * sizeof(double)));
+  if (!norm) return fail(e, GM_INVALID_ARGUMENT, "norm", "norm is null");
+  if (norm->groups < 1 || C % norm->groups != 0)
+    return fail(e, GM_INVALID_ARGUMENT, "groups", "groups is %lld; expected a divisor of %lld features",
+                static_cast<long long>(norm->groups), static_cast<long long>(C));
+  if (!(norm->eps > 0) || !(norm->eps < HUGE_VAL))
+    return fail(e, GM_INVALID_ARGUMENT, "eps", "eps is %g; expected a positive number", norm->eps);
+  return GM_OK;
+}
+
+gm_status gm_group_norm_forward(gm_dtype dtype, int64_t N, int64_t C, const void* x,
+                                const gm_group_norm* norm, void* y, double* cache, gm_error* e) {
+  GM_TRY(check_group_norm(e, dtype, N, C, norm));
+  const int64_t each = 2 * norm->groups;
+  double* statistics = cache;
+  if (!statistics) {
+    const int64_t bytes = N * each * static_cast<int64_t>(sizeof(double));
+    statistics = static_cast<double*>(allocate(bytes));
+    if (!statistics) return out_of_memory(e, "cache", bytes);
+  }
+  with_type(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    parallel(team_for(N * C, kElementsPerThread), [&](Team team) {
+      Range r = team.share(N);
+      of<T>(kernels()).group_norm_forward(
+          r.size(), C, norm->groups, norm->centred != 0, norm->eps, static_cast<const T*>(x) + r.begin * C,
+          static_cast<const T*>(norm->gamma), static_cast<const T*>(norm->beta),
+          static_cast<T*>(y) + r.begin * C, statistics + r.begin * each);
+    });
+  });
+  if (!cache) free(statistics);
+  return ok(e);
+}
+
+gm_status gm_group_norm_backward(gm_dtype dtype, int64_t N, int64_t C, const void* x,
+                                 const gm_group_norm* norm, const double* cache, const void* dy, void* dx,
+                                 void* dgamma, void* dbeta, int accumulate, gm_error* e) {
+  GM_TRY(check_group_norm(e, dtype, N, C, norm));
+  if (!cache)
+    return fail(e, GM_INVALID_ARGUMENT, "cache", "cache is null; expected what the forward pass wrote");
+  with_type(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const Kernels<T>& k = of<T>(kernels());
+    const T *xs = static_cast<const T*>(x), *dys = static_cast<const T*>(dy);
+    parallel(team_for(N * C, kElementsPerThread), [&](Team team) {
+      const Range r = team.share(N), c = team.share(C, 16);
+      if (dx)
+        k.group_norm_backward(r.size(), C, norm->groups, norm->centred != 0, xs + r.begin * C,
+                              cache + 2 * norm->groups * r.begin, static_cast<const T*>(norm->gamma),
+                              dys + r.begin * C, static_cast<T*>(dx) + r.begin * C);
+      if (dgamma || dbeta)
+        k.group_norm_parameters(N, C, norm->groups, xs, cache, dys, c.begin, c.end, static_cast<T*>(dgamma),
+                                static_cast<T*>(dbeta), accumulate != 0);
+    });
+  });
+  return ok(e);
+}
+
 // ---- losses
 
 int gm_loss_count(void) { return kernels().loss_count; }

@@ -104,6 +104,12 @@ struct Loss {
   void (*f64)(const LossArgs<double>&);
 };
 
+struct DropoutKey {
+  double p;  // 0 to 1
+  uint64_t seed;
+  uint32_t step, node;
+};
+
 template <class T>
 struct Kernels {
   // Dense. gemm_pack lays B out for gemm: B is K x N at b[k * b_row + n * b_col], one of the two 1 (so a
@@ -142,6 +148,21 @@ struct Kernels {
                                         const double* var, double eps, const T* gamma, const T* dy,
                                         int64_t lddy, T* dx, int64_t lddx, T* dgamma, T* dbeta,
                                         bool accumulate);
+
+  // Norm over `groups` equal groups of features of each row of x (N, C), rows C apart; mean and
+  // 1 / sqrt(var + eps) of each group are written to cache (2 N groups). Not centred: the mean is 0 and var
+  // the mean square. gamma, beta (C), null for 1 and 0. backward: dx, which may be dy; parameters: dgamma and
+  // dbeta over all rows for the columns c0 to c1, null where not wanted, added to under accumulate.
+  void (*group_norm_forward)(int64_t N, int64_t C, int64_t groups, bool centred, double eps, const T* x,
+                             const T* gamma, const T* beta, T* y, double* cache);
+  void (*group_norm_backward)(int64_t N, int64_t C, int64_t groups, bool centred, const T* x,
+                              const double* cache, const T* gamma, const T* dy, T* dx);
+  void (*group_norm_parameters)(int64_t N, int64_t C, int64_t groups, const T* x, const double* cache,
+                                const T* dy, int64_t c0, int64_t c1, T* dgamma, T* dbeta, bool accumulate);
+
+  // y = x m with m = 0 (probability p) or 1 / (1 - p), of the elements first, first + 1, ... of a tensor: m
+  // is a function of the element and the key alone, and backward is the same call on dy. y may be x.
+  void (*dropout)(int64_t n, int64_t first, const DropoutKey& key, const T* x, T* y);
 
   // Measurement. moments: over n elements. row_squares[r] = sum over c of x². above: adds to *count the
   // number of elements with |x| > threshold and sets active[c] (left alone otherwise) where column c has one.

@@ -8,6 +8,8 @@
 #include "loops/reduce.hpp"
 #include "ops/activations.hpp"
 #include "ops/batch_norm.hpp"
+#include "ops/dropout.hpp"
+#include "ops/group_norm.hpp"
 #include "ops/losses.hpp"
 #include "ops/optimizers.hpp"
 
@@ -92,6 +94,10 @@ constexpr Kernels<T> kernels() {
           batch_norm_forward<T>,
           batch_norm_backward<T>,
           batch_norm_backward_evaluated<T>,
+          group_norm_forward<T>,
+          group_norm_backward<T>,
+          group_norm_parameters<T>,
+          dropout<T>,
           moments<T>,
           row_squares<T>,
           above<T>};

@@ -273,6 +273,72 @@ void bind_batch_norm(py::module_& m) {
       py::arg("training") = true, py::arg("eps") = 1e-5);
 }
 
+void bind_group_norm(py::module_& m) {
+  m.def(
+      "group_norm_forward",
+      [](py::object x_, std::int64_t groups, py::object gamma_, py::object beta_, bool centred, double eps) {
+        Input x = input(x_, "x"), gamma, beta;
+        expect_ndim(x.array, "x", 2);
+        py::ssize_t N = x.array.shape(0), C = x.array.shape(1);
+        gm_group_norm norm = {sizeof norm, groups, centred, eps, nullptr, nullptr};
+        if (!gamma_.is_none()) {
+          gamma = input(gamma_, "gamma", x.dtype);
+          expect_shape(gamma.array, "gamma", {C});
+          norm.gamma = gamma.data();
+        }
+        if (!beta_.is_none()) {
+          beta = input(beta_, "beta", x.dtype);
+          expect_shape(beta.array, "beta", {C});
+          norm.beta = beta.data();
+        }
+        py::array y(numpy_dtype(x.dtype), Shape{N, C});
+        py::array_t<double> cache(Shape{N, groups > 0 && groups <= C ? groups : 0, 2});
+        double* saved = cache.mutable_data();
+        Error e;
+        gm_status status;
+        {
+          py::gil_scoped_release release;
+          status = gm_group_norm_forward(x.dtype, N, C, x.data(), &norm, y.mutable_data(), saved, &e);
+        }
+        check(status, e);
+        return py::make_tuple(y, cache);
+      },
+      py::arg("x"), py::arg("groups") = 1, py::arg("gamma") = py::none(), py::arg("beta") = py::none(),
+      py::arg("centred") = true, py::arg("eps") = 1e-5);
+
+  m.def(
+      "group_norm_backward",
+      [](py::object x_, py::object dy_, py::array_t<double> cache, py::object gamma_, bool centred) {
+        Input x = input(x_, "x"), dy = input(dy_, "dy", x.dtype), gamma;
+        expect_ndim(x.array, "x", 2);
+        expect_ndim(cache, "cache", 3);
+        py::ssize_t N = x.array.shape(0), C = x.array.shape(1), groups = cache.shape(1);
+        expect_shape(dy.array, "dy", {N, C});
+        expect_shape(cache, "cache", {N, groups, 2});
+        gm_group_norm norm = {sizeof norm, groups, centred, 1.0, nullptr, nullptr};  // eps is in the cache
+        if (!gamma_.is_none()) {
+          gamma = input(gamma_, "gamma", x.dtype);
+          expect_shape(gamma.array, "gamma", {C});
+          norm.gamma = gamma.data();
+        }
+        py::array_t<double, py::array::c_style> ready(cache);
+        py::array dx(numpy_dtype(x.dtype), Shape{N, C}), dgamma(numpy_dtype(x.dtype), Shape{C}),
+            dbeta(numpy_dtype(x.dtype), Shape{C});
+        const double* saved = ready.data();
+        Error e;
+        gm_status status;
+        {
+          py::gil_scoped_release release;
+          status = gm_group_norm_backward(x.dtype, N, C, x.data(), &norm, saved, dy.data(), dx.mutable_data(),
+                                          dgamma.mutable_data(), dbeta.mutable_data(), 0, &e);
+        }
+        check(status, e);
+        return py::make_tuple(dx, dgamma, dbeta);
+      },
+      py::arg("x"), py::arg("dy"), py::arg("cache"), py::arg("gamma") = py::none(),
+      py::arg("centred") = true);
+}
+
 void bind_losses(py::module_& m) {
   m.def("losses", [] {
     py::dict rows;

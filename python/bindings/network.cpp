@@ -135,19 +135,21 @@ class Network {
     return rows;
   }
 
-  py::array forward(py::object x_, py::object out, bool training) {
+  py::array forward(py::object x_, py::object out, bool training, std::uint64_t seed) {
     py::array x = batch(x_);
     std::int64_t N = x.shape(0);
     py::array y = output(out, "out", dtype_, {N, out_});
     if (overlap(x, y)) x = x.attr("copy")().cast<py::array>();  // a row of y may need all of its row of x
     gm_context c = context();
     c.training = training;
+    c.seed = seed;
     run([&](Error& e) { return gm_network_forward(network_, &c, N, x.data(), y.mutable_data(), &e); });
     return y;
   }
 
   py::tuple gradient(py::object x_, py::object loss_, py::object target, bool want_dx, bool training,
-                     bool freeze_statistics, bool accumulate, unsigned taps, double mean_over) {
+                     bool freeze_statistics, bool accumulate, unsigned taps, double mean_over,
+                     std::uint64_t seed, std::int64_t first_row, std::int64_t number) {
     py::array x = batch(x_);
     std::int64_t N = x.shape(0);
     const Loss loss = Loss::of(loss_);
@@ -165,6 +167,9 @@ class Network {
     c.accumulate = accumulate;
     c.taps = taps;
     c.mean_over = mean_over;
+    c.seed = seed;
+    c.first_row = first_row;
+    c.step = number;
     double value = 0;
     run([&](Error& e) {
       return gm_network_gradient(network_, &c, N, x.data(), loss.index, t.data(), &value, to, &e);
@@ -174,7 +179,8 @@ class Network {
 
   double step(py::object x_, py::object loss_, py::object target, const Optimizer& optimizer, py::array slots,
               double learning_rate, std::int64_t number, double clip_norm, double clip_value,
-              bool decay_matrices_only, bool accumulate, double mean_over) {
+              bool decay_matrices_only, bool accumulate, double mean_over, std::uint64_t seed,
+              std::int64_t first_row) {
     py::array x = batch(x_);
     std::int64_t N = x.shape(0);
     const Loss loss = Loss::of(loss_);
@@ -189,6 +195,8 @@ class Network {
     c.decay_matrices_only = decay_matrices_only;
     c.accumulate = accumulate;
     c.mean_over = mean_over;
+    c.seed = seed;
+    c.first_row = first_row;
     double value = 0;
     run([&](Error& e) {
       return gm_network_step(network_, &c, N, x.data(), loss.index, t.data(), optimizer.index,
@@ -330,14 +338,15 @@ void bind_network(py::module_& m) {
       .def_property_readonly("out_features", &Network::out)
       .def("tensors", &Network::tensors, py::arg("of_state"))
       .def("forward", &Network::forward, py::arg("x"), py::arg("out") = py::none(),
-           py::arg("training") = false)
+           py::arg("training") = false, py::arg("seed") = 0)
       .def("gradient", &Network::gradient, py::arg("x"), py::arg("loss"), py::arg("target"),
            py::arg("want_dx") = false, py::arg("training") = true, py::arg("freeze_statistics") = true,
-           py::arg("accumulate") = false, py::arg("taps") = 0, py::arg("mean_over") = 0)
+           py::arg("accumulate") = false, py::arg("taps") = 0, py::arg("mean_over") = 0, py::arg("seed") = 0,
+           py::arg("first_row") = 0, py::arg("step") = 1)
       .def("step", &Network::step, py::arg("x"), py::arg("loss"), py::arg("target"), py::arg("optimizer"),
            py::arg("slots"), py::arg("learning_rate"), py::arg("step"), py::arg("clip_norm") = 0.0,
            py::arg("clip_value") = 0.0, py::arg("decay_matrices_only") = false, py::arg("accumulate") = false,
-           py::arg("mean_over") = 0.0)
+           py::arg("mean_over") = 0.0, py::arg("seed") = 0, py::arg("first_row") = 0)
       .def("tap", &Network::tap, py::arg("node"))
       .def("reset", &Network::reset);
 }

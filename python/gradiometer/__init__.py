@@ -32,8 +32,13 @@ if TYPE_CHECKING:
     from gradiometer.diagnosis import explain as explain
     from gradiometer.layers import Activation as Activation
     from gradiometer.layers import BatchNorm1d as BatchNorm1d
+    from gradiometer.layers import DenseSkip as DenseSkip
+    from gradiometer.layers import Dropout as Dropout
+    from gradiometer.layers import GroupNorm as GroupNorm
+    from gradiometer.layers import LayerNorm as LayerNorm
     from gradiometer.layers import Linear as Linear
     from gradiometer.layers import Residual as Residual
+    from gradiometer.layers import RMSNorm as RMSNorm
     from gradiometer.measurement import compare as compare
     from gradiometer.measurement import measure as measure
     from gradiometer.networks import Sequential as Sequential
@@ -45,7 +50,12 @@ _EXTRAS = ("torch",)  # need more than NumPy, so `from gradiometer import *` lea
 _NAMES = {
     "Activation": "layers",
     "BatchNorm1d": "layers",
+    "DenseSkip": "layers",
+    "Dropout": "layers",
+    "GroupNorm": "layers",
+    "LayerNorm": "layers",
     "Linear": "layers",
+    "RMSNorm": "layers",
     "Residual": "layers",
     "Sequential": "networks",
     "mlp": "networks",

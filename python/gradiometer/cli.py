@@ -74,7 +74,8 @@ def parser() -> argparse.ArgumentParser:
     network.add_argument("--depth", type=positive, default=20, help="hidden layers")
     network.add_argument("--width", type=positive, default=128, help="units of a hidden layer")
     network.add_argument("--activation", default="relu", help="see gradiometer info")
-    network.add_argument("--norm", choices=["none", "batch"], default="none", help="before the activation")
+    norms = ["none", "batch", "layer", "rms"]
+    network.add_argument("--norm", choices=norms, default="none", help="before the activation")
     network.add_argument("--residual", action="store_true", help="skips around hidden layers, scaled by 1/sqrt(depth)")
     network.add_argument("--init", default="xavier_normal", help="see gradiometer info")
     network.add_argument("--loss", choices=["cross_entropy", "mse"], help="default: by the target")

@@ -26,6 +26,8 @@ __all__ = [
     "batch_norm_forward",
     "forward",
     "gemm",
+    "group_norm_backward",
+    "group_norm_forward",
     "isa",
     "isas",
     "linear_backward",
@@ -246,6 +248,56 @@ def batch_norm_backward(
     array([2.])
     """
     return _core.batch_norm_backward(x, dy, cache, gamma, training, eps)
+
+
+def group_norm_forward(
+    x: ArrayLike,
+    groups: int = 1,
+    gamma: ArrayLike | None = None,
+    beta: ArrayLike | None = None,
+    centred: bool = True,
+    eps: float = 1e-5,
+) -> tuple[Array, NDArray[Any]]:
+    """Norm within each row of x (N, C), over `groups` equal groups of features: ``(x - mean) / sqrt(var + eps) *
+    gamma + beta``.
+
+    One group is layer norm, and with ``centred=False`` (mean 0, var the mean square) RMS norm.
+
+    Returns
+    -------
+    y : ndarray (N, C)
+    cache : ndarray of float64 (N, groups, 2)
+        Mean and ``1 / sqrt(var + eps)``; `group_norm_backward` wants it back.
+
+    Raises
+    ------
+    ValueError
+        For groups that do not divide C, eps that is not positive, shapes that do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y, cache = group_norm_forward(np.array([[1.0, 3.0]]))
+    >>> cache.round(3)
+    array([[[2., 1.]]])
+    """
+    return _core.group_norm_forward(x, groups, gamma, beta, centred, eps)
+
+
+def group_norm_backward(
+    x: ArrayLike, dy: ArrayLike, cache: NDArray[Any], gamma: ArrayLike | None = None, centred: bool = True
+) -> tuple[Array, Array, Array]:
+    """``dx`` (N, C), ``dgamma`` (C), ``dbeta`` (C) of `group_norm_forward`; groups and eps are in the cache.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.array([[1.0, 3.0]])
+    >>> _, cache = group_norm_forward(x)
+    >>> group_norm_backward(x, np.ones((1, 2)), cache)[2]
+    array([1., 1.])
+    """
+    return _core.group_norm_backward(x, dy, cache, gamma, centred)
 
 
 def losses() -> dict[str, str]:

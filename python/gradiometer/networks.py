@@ -15,7 +15,7 @@ from gradiometer import init as initialisers
 from gradiometer import train as training
 from gradiometer.arguments import positive, real
 from gradiometer.batches import ArrayBatches
-from gradiometer.layers import Activation, BatchNorm1d, Chain, Linear, Module, Residual
+from gradiometer.layers import Activation, BatchNorm1d, Chain, LayerNorm, Linear, Module, Residual, RMSNorm
 from gradiometer.losses import Loss, as_loss
 from gradiometer.measurement import measure
 from gradiometer.optim import Optimizer
@@ -30,6 +30,9 @@ __all__ = ["MlpSpec", "Sequential", "mlp"]
 
 Data = tuple["ArrayLike", "ArrayLike"]
 """x (N, in_features) and y."""
+
+
+_NORMS: dict[str, Callable[..., Module]] = {"batch": BatchNorm1d, "layer": LayerNorm, "rms": RMSNorm}
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,7 @@ class Sequential(Chain):
     Parameters
     ----------
     *modules : Module
-        `Linear`, `Activation`, `BatchNorm1d`, `Residual`, or other `Sequential`; the first with a width of its own
-        fixes the input's.
+        Any of ``gm``'s layers, or other `Sequential`; the first with a width of its own fixes the input's.
     dtype : "float32" or "float64", optional
         That of the layers.
 
@@ -340,8 +342,8 @@ def mlp(
     activation : str
         One of ``gm.kernels.activations()``.
     activation_params : dict, optional
-    norm : None or "batch"
-        Batch norm before the activation.
+    norm : None, "batch", "layer" or "rms"
+        Batch norm, layer norm or RMS norm before the activation.
     residual : None, bool or float
         ``h + scale * f(...)`` wherever a hidden layer keeps the width; True is a scale of ``1 / sqrt(blocks)``.
     init : str
@@ -368,8 +370,8 @@ def mlp(
         raise TypeError(f"hidden is {hidden!r}; expected a sequence of integers")
     gain = real("gain", gain, 0.0)
     widths = [positive(f"hidden[{i}]", width) for i, width in enumerate(hidden)]
-    if norm not in (None, "batch"):
-        raise ValueError(f"norm is {norm!r}; expected None or 'batch'")
+    if norm is not None and norm not in _NORMS:
+        raise ValueError(f"norm is {norm!r}; expected None or one of: {', '.join(map(repr, _NORMS))}")
     rule = initialisers.by_name(init)
     params = dict(activation_params or {})
     rng = np.random.default_rng(rng)
@@ -387,8 +389,8 @@ def mlp(
     modules: list[Module] = []
     for fan_in, fan_out in zip(ins[:-1], widths, strict=True):
         branch: list[Module] = [linear(fan_in, fan_out, gain)]
-        if norm == "batch":
-            branch.append(BatchNorm1d(fan_out, dtype=dtype))
+        if norm is not None:
+            branch.append(_NORMS[norm](fan_out, dtype=dtype))
         branch.append(Activation(activation, dtype=dtype, **params))
         modules += [Residual(*branch, scale=scale)] if scale is not None and fan_in == fan_out else branch
     modules.append(linear(ins[-1], positive("out_features", out_features), 1.0))

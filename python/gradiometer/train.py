@@ -170,6 +170,7 @@ class Trainer:
         }
         self.micro_batch = micro_batch
         self.rng = np.random.default_rng(rng)
+        self.seed = int(self.rng.spawn(1)[0].integers(2**63))  # of dropout's masks; the order of samples is untouched
         self.slots = np.zeros((self.optimizer.slots, self.network.parameters.size), self.network.parameters.dtype)
         self.step = 0
         self.steps = 0  # of the whole run, for the schedule
@@ -229,7 +230,16 @@ class Trainer:
         mean_over = self.loss.weight(y) if last else 0.0
         for r in range(0, last, micro):
             part = slice(r, r + micro)
-            value += self.network.gradient(x[part], loss, y[part], accumulate=r > 0, mean_over=mean_over)[0]
+            value += self.network.gradient(
+                x[part],
+                loss,
+                y[part],
+                accumulate=r > 0,
+                mean_over=mean_over,
+                seed=self.seed,
+                first_row=r,
+                step=self.step + 1,
+            )[0]
         value += self.network.step(
             x[last:],
             loss,
@@ -240,6 +250,8 @@ class Trainer:
             self.step + 1,
             accumulate=last > 0,
             mean_over=mean_over,
+            seed=self.seed,
+            first_row=last,
             **self.options,
         )
         return value
@@ -256,6 +268,7 @@ class Trainer:
         if best:
             tensors |= {"best.parameters": best[0], "best.state": best[1]}
         place = {"step": self.step, "place": self._place, "ended": self._epoch is None, "seconds": history.seconds}
+        place["seed"] = self.seed
         rng = {"began": self._began, "now": self.rng.bit_generator.state}
         write(
             path, tensors, {"run": self._identity(), "place": json.dumps(place), "rng": json.dumps(rng, default=list)}
@@ -293,13 +306,14 @@ class Trainer:
             if tensors.keys() - known:
                 raise ValueError(f"it holds {sorted(tensors.keys() - known)} besides what is expected")
             losses, val_steps = tensors["loss"].tolist(), tensors["val_steps"].tolist()
+            seed = int(place["seed"])
             step, seconds, at, ended = int(place["step"]), float(place["seconds"]), int(place["place"]), place["ended"]
             self.rng.bit_generator.state = rng["now"] if ended else rng["began"]
         except (ValueError, KeyError, TypeError) as e:
             raise CheckpointError(f"{path} does not fit this run: {e}") from e
         for name, target in targets.items():
             target[...] = tensors[name]
-        self.step, self._place, self._began = step, at, rng["began"]
+        self.step, self.seed, self._place, self._began = step, seed, at, rng["began"]
         self._epoch = None if ended else self.batches.epoch(self.rng, at)
         history.loss[:], history.val[:], history.val_steps[:] = losses, val, val_steps
         history.steps, history.seconds = step, seconds

@@ -15,7 +15,7 @@ import gradiometer as gm
 import numpy as np
 from spec.activations import ACTIVATIONS
 
-from reference import batch_norm
+from reference import batch_norm, group_norm, philox
 from reference.losses import LOSSES
 
 Array = Any
@@ -70,6 +70,7 @@ class Reference:
         self.gradients: dict[str, Array] = {}
         self.scales: dict[str, float] = {}
         self._lost = 1.0
+        self._nodes = 0
         self.y, self._chain = self._forward(net, np.asarray(x, WIDE), "")
 
     def backward(self, loss: str, target: Array) -> tuple[Any, Array]:
@@ -84,10 +85,13 @@ class Reference:
     def _forward(self, module: Any, x: Array, name: str) -> tuple[Array, Callable[[Array], Array]]:
         if isinstance(module, gm.Residual):
             return self._residual(module, x, name)
+        if isinstance(module, gm.DenseSkip):
+            return self._dense_skip(module, x, name)
         if isinstance(module, gm.Sequential):
             return self._chained(module, x, name)
         arrays = {key: np.asarray(value, WIDE) for key, value in module._arrays.items()}
         back: Back
+        self._nodes += 1
         if isinstance(module, gm.Linear):
             y = x @ arrays["weight"].T + arrays.get("bias", WIDE(0))
 
@@ -102,6 +106,15 @@ class Reference:
             def back(dy: Array) -> Gradients:
                 return dy * slope(x), {}, {}
 
+        elif isinstance(module, gm.Dropout):
+            m = philox.mask(*x.shape, module.p, 0, 1, self._nodes) if self.training else np.ones(x.shape)
+            y = x * m
+
+            def back(dy: Array) -> Gradients:
+                return dy * m, {}, {}
+
+        elif isinstance(module, gm.LayerNorm | gm.RMSNorm | gm.GroupNorm):
+            y, back = self._row_norm(module, arrays, x)
         else:
             assert isinstance(module, gm.BatchNorm1d)
             y, back = self._batch_norm(module, arrays, x, name)
@@ -146,6 +159,20 @@ class Reference:
 
         return (x - mean) * inverse * gamma + beta, back_evaluated
 
+    def _row_norm(self, module: Any, arrays: dict[str, Array], x: Array) -> tuple[Array, Back]:
+        one, zero = np.ones(x.shape[1], WIDE), np.zeros(x.shape[1], WIDE)
+        gamma, beta = arrays.get("weight", one), arrays.get("bias", zero)
+        how = getattr(module, "num_groups", 1), not isinstance(module, gm.RMSNorm), module.eps
+        h, inverse = group_norm.normalised(x, *how)
+
+        def back(dy: Array) -> Gradients:
+            dx, dgamma, dbeta = group_norm.backward(x, dy, gamma, *how)
+            self._lost *= max(1.0, float(abs(gamma * inverse * dy).max() / (abs(dx).max() or 1)))
+            terms = {"weight": (abs(dy) * abs(h)).sum(0), "bias": abs(dy).sum(0)}
+            return dx, {"weight": dgamma, "bias": dbeta}, terms
+
+        return group_norm.forward(x, gamma, beta, *how), back
+
     def _chained(self, chain: Any, x: Array, name: str) -> tuple[Array, Callable[[Array], Array]]:
         backs = []
         for i, module in enumerate(chain.modules):
@@ -161,11 +188,24 @@ class Reference:
 
     def _residual(self, module: Any, x: Array, name: str) -> tuple[Array, Callable[[Array], Array]]:
         branch, back = self._chained(module, x, name)
+        self._nodes += 1
         seen = Seen(module, x, x + WIDE(module.scale) * branch)
         self.seen.append(seen)
 
         def around(dy: Array) -> Array:
             seen.dy = dy
             return dy + back(dy * WIDE(module.scale))
+
+        return seen.y, around
+
+    def _dense_skip(self, module: Any, x: Array, name: str) -> tuple[Array, Callable[[Array], Array]]:
+        branch, back = self._chained(module, x, name)
+        self._nodes += 1
+        seen = Seen(module, x, np.concatenate([x, branch], 1))
+        self.seen.append(seen)
+
+        def around(dy: Array) -> Array:
+            seen.dy = dy
+            return dy[:, : x.shape[1]] + back(dy[:, x.shape[1] :])
 
         return seen.y, around

@@ -127,6 +127,25 @@ GM_API gm_status gm_batch_norm_backward(gm_dtype dtype, int64_t N, int64_t C, co
                                         const gm_batch_norm* norm, const double* cache, const void* dy,
                                         void* dx, void* dgamma, void* dbeta, int accumulate, gm_error* error);
 
+/* ---- norms within a row of (N, C) --------------------------------------------------------------------------
+ */
+/* Layer norm: groups 1, centred 1. RMS norm: groups 1, centred 0. Group norm: centred 1. */
+typedef struct gm_group_norm {
+  size_t struct_size;
+  int64_t groups; /* divides C */
+  int centred;    /* 0: the mean is not taken out */
+  double eps;
+  const void* gamma; /* (C) or null for 1 */
+  const void* beta;  /* (C) or null for 0 */
+} gm_group_norm;
+/* cache: 2 N groups doubles, written (mean and 1 / sqrt(var + eps) of each group), read by backward; may be null
+ * if none follows. dx, dgamma, dbeta: each may be null; dx may be dy only where both others are null. */
+GM_API gm_status gm_group_norm_forward(gm_dtype dtype, int64_t N, int64_t C, const void* x,
+                                       const gm_group_norm* norm, void* y, double* cache, gm_error* error);
+GM_API gm_status gm_group_norm_backward(gm_dtype dtype, int64_t N, int64_t C, const void* x,
+                                        const gm_group_norm* norm, const double* cache, const void* dy,
+                                        void* dx, void* dgamma, void* dbeta, int accumulate, gm_error* error);
+
 /* ---- losses -----------------------------------------------------------------------------------------------
  */
 typedef enum gm_target { GM_CLASSES = 0, GM_VALUES = 1 } gm_target; /* int64 (N) or values of dtype (N, C) */
@@ -235,8 +254,9 @@ typedef struct gm_context {
   const double* loss_params;   /* null: the defaults */
   const double* class_weights; /* as for gm_loss */
   unsigned taps;
-  uint64_t seed;
-  int64_t step; /* 1, 2, ... for the optimiser */
+  uint64_t seed;     /* of random masks: each is a function of seed, step, node and element alone */
+  int64_t first_row; /* of a micro-batch within the whole batch: where it counts its rows from */
+  int64_t step;      /* 1, 2, ... for the optimiser */
   double learning_rate;
   double clip_value; /* with a step: gradients are cut to -clip_value..clip_value; 0: not */
   double clip_norm;  /* then, where their norm is above, multiplied by clip_norm / (norm + 1e-6); 0: not */

@@ -48,6 +48,8 @@ struct Call {
   const Node& node;
   const KernelTable& table;
   const Kernels<T>& k;
+  const gm_context& context;
+  int id;
   int64_t N;
   bool training, accumulate;
   const T* x[kMaxInputs];
@@ -88,8 +90,9 @@ struct LayerType {
   // Fills features, parameters and state from attributes and in_features; refuses what cannot be.
   gm_status (*set_up)(Node&, gm_error*);
   bool (*splits_columns)(bool training);
-  bool backward_in_place;                                             // dx may be dy
-  int64_t (*cache_size)(const Node&);                                 // doubles; null for none
+  bool backward_in_place;                     // dx may be dy
+  int64_t (*cache_size)(const Node&);         // doubles; null for none
+  int64_t (*cache_size_of_row)(const Node&);  // doubles for every row of the batch; null for none
   int64_t (*packed_size)(const Node&, const KernelTable&, gm_dtype);  // elements; null for none
   double (*flops)(const Node&);                                       // of the forward pass, a row
   LayerFunctions<float> f32;

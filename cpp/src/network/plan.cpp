@@ -73,6 +73,7 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
       const LayerType& type = *node.type;
       p.value = layout.take(batch, node.features, each);
       if (type.cache_size) p.cache = layout.take(type.cache_size(node), 8);
+      if (type.cache_size_of_row) p.cache = layout.take(batch, type.cache_size_of_row(node), 8);
       if (type.packed_size) p.packed = layout.take(type.packed_size(node, table, dtype), each);
       plan->flops += type.flops(node);
     }

@@ -97,6 +97,8 @@ class Pass {
     Call<T> c = {n,
                  *net_.table,
                  k_,
+                 context_,
+                 id,
                  a_.N,
                  context_.training != 0,
                  context_.accumulate != 0,

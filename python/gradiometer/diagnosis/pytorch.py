@@ -64,10 +64,13 @@ def pytorch_code(spec: MlpSpec, optimizer: str, rate: float, momentum: float) ->
     return (RESIDUAL if spec.residual is not None else "") + f"model = nn.Sequential(\n{body})\n" + "\n".join(lines)
 
 
+NORMS = {"batch": "BatchNorm1d", "layer": "LayerNorm", "rms": "RMSNorm"}
+
+
 def block(spec: MlpSpec, fan_in: int, fan_out: int) -> Sequence[str]:
     parts = [linear(spec, fan_in, fan_out)]
-    if spec.norm == "batch":
-        parts.append(f"nn.BatchNorm1d({fan_out})")
+    if spec.norm is not None:
+        parts.append(f"nn.{NORMS[spec.norm]}({fan_out})")
     parts.append(activation_class(spec.activation, spec.activation_params))
     if spec.residual is not None and fan_in == fan_out:
         return [f"Residual({', '.join(parts)}, scale={spec.residual:.6g})"]

@@ -2,8 +2,24 @@
 
 from gradiometer.layers.activation import Activation
 from gradiometer.layers.batch_norm import BatchNorm1d
-from gradiometer.layers.containers import Chain, Residual
+from gradiometer.layers.containers import Chain, DenseSkip, Residual
+from gradiometer.layers.dropout import Dropout
 from gradiometer.layers.linear import Linear
 from gradiometer.layers.module import Compiled, Module, Node
+from gradiometer.layers.row_norm import GroupNorm, LayerNorm, RMSNorm
 
-__all__ = ["Activation", "BatchNorm1d", "Chain", "Compiled", "Linear", "Module", "Node", "Residual"]
+__all__ = [
+    "Activation",
+    "BatchNorm1d",
+    "Chain",
+    "Compiled",
+    "DenseSkip",
+    "Dropout",
+    "GroupNorm",
+    "LayerNorm",
+    "Linear",
+    "Module",
+    "Node",
+    "RMSNorm",
+    "Residual",
+]

@@ -7,7 +7,7 @@ from typing import Any
 from gradiometer.arguments import real
 from gradiometer.layers.module import Builder, Module
 
-__all__ = ["Chain", "Residual"]
+__all__ = ["Chain", "DenseSkip", "Residual"]
 
 
 class Chain(Module):
@@ -53,6 +53,30 @@ class Chain(Module):
 
 def _rebuild_chain(cls: type[Chain], modules: tuple[Module, ...], dtype: str) -> Chain:
     return cls(*modules, dtype=dtype)
+
+
+class DenseSkip(Chain):
+    """``y = [x, branch(x)]``, features side by side (Huang et al. 2016, arXiv:1608.06993).
+
+    Parameters
+    ----------
+    *modules : Module
+        The branch, modules one after another.
+
+    Examples
+    --------
+    >>> import gradiometer as gm
+    >>> gm.DenseSkip(gm.Activation("relu"))([[-1.0, 2.0]])
+    array([[-1.,  2.,  0.,  2.]], dtype=float32)
+    """
+
+    def __init__(self, *modules: Module, dtype: str | None = None) -> None:
+        super().__init__(*modules, dtype=dtype)
+        if not modules:
+            raise ValueError("the branch is empty; expected one layer or more")
+
+    def _emit(self, builder: Builder, x: int) -> int:
+        return builder.add(self, "concat", (x, super()._emit(builder, x)))
 
 
 class Residual(Chain):

@@ -23,6 +23,12 @@ class Block:
     add: Node | None
     pre: int
     output: int
+    beyond_theory: bool  # a dropout or a concatenation stands in it
+
+    @property
+    def norm_name(self) -> str | None:
+        """``"batch"``, ``"layer"``, ``"rms"``, ``"group"`` or None."""
+        return self.norm.type.removesuffix("_norm") if self.norm else None
 
 
 def blocks(nodes: list[Node]) -> tuple[Block, ...]:
@@ -42,10 +48,12 @@ def blocks(nodes: list[Node]) -> tuple[Block, ...]:
         group = nodes[start:end]
         of_type = {node.type: node for node in reversed(group)}
         activation, add = of_type.get("activation"), of_type.get("add")
+        norm = next((node for node in group if node.type.endswith("_norm")), None)
         pre = activation.inputs[0] if activation else group[-1].id
         passed = [node.id for node in group if max(read_last[: node.id]) <= node.id]
         output = add.id if add and add.id in passed else (passed or [group[-1].id])[-1]
-        made.append(Block(group[0], of_type.get("batch_norm"), activation, add, pre, output))
+        beyond = any(node.type in ("dropout", "concat") for node in group)
+        made.append(Block(group[0], norm, activation, add, pre, output, beyond))
     return tuple(made)
 
 

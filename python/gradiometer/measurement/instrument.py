@@ -132,12 +132,12 @@ def _layer(
     activation = str(block.activation.attributes["function"]) if block.activation else None
     return layer_measurement(
         index=i + 1,
-        name=layer_name("Linear", str(fan_out), "batch norm" if block.norm else None, activation),
+        name=layer_name("Linear", str(fan_out), f"{block.norm_name} norm" if block.norm else None, activation),
         role="output" if i == count - 1 and activation is None else "hidden",
         fan_in=fan_in,
         fan_out=fan_out,
         activation=activation,
-        norm="batch" if block.norm else None,
+        norm=block.norm_name,
         residual=block.add is not None,
         x=seen[linear.inputs[0]],
         dy=seen[linear.id],
@@ -193,7 +193,7 @@ def _predict(layers: tuple[Block, ...], x: dict[str, Any], batch: int) -> list[f
                 bias_variance=kernels.moments(bias).sum_squares / bias.size if bias is not None else 0.0,
                 activation=str(activation.attributes["function"]) if activation else None,
                 params={k: float(v) for k, v in activation.attributes.items() if k != "function"} if activation else {},
-                norm="batch" if block.norm else None,
+                norm="unknown" if block.beyond_theory else block.norm_name,
                 residual=float(block.add.attributes["scale"]) if block.add else None,
             )
         )

@@ -34,7 +34,7 @@ class LayerTheory:
     params : mapping
         Parameters of phi.
     norm : str or None
-        ``"batch"`` or None; theory is silent about others.
+        ``"batch"``, ``"layer"``, ``"rms"`` or None; theory is silent about others.
     residual : float or None
         Scale of the branch that is added to the layer's input, None without an addition.
     """
@@ -66,7 +66,7 @@ class LayerPrediction:
         ``|dL/dh|`` of the layer's input over ``|dL/dh|`` of its output.
     scatter : float
         Variance that finite width gives to ``ln factor``, for the gradient of one sample; NaN with batch
-        norm.
+        norm and the others.
     """
 
     q: float
@@ -114,7 +114,8 @@ def predict(
     -----
     With ``|W|^2`` spread evenly, ``|W^T (phi' dL/dh)|^2 = weight_variance E phi'^2 |dL/dh|^2`` at any width.
     Batch norm divides that by the variance over samples of ``W x + b``, which is `weight_variance` times that
-    of x. In a residual layer the branch's gradient adds in square, and the branch's mean adds up in h.
+    of x; layer norm and RMS norm by the mean square of ``W x + b``. In a residual layer the branch's gradient adds
+    in square, and the branch's mean adds up in h.
 
     Examples
     --------
@@ -151,6 +152,15 @@ def _step(
         between = m.variance
         rate = layer.weight_variance * m.slope2 / across if across > 0 else math.nan
         rate *= _finite_batch(layer, below, batch, params)
+    elif layer.norm in ("layer", "rms"):
+        # Over many features the mean square of W x + b is that over its distribution, and its mean is 0.
+        before = layer.weight_variance * x.second + layer.bias_variance
+        q = 1.0
+        distance = min(across / before, 1.0) if before > 0 else math.nan
+        m = _moments_or_silence(activation, q, params)
+        known = math.isfinite(m.second + distance)
+        between = pair_difference(activation, q, distance, freeze(params)) if known else math.nan
+        rate = layer.weight_variance * m.slope2 / before if before > 0 else math.nan
     else:
         q = distance = between = rate = math.nan
         m = _SILENT

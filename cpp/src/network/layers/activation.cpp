@@ -42,6 +42,7 @@ const LayerType activation_layer = {
     true,
     nullptr,
     nullptr,
+    nullptr,
     [](const Node& node) { return 20.0 * static_cast<double>(node.features); },
     all<float>(),
     all<double>()};

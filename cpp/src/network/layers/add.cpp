@@ -44,6 +44,7 @@ const LayerType add_layer = {"add",
                              false,
                              nullptr,
                              nullptr,
+                             nullptr,
                              [](const Node& node) { return 2.0 * static_cast<double>(node.features); },
                              all<float>(),
                              all<double>()};

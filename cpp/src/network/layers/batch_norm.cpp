@@ -114,6 +114,7 @@ const LayerType batch_norm_layer = {
     false,
     [](const Node& node) { return 2 * node.features; },
     nullptr,
+    nullptr,
     [](const Node& node) { return 10.0 * static_cast<double>(node.features); },
     all<float>(),
     all<double>()};

@@ -88,6 +88,7 @@ const LayerType linear_layer = {"linear",
                                 [](bool) { return false; },
                                 false,
                                 nullptr,
+                                nullptr,
                                 packed_size,
                                 [](const Node& node) {
                                   return 2.0 * static_cast<double>(node.in_features[0]) *

@@ -87,8 +87,12 @@ def likely_cause(measurement: Measurement) -> tuple[str, tuple[str, ...]]:
             ("fitted-init", "selu", "relu-he"),
         )
     if sum(layer.norm is not None for layer in span) > len(span) / 2:
+        if span[-1].norm == "batch":
+            cost = "E f'^2 / Var f, above 1 for any bent activation"
+        else:
+            cost = f"E f'^2 / E f^2, above 1 for {name}"
         return (
-            f"The norm before {name}: backwards it costs E f'^2 / Var f, above 1 for any bent activation.",
+            f"The norm before {name}: backwards it costs {cost}.",
             ("elu-lecun", "scaled-residual", "selu"),
         )
     return (

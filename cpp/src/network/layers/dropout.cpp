@@ -1,0 +1,61 @@
+// Dropout in training, the identity in evaluation. Elements are counted over the whole batch, from
+// context.first_row on.
+#include "../layer_type.hpp"
+
+namespace gradiometer {
+namespace {
+
+enum { kP };
+const Parameter attributes[] = {{"p", 0.5, 0, 1}};
+
+gm_status set_up(Node& node, gm_error*) {
+  node.features = node.in_features[0];
+  return GM_OK;
+}
+
+template <class T>
+void apply(const Call<T>& c, Range rows, const T* from, T* to) {
+  const int64_t C = c.node.features, at = rows.begin * C;
+  if (c.training && c.node.attributes[kP] > 0) {
+    const DropoutKey key = {c.node.attributes[kP], c.context.seed, static_cast<uint32_t>(c.context.step),
+                            static_cast<uint32_t>(c.id)};
+    c.k.dropout(rows.size() * C, c.context.first_row * C + at, key, from + at, to + at);
+  } else if (from != to) {
+    __builtin_memcpy(to + at, from + at, static_cast<size_t>(rows.size() * C) * sizeof(T));
+  }
+}
+
+template <class T>
+void forward(const Call<T>& c, Range rows) {
+  apply(c, rows, c.x[0], c.y);
+}
+
+template <class T>
+void backward(const Call<T>& c, Range rows) {
+  apply(c, rows, c.dy, c.dx);
+}
+
+template <class T>
+constexpr LayerFunctions<T> all() {
+  return {nullptr, forward<T>, backward<T>, nullptr, nullptr};
+}
+
+}  // namespace
+
+extern const LayerType dropout_layer;
+const LayerType dropout_layer = {"dropout",
+                                 1,
+                                 attributes,
+                                 nullptr,
+                                 1,
+                                 set_up,
+                                 [](bool) { return false; },
+                                 true,
+                                 nullptr,
+                                 nullptr,
+                                 nullptr,
+                                 [](const Node& node) { return 20.0 * static_cast<double>(node.features); },
+                                 all<float>(),
+                                 all<double>()};
+
+}  // namespace gradiometer
