@@ -10,8 +10,9 @@
 namespace gradiometer {
 namespace {
 
-// Work for which one more thread pays even beside a busy neighbour: a pass of 16 x 64 at batch 8 (5 MFLOP) takes
-// 25 us on one thread, and a fork and join 1 us on an idle machine but a time slice of 4 to 8 ms on a shared one.
+// Work for which one more thread pays even beside a busy neighbour: a pass of 16 x 64 at batch 8 (5 MFLOP)
+// takes 25 us on one thread, and a fork and join 1 us on an idle machine but a time slice of 4 to 8 ms on a
+// shared one.
 constexpr double kFlopsPerThread = 5e6;
 // A piece of work between two looks at the cancel callback takes some 20 ms at most on one slow core.
 constexpr double kFlopsPerPanel = 5e8;
