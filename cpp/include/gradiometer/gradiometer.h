@@ -127,7 +127,8 @@ GM_API gm_status gm_batch_norm_backward(gm_dtype dtype, int64_t N, int64_t C, co
                                         const gm_batch_norm* norm, const double* cache, const void* dy,
                                         void* dx, void* dgamma, void* dbeta, int accumulate, gm_error* error);
 
-/* ---- norms within a row of (N, C) --------------------------------------------------------------------------
+/* ---- norms within a row of (N, C)
+ * --------------------------------------------------------------------------
  */
 /* Layer norm: groups 1, centred 1. RMS norm: groups 1, centred 0. Group norm: centred 1. */
 typedef struct gm_group_norm {
@@ -138,8 +139,8 @@ typedef struct gm_group_norm {
   const void* gamma; /* (C) or null for 1 */
   const void* beta;  /* (C) or null for 0 */
 } gm_group_norm;
-/* cache: 2 N groups doubles, written (mean and 1 / sqrt(var + eps) of each group), read by backward; may be null
- * if none follows. dx, dgamma, dbeta: each may be null; dx may be dy only where both others are null. */
+/* cache: 2 N groups doubles, written (mean and 1 / sqrt(var + eps) of each group), read by backward; may be
+ * null if none follows. dx, dgamma, dbeta: each may be null; dx may be dy only where both others are null. */
 GM_API gm_status gm_group_norm_forward(gm_dtype dtype, int64_t N, int64_t C, const void* x,
                                        const gm_group_norm* norm, void* y, double* cache, gm_error* error);
 GM_API gm_status gm_group_norm_backward(gm_dtype dtype, int64_t N, int64_t C, const void* x,
