@@ -85,6 +85,20 @@ def test_data_of_ones_own(capsys: Any, tmp_path: Path) -> None:
     assert "float64" in capsys.readouterr().out
 
 
+def test_the_header_says_what_became_of_target_and_columns(capsys: Any, tmp_path: Path) -> None:
+    table = tmp_path / "house.csv"
+    table.write_text("\n".join(["a,e,age", *(f"{i % 13},7,{i % 20}" for i in range(100))]))
+    command = ["diagnose", "--data", str(table), "--no-cure", "--depth", "3", "--width", "8"]
+    assert cli.main(command) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "target age: 20 classes, column 'e' is constant: carried as 0" in out
+    assert cli.main([*command, "--loss", "mse", "--samples", "99999"]) == 0
+    out, err = capsys.readouterr()
+    assert "target age: regression" in " ".join(out.split())
+    assert "x3-1" in out
+    assert err == "gradiometer: --samples is 99999: all 64 for training are used\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -95,7 +109,7 @@ def test_data_of_ones_own(capsys: Any, tmp_path: Path) -> None:
         (["--init", "zeros"], "--init is 'zeros'; expected one of: xavier_uniform"),
         (["--loss", "mse"], "--loss mse does not fit the target"),
         (["--html", "no/such/place.html"], "there is no directory"),
-        (["--samples", "1"], "N of 2 or more"),
+        (["--samples", "1"], "--samples is 1; expected 2 or more"),
     ],
 )
 def test_wrong_input_is_one_line_and_status_2(arguments: list[str], message: str, capsys: Any) -> None:

@@ -208,7 +208,7 @@ def test_csv_errors(tmp_path, rows, message):
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("1.5,2,red", "column 'red' has"),  # one word makes a header
+        ("1.5,2,red", "line 1: expected a header with names of columns, got ['1.5', '2', 'red']"),
         ("1.5,2,3", "line 1: expected a header with names of columns, got ['1.5', '2', '3']"),
         ("a,a,label", "line 1: column 'a' occurs twice"),
         ("alone", "needs a header of at least two columns, got ['alone']"),
@@ -223,7 +223,11 @@ def test_header_errors(tmp_path, header, message):
 
 def test_numbered_columns_are_a_header(tmp_path):
     path = table(tmp_path / "t.csv", [f"{i},{i * i},{i % 2}" for i in range(20)], "0,1,2")
-    assert datasets.load(path).features == ("0", "1")
+    data = datasets.load(path, "2")
+    assert data.features == ("0", "1")
+    assert data.target == "2"
+    with pytest.raises(ValueError, match="expected a header with names"):
+        datasets.load(path)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from gradiometer.datasets import Splits
@@ -22,6 +22,8 @@ __all__ = ["main"]
 
 FAILED = 3
 """Exit status of ``--check`` and ``selftest``."""
+
+SAMPLES = 256
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
     data.add_argument(
         "--target", metavar="COLUMN", help="column of a .csv to predict, by name or number (default: last)"
     )
-    data.add_argument("--samples", type=positive, default=256, help="training samples to measure on")
+    data.add_argument("--samples", type=positive, default=SAMPLES, help="training samples to measure on")
     network = diagnose.add_argument_group("network")
     network.add_argument("--depth", type=positive, default=20, help="hidden layers")
     network.add_argument("--width", type=positive, default=128, help="units of a hidden layer")
@@ -153,6 +155,12 @@ def run_diagnose(arguments: argparse.Namespace) -> int:
     loss = arguments.loss or ("cross_entropy" if data.task == "classification" else "mse")
     if (loss == "mse") != (data.task == "regression"):
         raise ValueError(f"--loss {loss} does not fit the target, which is one for {data.task}")
+    if arguments.samples < 2:
+        raise ValueError(f"--samples is {arguments.samples}; expected 2 or more")
+    if arguments.samples > max(SAMPLES, len(data.train)):
+        sys.stderr.write(
+            f"gradiometer: --samples is {arguments.samples}: all {len(data.train)} for training are used\n"
+        )
     if arguments.html is not None and not arguments.html.absolute().parent.is_dir():
         raise ValueError(f"--html {arguments.html}: there is no directory {arguments.html.parent}")
     net = build(arguments, data)
@@ -191,7 +199,10 @@ def load(arguments: argparse.Namespace) -> Splits:
         if arguments.target is not None:
             raise ValueError("--target is for a .csv file, the digits have one target")
         return datasets.digits()
-    return datasets.load(arguments.data, arguments.target, rng=arguments.seed)
+    tasks: dict[str | None, Literal["classification", "regression"]]
+    tasks = {"mse": "regression", "cross_entropy": "classification"}
+    task = tasks.get(arguments.loss)
+    return datasets.load(arguments.data, arguments.target, task=task, constant="zero", rng=arguments.seed)
 
 
 def build(arguments: argparse.Namespace, data: Splits) -> Sequential:
@@ -216,6 +227,18 @@ def build(arguments: argparse.Namespace, data: Splits) -> Sequential:
     )
 
 
+def about_data(data: Splits) -> str:
+    """The data in one line: sizes, what a file's target was taken for, features that say nothing."""
+    if not data.target:
+        return str(data)
+    values = f"{data.outputs} classes" if data.classes else "regression"
+    constant = [i for i, scale in enumerate(data.scale) if scale == float("inf")]
+    names = [f"column {data.features[i]!r}" if data.features else f"feature {i} of x" for i in constant]
+    more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+    notes = [f"{names[0]}{more} is constant: carried as 0"] if names else []
+    return ", ".join([str(data), f"target {data.target}: {values}", *notes])
+
+
 def setting(arguments: argparse.Namespace, diagnosis: Diagnosis) -> str:
     """The network in one line."""
     measurement = diagnosis.measurement
@@ -230,7 +253,7 @@ def show_diagnosis(arguments: argparse.Namespace, data: Splits, diagnosis: Diagn
     from gradiometer.diagnosis.text import diagnosis_text
     from gradiometer.report.text import wrap
 
-    print(wrap(str(data), hanging="  "))
+    print(wrap(about_data(data), hanging="  "))
     print(wrap(setting(arguments, diagnosis), hanging="  ") + "\n")
     print(diagnosis_text(diagnosis, all_layers=arguments.all, style=style()))
 
@@ -241,7 +264,7 @@ def show_json(arguments: argparse.Namespace, data: Splits, diagnosis: Diagnosis,
     from gradiometer.measurement.result import plain
 
     found: dict[str, Any] = {
-        "data": str(data),
+        "data": about_data(data),
         "setting": setting(arguments, diagnosis),
         **diagnosis.to_dict(),
     }
@@ -254,7 +277,7 @@ def show_json(arguments: argparse.Namespace, data: Splits, diagnosis: Diagnosis,
 def write_html(arguments: argparse.Namespace, data: Splits, diagnosis: Diagnosis, cures: CureResult | None) -> None:
     from gradiometer.diagnosis.page import report
 
-    facts = [("data set", str(data)), ("setting", setting(arguments, diagnosis))]
+    facts = [("data set", about_data(data)), ("setting", setting(arguments, diagnosis))]
     page = report(
         diagnosis, cures, title=f"{data.name}, {diagnosis.measurement.network} {arguments.activation}", facts=facts
     )

@@ -39,6 +39,10 @@ class _Table:
     def feature(self, column: int) -> str:
         return f"column {self.features[column]!r}" if self.features else f"feature {column} of x"
 
+    @property
+    def target_place(self) -> str:
+        return f"column {self.target_name!r}" if self.features else f"array {self.target_name}"
+
 
 def load(
     path: str | os.PathLike[str],
@@ -55,7 +59,8 @@ def load(
     Parameters
     ----------
     path : path
-        ``.csv`` (or ``.tsv``): a header, then numbers, separated by comma, semicolon or tab. ``.npz``: arrays
+        ``.csv`` (or ``.tsv``): a header, then numbers, separated by comma, semicolon or tab; a number in the
+        header passes for a name only where `target` names a column. ``.npz``: arrays
         x and y, or x_train, y_train, x_test, y_test and, if there, x_val, y_val (then these parts are kept);
         x is flattened to two dimensions.
     target : str or int, optional
@@ -141,6 +146,7 @@ def _split(table: _Table, task: Task | None, constant: str, rng: np.random.Gener
         scale=standard.scale,
         target_mean=target_standard.mean,
         target_scale=target_standard.scale,
+        target=table.target_name,
     )
 
 
@@ -160,7 +166,7 @@ def _parts(
 
 def _encode_target(table: _Table, task: Task | None) -> tuple[tuple[str, ...], NDArray[Any]]:
     """Labels and class indices, or no labels and float64 values (N, K)."""
-    where = f"{table.path}: {table.target_name}"
+    where = f"{table.path}: {table.target_place}"
     target = table.target
     numeric = target.dtype.kind in "biuf"
     whole = numeric and target.ndim == 1 and bool(np.all((target == np.round(target)) & (abs(target) < 2**53)))
@@ -216,15 +222,17 @@ def _read_csv(path: Path, target: str | int | None) -> _Table:
         features=tuple(features),
         x=np.stack(rows),
         target=_numbers_or_words(targets),
-        target_name=f"column {header[column]!r}",
+        target_name=header[column],
     )
 
 
 def _target_column(path: Path, header: list[str], target: str | int | None) -> int:
     if len(header) < 2:
         raise ValueError(f"{path} needs a header of at least two columns, got {header!r}")
-    if all(_is_number(name) for name in header) and header != [str(i) for i in range(len(header))]:
-        raise ValueError(f"{path}, line 1: expected a header with names of columns, got {header[:5]!r}")
+    named = target in header and len(set(header)) == len(header)
+    if not named and any(_is_number(name) for name in header):
+        hint = "; if these are names, choose the target by its own"
+        raise ValueError(f"{path}, line 1: expected a header with names of columns, got {header[:5]!r}{hint}")
     if len(set(header)) < len(header):
         twice = next(name for name in header if header.count(name) > 1)
         raise ValueError(f"{path}, line 1: column {twice!r} occurs twice")
@@ -284,7 +292,7 @@ def _read_npz(path: Path) -> _Table:
         raise ValueError(f"{path} is no readable .npz of plain arrays: {error}") from None
     if {"x", "y"} <= arrays.keys():
         x, y = _pair(path, arrays, "x", "y")
-        return _Table(path, (), x, y, "array y")
+        return _Table(path, (), x, y, "y")
     if not {"x_train", "y_train", "x_test", "y_test"} <= arrays.keys():
         raise ValueError(
             f"{path} must hold arrays x and y, or x_train, y_train, x_test, y_test (and x_val, y_val); "
@@ -301,7 +309,7 @@ def _read_npz(path: Path) -> _Table:
         features=(),
         x=np.concatenate([x for x, _ in pairs]),
         target=np.concatenate([y for _, y in pairs]),
-        target_name="array y",
+        target_name="y",
         part=np.repeat(names, [len(x) for x, _ in pairs]),
     )
 

@@ -70,6 +70,8 @@ class Splits:
         0.
     target_mean, target_scale : ndarray of float64 (K)
         The same for the targets of regression; empty for classification.
+    target : str
+        Name of what is predicted; empty if it has none.
     """
 
     train: Samples
@@ -83,6 +85,7 @@ class Splits:
     scale: NDArray[np.float64]
     target_mean: NDArray[np.float64]
     target_scale: NDArray[np.float64]
+    target: str = ""
 
     @property
     def outputs(self) -> int:
