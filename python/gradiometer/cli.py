@@ -61,9 +61,10 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(metavar="COMMAND", required=True)
 
     diagnose = commands.add_parser(
-        "diagnose", help="build a network, measure it on data, say what is wrong, try cures",
+        "diagnose",
+        help="build a network, measure it on data, say what is wrong, try cures",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )  # fmt: skip
+    )
     data = diagnose.add_argument_group("data")
     data.add_argument(
         "--data", default="digits", metavar="digits|FILE", help="handwritten digits, or a .csv or .npz file"
@@ -174,9 +175,16 @@ def run_diagnose(arguments: argparse.Namespace) -> int:
     if not arguments.no_cure:
         with Progress() as progress:
             cures = gm.cure(
-                net, data.train, data.val, test=data.test, budget=arguments.budget, steps=arguments.steps, loss=loss, seed=arguments.seed,
+                net,
+                data.train,
+                data.val,
+                test=data.test,
+                budget=arguments.budget,
+                steps=arguments.steps,
+                loss=loss,
+                seed=arguments.seed,
                 progress=progress,
-            )  # fmt: skip
+            )
     if arguments.json:
         show_json(arguments, data, diagnosis, cures)
     elif cures is None:
