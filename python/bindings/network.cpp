@@ -135,7 +135,7 @@ class Network {
     return rows;
   }
 
-  py::array forward(py::object x_, py::object out, bool training, std::uint64_t seed) {
+  py::array forward(py::object x_, py::object out, bool training, std::uint64_t seed, std::int64_t number) {
     py::array x = batch(x_);
     std::int64_t N = x.shape(0);
     py::array y = output(out, "out", dtype_, {N, out_});
@@ -143,6 +143,7 @@ class Network {
     gm_context c = context();
     c.training = training;
     c.seed = seed;
+    c.step = number;
     run([&](Error& e) { return gm_network_forward(network_, &c, N, x.data(), y.mutable_data(), &e); });
     return y;
   }
@@ -338,7 +339,7 @@ void bind_network(py::module_& m) {
       .def_property_readonly("out_features", &Network::out)
       .def("tensors", &Network::tensors, py::arg("of_state"))
       .def("forward", &Network::forward, py::arg("x"), py::arg("out") = py::none(),
-           py::arg("training") = false, py::arg("seed") = 0)
+           py::arg("training") = false, py::arg("seed") = 0, py::arg("step") = 1)
       .def("gradient", &Network::gradient, py::arg("x"), py::arg("loss"), py::arg("target"),
            py::arg("want_dx") = false, py::arg("training") = true, py::arg("freeze_statistics") = true,
            py::arg("accumulate") = false, py::arg("taps") = 0, py::arg("mean_over") = 0, py::arg("seed") = 0,

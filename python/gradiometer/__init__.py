@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gradiometer import optim as optim
     from gradiometer import report as report
     from gradiometer import schedules as schedules
+    from gradiometer import sklearn as sklearn
     from gradiometer import theory as theory
     from gradiometer import torch as torch
     from gradiometer.diagnosis import cure as cure
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 # What is imported only when it is first used: `import gradiometer` costs NumPy and little more.
 _MODULES = ("checkpoints", "datasets", "init", "kernels", "losses", "optim", "report", "schedules", "theory")
-_EXTRAS = ("torch",)  # need more than NumPy, so `from gradiometer import *` leaves them out
+_EXTRAS = ("sklearn", "torch")  # need more than NumPy, so `from gradiometer import *` leaves them out
 _NAMES = {
     "Activation": "layers",
     "BatchNorm1d": "layers",
