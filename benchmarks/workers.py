@@ -1,0 +1,118 @@
+"""A library in a process of its own: it makes a case, checks itself against float64, and times itself when asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+_SLICE = 0.008  # seconds of work behind one figure
+_CALLS = 20_000  # behind a latency
+
+
+class Worker:
+    """The near end: ``ask`` sends a line of JSON and waits for one."""
+
+    def __init__(
+        self, library: str, python: str, threads: int, isa: str | None = None, path: str | None = None
+    ) -> None:
+        environment = dict(os.environ)
+        for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "GRADIOMETER_ISA"):
+            environment.pop(name, None)
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+            environment[name] = str(threads)
+        if isa:
+            environment["GRADIOMETER_ISA"] = isa
+        if path:
+            environment["PYTHONPATH"] = path
+        self.process = subprocess.Popen(
+            [python, __file__, library],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        self.version: str | None = json.loads(line)["version"] if line else None
+
+    def ask(self, order: dict[str, Any]) -> dict[str, Any]:
+        """The answer to an order; RuntimeError with the process's last words if it died."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(json.dumps(order), file=self.process.stdin, flush=True)
+        line = self.process.stdout.readline()
+        if not line:
+            assert self.process.stderr is not None
+            raise RuntimeError(f"a worker died on {order}: {self.process.stderr.read()[-2000:]}")
+        reply: dict[str, Any] = json.loads(line)
+        return reply
+
+    def close(self) -> None:
+        """End the process."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def _serve(library: str) -> None:
+    """The far end."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    import numpy as np
+    from suites import SUITES, VARIANTS
+    from suites.case import error, wide
+
+    answer = sys.stdout
+    sys.stdout = sys.stderr
+    package = {"ours": "gradiometer", "compiled": "torch", **dict.fromkeys(VARIANTS, "gradiometer")}.get(
+        library, library
+    )
+    version = getattr(__import__(package), "__version__", "")
+    print(json.dumps({"version": version}), file=answer, flush=True)
+    cases = {(suite, c.name, c.dtype): c for suite, module in SUITES.items() for c in module.cases()}
+    run: Any = None
+    times, latency = 1, False
+    for line in sys.stdin:
+        order = json.loads(line)
+        if "case" in order:
+            run = None  # the arrays of the case before go first
+            suite, case = SUITES[order["case"][0]], cases[tuple(order["case"])]
+            make = getattr(suite, library, None)
+            inputs = suite.inputs(np.random.default_rng(0), case.dtype, **case.args) if make else {}
+            made = make(inputs, **case.args) if make else None
+            if made is None:
+                reply: Any = {"absent": True}
+            else:
+                run, results = made
+                run()
+                reference = {k: wide(v) for k, v in inputs.items()}
+                reply = {"error": error(results(), suite.reference(reference, **case.args)) if results else 0.0}
+                began = time.perf_counter()
+                run()
+                once = max(time.perf_counter() - began, 1e-7)
+                times, latency = max(1, min(20_000, int(_SLICE / once))), case.latency
+        elif latency:
+            each = []
+            for _ in range(_CALLS):
+                began = time.perf_counter()
+                run()
+                each.append(time.perf_counter() - began)
+            each.sort()
+            reply = {"seconds": each[len(each) // 2], "tail": each[len(each) * 999 // 1000]}
+        else:
+            run()
+            began, worked = time.perf_counter(), time.process_time()
+            for _ in range(times):
+                run()
+            spent = time.perf_counter() - began
+            reply = {"seconds": spent / times, "worked": (time.process_time() - worked) / times}
+        print(json.dumps(reply), file=answer, flush=True)
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1])
