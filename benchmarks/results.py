@@ -39,8 +39,8 @@ def markdown(about: dict[str, str], rows: list[dict[str, Any]]) -> str:
     lines += [
         "",
         "Each cell: microseconds of ours · times as long as the best peer takes (bold: we lose), then the others ·",
-        "variants of ours in microseconds (`fresh`: outputs in new memory; `bare`, `apart`, `plain`, `shallow`: see the",
-        "suite) · share of this machine's limit in the same run (FMA loop, or copy bandwidth at the same footprint).",
+        "variants of ours in microseconds (`fresh`: outputs in new memory; `bare`, `apart`, `plain`, `shallow`: see",
+        "suites/) · share of this machine's limit in the same run (FMA loop, or copy bandwidth at the same footprint).",
         "PyTorch's MKL may not take its best path on this processor.",
         "",
     ]

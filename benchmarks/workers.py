@@ -27,10 +27,8 @@ class Worker:
             environment[name] = str(threads)
         if isa:
             environment["GRADIOMETER_ISA"] = isa
-        if path:
-            environment["PYTHONPATH"] = path
         self.process = subprocess.Popen(
-            [python, __file__, library],
+            [python, __file__, library, *([path] if path else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -60,9 +58,13 @@ class Worker:
         self.process.wait()
 
 
-def _serve(library: str) -> None:
-    """The far end."""
+def _serve(library: str, path: str | None = None) -> None:
+    """The far end; `path`: where Gradiometer is, before any other that is installed."""
     sys.path.insert(0, str(Path(__file__).parent))
+    if path:
+        sys.path.insert(0, path)
+        # an editable installation finds its own before sys.path is looked at
+        sys.meta_path[:] = [f for f in sys.meta_path if type(f).__name__ != "ScikitBuildRedirectingFinder"]
     import numpy as np
     from suites import SUITES, VARIANTS
     from suites.case import error, wide
@@ -72,7 +74,9 @@ def _serve(library: str) -> None:
     package = {"ours": "gradiometer", "compiled": "torch", **dict.fromkeys(VARIANTS, "gradiometer")}.get(
         library, library
     )
-    version = getattr(__import__(package), "__version__", "")
+    module = __import__(package)
+    version = getattr(module, "__version__", "")
+    assert path is None or str(module.__file__).startswith(path), module.__file__
     print(json.dumps({"version": version}), file=answer, flush=True)
     cases = {(suite, c.name, c.dtype): c for suite, module in SUITES.items() for c in module.cases()}
     run: Any = None
@@ -115,4 +119,4 @@ def _serve(library: str) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve(*sys.argv[1:])
