@@ -40,6 +40,19 @@ def headless(**head: Any) -> Measurement:
     return measurement(depth=5, everywhere=everywhere, layers=layers, attenuation=unknown)
 
 
+def dark(dtype: str = "float32", zero: float = 0.0) -> Measurement:
+    """Xavier ReLU 400 in small: pre-activations shrink to subnormal numbers in layer 12 and to 0 in layer 14, the
+    units above are off for every sample, and only the top layer gets a gradient."""
+    layers: dict[int, dict[str, Any]] = {i: {"pre_var": 1e-6 ** (2 * (i - 1))} for i in range(1, 8)}
+    layers |= {i: {"pre_var": 10.0 ** (-2 * (30 + i - 7))} for i in range(8, 12)}
+    layers |= {i: {"pre_var": 1e-80 if i < 14 else zero, "dead": 64 if i < 14 else 128} for i in range(12, 21)}
+    layers |= {i: {**layers[i], "sample_spread": 0.0} for i in range(14, 21)}
+    gone = {"grad_norm": 0.0, "grad_rms": 0.0, "grad_zeros": 1.0, "factor": NAN}
+    layers = {i: {**layers[i], **gone} if i < 20 else {**layers[i], "factor": 0.0} for i in layers}
+    unknown = Attenuation(NAN, (NAN, NAN), NAN, (20, 20), NAN, NAN)
+    return he_relu(20, gain=1.0, layers=layers, attenuation=unknown, dtype=dtype)
+
+
 # rule, what it is, measurement, status that must come (None: the rule has nothing to say)
 CASES = [
     ("vanishing-gradient", "50 sigmoid layers", sigmoid_50(), "fail"),
@@ -51,6 +64,9 @@ CASES = [
         "fail",
     ),
     ("vanishing-gradient", "3 sigmoid layers, which it can", measurement(depth=3, factor=0.236), "ok"),
+    ("vanishing-gradient", "12 layers of Xavier ReLU", he_relu(12, factor=math.sqrt(0.5), gain=1.0), "warn"),
+    ("vanishing-gradient", "as much, but by chance", measurement(depth=12, factor=0.75, scatter=3), "ok"),
+    ("vanishing-gradient", "ReLU off, its input having underflown", dark(), "fail"),
     ("vanishing-gradient", "x0.98 over 3 layers", measurement(depth=3, factor=0.98), "ok"),
     ("vanishing-gradient", "Xavier tanh 100: a power law", measurement(depth=100, factor=0.98), "ok"),
     ("vanishing-gradient", "He ReLU", he_relu(50, factor=0.99), "ok"),
@@ -134,6 +150,21 @@ CASES = [
         "warn",
     ),
     ("float32-underflow", "50 sigmoid layers are not enough", sigmoid_50(), "ok"),
+    ("float32-underflow", "the pre-activations", dark(), "fail"),
+    (
+        "float32-underflow",
+        "pre-activations of 0 behind dead units",
+        measurement(layers={7: {"out_var": 0.0}, **{i: {"pre_var": 0.0} for i in range(8, 21)}}),
+        "ok",
+    ),
+    ("float32-underflow", "an input of 0", measurement(everywhere={"pre_var": 0.0, "out_var": 0.0}), "ok"),
+    (
+        "float32-underflow",
+        "weights of 0",
+        measurement(layers={21: {"pre_var": 0.0, "weight_norm": 0.0}}),
+        "ok",
+    ),
+    ("float32-underflow", "float64 holds such pre-activations", dark(dtype="float64", zero=1e-80), "ok"),
     ("float32-underflow", "zeros behind dead units", measurement(layers={7: {"grad_zeros": 1.0}}), "ok"),
     (
         "float32-underflow",
@@ -187,6 +218,28 @@ def test_sigmoid_50_has_both_diseases_and_no_other() -> None:
     assert vanishing.evidence["factor"] == pytest.approx(0.236)
     assert lost.where == (5, 50)  # 0.236**4 is the first below a hundredth
     assert "batch-norm" in diagnosis.tries
+
+
+def test_what_follows_from_underflow_is_no_disease_of_its_own() -> None:
+    """Dead units and equal samples above the layer whose pre-activations underflow are not reported beside it."""
+    diagnosis = diagnose(dark())
+    assert [(finding.id, finding.where) for finding in diagnosis.failed] == [
+        ("vanishing-gradient", (1, 19)),
+        ("float32-underflow", (12, 20)),
+    ]
+    assert "x0 " not in str(diagnosis).split("layer ")[0]
+    assert "1.0e-40 in layer 12" in diagnosis.failed[1].text
+
+
+def test_a_span_that_ends_in_float32_is_said_to_go_on() -> None:
+    lost = {"grad_norm": 1e-45, "grad_rms": 1e-46, "grad_zeros": 0.9, "factor": NAN}
+    short = Attenuation(0.236, (0.23, 0.24), 0.236, (14, 60), 0.7, 67.0)
+    finding = rule("vanishing-gradient").check(
+        measurement(depth=60, factor=0.236, layers=dict.fromkeys(range(1, 14), lost), attenuation=short)
+    )
+    assert finding is not None
+    assert finding.layers == "layers 1-60"
+    assert "over layers 14-60, 0 or subnormal below" in finding.text
 
 
 def test_cause_tells_a_flat_activation_from_small_weights_from_saturation() -> None:
@@ -325,6 +378,7 @@ REAL = [
     ("sigmoid 60 of torch", {"activation": "sigmoid", "init": "torch_default"}, 60,
      {"vanishing-gradient", "input-lost", "float32-underflow"}),
     ("relu 30 Xavier", {"activation": "relu"}, 30, {"vanishing-gradient"}),
+    ("relu 400 Xavier", {"activation": "relu"}, 400, {"vanishing-gradient", "float32-underflow"}),
     ("relu 30 He", {"activation": "relu", "init": "he_normal"}, 30, set()),
     ("relu 50 He", {"activation": "relu", "init": "he_normal"}, 50, set()),
     ("relu 60, batch norm", {"activation": "relu", "init": "he_normal", "norm": "batch"}, 60, {"exploding-gradient"}),
@@ -353,4 +407,18 @@ def test_real_dead_units() -> None:
 def test_float64_warns_of_what_float32_would_do() -> None:
     net = gm.mlp(64, [128] * 60, 10, activation="sigmoid", init="torch_default", rng=0, dtype="float64")
     diagnosis = gm.diagnose(gm.measure(net, *TRAIN))
-    assert "float32-underflow" in {finding.id for finding in diagnosis.findings if finding.status == "warn"}
+    [finding] = [finding for finding in diagnosis.findings if finding.id == "float32-underflow"]
+    assert finding.status == "warn"
+    assert finding.text.startswith("float32 reaches 0 about 4")
+    assert finding.text.endswith("layers below the output (float64 holds it)")
+
+
+def test_the_layers_that_underflow() -> None:
+    """Down to the first layer, where the gradient is 0, from the first where it is subnormal."""
+    net = gm.mlp(64, [128] * 100, 10, activation="sigmoid", rng=0)
+    measured = gm.measure(net, *TRAIN)
+    found = {finding.id: finding for finding in gm.diagnose(measured).failed}
+    highest = max(layer.index for layer in measured.hidden if layer.grad_zeros + layer.grad_subnormals > 0.01)
+    assert found["float32-underflow"].where == (1, highest)
+    assert found["vanishing-gradient"].where == (1, 100)
+    assert 40 < measured.attenuation.span[0] < highest < 60

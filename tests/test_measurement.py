@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from gradiometer import init, theory
 from gradiometer.measurement import LayerMeasurement, Measurement
+from gradiometer.measurement.attenuation import attenuation
 from reference import optimizers
 from reference.network import Reference, Seen
 
@@ -283,7 +285,8 @@ def test_weights_that_are_not_finite(make: Maker, bad: float) -> None:
     assert layer.nans + layer.infs > 0
     assert not math.isfinite(m.loss_value) or make is plain  # tanh(inf) is 1, its slope 0, and 0 inf on the way back
     assert math.isnan(m.input_grad_norm) or math.isinf(m.input_grad_norm)
-    assert not math.isfinite(m.attenuation.factor)
+    # Only of layers above, if they are finite after all.
+    assert m.attenuation.span[0] > 1 or not math.isfinite(m.attenuation.factor)
     assert m.layers[-1].dead == 0
     assert all(math.isnan(l.sample_spread) for l in m.layers if math.isnan(l.pre_mean))
     json.loads(m.to_json(), parse_constant=lambda text: pytest.fail(f"{text} is not standard JSON"))
@@ -299,6 +302,35 @@ def test_nan_is_neither_dead_nor_saturated() -> None:
     assert layer.dead == 0
     assert math.isnan(layer.saturated)
     assert layer.nans > 0
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e-120, 1e120, 1e150])
+def test_gradients_and_signals_whose_squares_leave_float64(scale: float) -> None:
+    """A linear net is homogeneous: with a weight scaled, so are the signal above and the gradient below it."""
+    x, _ = data()
+    y = np.zeros((23, 4))
+    net = gm.Sequential(*(gm.Linear(a, b, bias=False, rng=a, dtype="float64") for a, b in ((7, 5), (5, 6), (6, 4))))
+    usual = gm.measure(net, x, y, loss="mse", per_sample=True)
+    net[1].weight[...] *= scale  # type: ignore[attr-defined]
+    odd = gm.measure(net, x, y, loss="mse", per_sample=True)
+    for a, b, signal in zip(usual.layers, odd.layers, (1.0, scale, scale), strict=True):
+        close(b.sample_spread, a.sample_spread)
+        close(b.snr, a.snr)
+        close(b.pre_mean / signal, a.pre_mean)
+        close(math.sqrt(b.pre_var) / signal, math.sqrt(a.pre_var))
+    for a, b, gradient in zip(usual.layers, odd.layers, (scale * scale, scale, scale), strict=True):
+        close(b.grad_norm / gradient, a.grad_norm)
+
+
+def test_a_variance_small_beside_the_mean() -> None:
+    """One output whose mean is 1e9 times its deviation."""
+    x, y = data()
+    net = gm.Sequential(gm.Linear(7, 5, rng=0, dtype="float64"), gm.Linear(5, 4, rng=1, dtype="float64"))
+    net[0].weight[1:] = net[0].weight[0]  # type: ignore[attr-defined]
+    net[0].bias[...] = 1e9  # type: ignore[attr-defined]
+    layer = gm.measure(net, x, y).layers[0]
+    wanted = np.var(x @ net[0].weight[0])  # type: ignore[attr-defined]
+    close(layer.pre_var, wanted, 1e-6)
 
 
 # ---- what goes out
@@ -358,6 +390,67 @@ def test_attenuation_is_that_of_the_end_points() -> None:
     close(a.theory, (m.hidden[1].theory * m.hidden[2].theory) ** 0.5)
     close(a.decay_length, 1 / abs(math.log(a.factor)))
     assert a.ci95[0] < a.factor < a.ci95[1]
+
+
+LAYERS = gm.measure(gm.mlp(4, [8, 8], 3, rng=0), np.eye(4), [0, 1, 2, 0]).hidden
+
+
+def with_norms(norms: list[float], rows: int = 16, **fields: Any) -> list[LayerMeasurement]:
+    """Hidden layers of 128 units with these norms of dL/dh; theory has no word."""
+    more = {"fan_out": 128, "theory": math.nan, "grad_zeros": 0.0, "grad_subnormals": 0.0, **fields}
+    return [
+        dataclasses.replace(LAYERS[0], index=i, grad_norm=norm, grad_rms=norm / math.sqrt(rows), **more)
+        for i, norm in enumerate(norms, 1)
+    ]
+
+
+def test_the_interval_is_students() -> None:
+    """From four increments: their standard deviation with n - 1, over sqrt(n), times t(3) = 3.18245 and 1.2 or 1.8."""
+    norms = [0.1, 0.3, 0.25, 0.9, 1.1]
+    d = np.diff(np.log(norms[::-1]))
+    for residual, constant in ((False, 1.2), (True, 1.8)):
+        a = attenuation(with_norms(norms, residual=residual))
+        reach = 3.18245 * constant * np.std(d, ddof=1) / 2
+        close(a.factor, math.exp(d.mean()))
+        assert a.ci95 == pytest.approx((math.exp(d.mean() - reach), math.exp(d.mean() + reach)), rel=3e-3)
+
+
+def test_the_depth_at_which_float32_ends_is_that_of_one_entry() -> None:
+    """An entry of the top layer is 2**-20 there, and halves a layer: 2**-150 is 130 layers further down."""
+    top = 2.0**-20 * math.sqrt(16 * 128)
+    a = attenuation(with_norms([top / 8, top / 4, top / 2, top]))
+    assert a.factor == pytest.approx(0.5, rel=1e-12)
+    assert a.float32_zero_depth == pytest.approx(130, abs=1.01)
+
+
+@pytest.mark.parametrize(
+    ("norms", "span"),
+    [
+        ([0.0, 0.0, 1.0, 2.0, 3.0], (3, 5)),
+        ([1.0, 2.0, 3.0, 0.0, 0.0], (1, 3)),
+        ([1.0, 2.0, 0.0, 2.0, 3.0, 4.0], (4, 6)),
+        ([1.0, 2.0, 4.0, math.nan, 3.0, 4.0], (1, 3)),
+        ([1.0, 2.0, math.inf, 3.0, 4.0], (4, 5)),
+        ([0.0, 2.0, 0.0], (2, 2)),
+        ([0.0, 0.0], (0, 0)),
+        ([1e-300, 1.0, 1e300], (1, 3)),
+    ],
+)
+def test_the_longest_span_with_digits(norms: list[float], span: tuple[int, int]) -> None:
+    a = attenuation(with_norms(norms))
+    assert a.span == span
+    first, last = span
+    if first == last:
+        assert math.isnan(a.factor)
+    else:
+        wanted = (math.log(norms[first - 1]) - math.log(norms[last - 1])) / (last - first)
+        close(math.log(a.factor), wanted)
+
+
+def test_zeros_behind_dead_units_have_digits_and_subnormal_numbers_have_not() -> None:
+    assert attenuation(with_norms([1.0, 2.0, 3.0], grad_zeros=0.9)).span == (1, 3)
+    assert attenuation(with_norms([1e-40, 2e-40, 3e-40], grad_zeros=0.9)).span == (0, 0)
+    assert attenuation(with_norms([1.0, 2.0, 3.0], grad_zeros=0.4, grad_subnormals=0.2)).span == (0, 0)
 
 
 def test_a_network_too_shallow_claims_nothing() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -74,6 +76,31 @@ def test_squares_beyond_float32() -> None:
     m = kernels.moments(np.full(1000, 1e-44, np.float32))
     assert m.subnormals == 1000
     assert m.norm == pytest.approx(math.sqrt(1000) * float(np.float32(1e-44)), rel=1e-14)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 100, 1003])
+@pytest.mark.parametrize("exponent", [-323, -308, -200, -155, -140, 0, 140, 155, 200, 307])
+def test_norms_whose_squares_leave_float64(exponent: int, n: int) -> None:
+    """Against exact rational arithmetic."""
+    rng = np.random.default_rng(n)
+    x = np.where(rng.random(n) < 0.1, 0.0, rng.uniform(1, 9, n)) * 10.0**exponent
+    m = kernels.moments(x)
+    exact = [Fraction(v) for v in x.tolist()]
+    mean = sum(exact) / n
+    one = Fraction(10) ** exponent  # keeps the squares in the range of float
+    for got, squares in ((m.norm, sum(v**2 for v in exact)), (m.deviation, sum((v - mean) ** 2 for v in exact) / n)):
+        root = Fraction(math.sqrt(squares / one**2)) * one
+        wanted = float(root) if root < sys.float_info.max else math.inf
+        assert got == pytest.approx(wanted, rel=1e-13, abs=1e-323)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("mean", [0.0, 1.0, 1e3, -1e6])
+def test_a_deviation_small_beside_the_mean(mean: float, dtype: str) -> None:
+    x = (mean + np.random.default_rng(0).normal(size=3001)).astype(dtype)
+    assert kernels.moments(x).deviation == pytest.approx(float(np.std(x, dtype=np.longdouble)), rel=1e-12)
+    assert kernels.moments(np.full(37, 0.1, dtype)).deviation < 1e-16
+    assert kernels.moments(np.array([np.inf, 3, np.nan, 5, -np.inf], dtype)).deviation == 1
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

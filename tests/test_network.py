@@ -391,7 +391,7 @@ def test_threads_change_no_bit(dtype: str, training: bool, many_threads: Iterato
         same(made, gradient(net, x, "cross_entropy", target, training=training, taps=every))
         seen = net._compile().network.tap(5)
         made["tap"] = np.array([seen["spread"], seen["saturated"], *seen["gradient"].values()])
-        made["rows"] = seen["gradient_row_squares"]
+        made["rows"] = seen["gradient_row_norms"]
         made["y"] = net(x, training=training)
         results.append(made)
     for other in results[1:]:
@@ -546,7 +546,7 @@ def test_taps_and_calls_of_several_threads() -> None:
     expected = {}
     for rows in (20, 300):
         network.gradient(x[:rows], "mse", target[:rows], taps=_core.TAP_ROWS)
-        expected[rows] = network.tap(1)["value_row_squares"]
+        expected[rows] = network.tap(1)["value_row_norms"]
 
     def work(rows: int) -> None:
         for _ in range(200):
@@ -556,7 +556,7 @@ def test_taps_and_calls_of_several_threads() -> None:
                 tapped = network.tap(1)
             except ValueError:
                 continue
-            assert np.array_equal(tapped["value_row_squares"], expected[tapped["rows"]])
+            assert np.array_equal(tapped["value_row_norms"], expected[tapped["rows"]])
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, [20, 300, 20, 300]))

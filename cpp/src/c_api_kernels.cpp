@@ -542,7 +542,8 @@ gm_status gm_measure(gm_dtype dtype, int64_t n, const void* x, gm_moments* out, 
     using T = decltype(zero);
     Moments m;
     of<T>(kernels()).moments(n, static_cast<const T*>(x), &m);
-    *out = {m.count, m.zeros, m.subnormals, m.nans, m.infs, m.sum, m.sum_squares, m.max_abs};
+    *out = {m.count, m.zeros,       m.subnormals, m.nans, m.infs,
+            m.sum,   m.sum_squares, m.max_abs,    m.norm, m.deviation};
   });
   return ok(e);
 }

@@ -56,6 +56,7 @@ struct Gemm {
 struct Moments {
   int64_t count, zeros, subnormals, nans, infs;
   double sum, sum_squares, max_abs;  // of the finite elements
+  double norm, deviation;            // sqrt(sum x²), sqrt(mean (x - mean)²), of any size that float64 holds
 };
 
 template <class T>

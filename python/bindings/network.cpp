@@ -215,9 +215,8 @@ class Network {
       auto one = alone();  // the arena that rows point into stays where it is
       Error e;
       check(gm_network_tap(network_, node, &t, &e), e);
-      if (t.value_row_squares) value_rows.assign(t.value_row_squares, t.value_row_squares + t.rows);
-      if (t.gradient_row_squares)
-        gradient_rows.assign(t.gradient_row_squares, t.gradient_row_squares + t.rows);
+      if (t.value_row_norms) value_rows.assign(t.value_row_norms, t.value_row_norms + t.rows);
+      if (t.gradient_row_norms) gradient_rows.assign(t.gradient_row_norms, t.gradient_row_norms + t.rows);
       if (t.active) active.assign(t.active, t.active + t.features);
     }
     py::dict d;
@@ -232,8 +231,8 @@ class Network {
       return seen ? py::object(py::array_t<E>(static_cast<py::ssize_t>(copy.size()), copy.data()))
                   : py::none();
     };
-    d["value_row_squares"] = array(t.value_row_squares, value_rows);
-    d["gradient_row_squares"] = array(t.gradient_row_squares, gradient_rows);
+    d["value_row_norms"] = array(t.value_row_norms, value_rows);
+    d["gradient_row_norms"] = array(t.gradient_row_norms, gradient_rows);
     d["active"] = array(t.active, active);
     return d;
   }

@@ -81,5 +81,7 @@ inline py::dict moments_dict(const gm_moments& m) {
   d["sum"] = m.sum;
   d["sum_squares"] = m.sum_squares;
   d["max_abs"] = m.max_abs;
+  d["norm"] = m.norm;
+  d["deviation"] = m.deviation;
   return d;
 }

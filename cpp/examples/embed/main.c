@@ -19,7 +19,7 @@ static void show(const gm_network* net, int64_t step, double loss) {
   for (int layer = DEPTH; layer >= 1; layer--) {
     gm_tap tap = {.struct_size = sizeof tap};
     check(gm_network_tap(net, 2 * layer, &tap, &error));
-    double norm = sqrt(tap.gradient.sum_squares);
+    double norm = tap.gradient.norm;
     printf(layer == DEPTH ? "%5d   %.2e\n" : "%5d   %.2e   x%.3f\n", layer, norm, norm / above);
     above = norm;
   }

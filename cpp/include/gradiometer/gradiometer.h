@@ -167,6 +167,8 @@ GM_API gm_status gm_loss(int i, gm_dtype dtype, int64_t N, int64_t C, const void
 typedef struct gm_moments {
   int64_t count, zeros, subnormals, nans, infs;
   double sum, sum_squares, max_abs; /* of the finite elements, in float64 */
+  double norm,
+      deviation; /* sqrt(sum x^2), sqrt(mean (x - mean)^2): right where their squares leave float64 */
 } gm_moments;
 GM_API gm_status gm_measure(gm_dtype dtype, int64_t n, const void* x, gm_moments* out, gm_error* error);
 
@@ -287,9 +289,9 @@ GM_API gm_status gm_optimizer_step(int optimizer, gm_dtype dtype, int64_t n, voi
 typedef struct gm_tap {
   size_t struct_size;
   int64_t rows, features;
-  gm_moments value, gradient;      /* the node's output, and the derivative of the loss by it */
-  const double* value_row_squares; /* (rows), GM_TAP_ROWS */
-  const double* gradient_row_squares;
+  gm_moments value, gradient;    /* the node's output, and the derivative of the loss by it */
+  const double* value_row_norms; /* (rows), GM_TAP_ROWS */
+  const double* gradient_row_norms;
   double spread;    /* sqrt(mean_j Var_n v_nj / mean_nj v_nj^2), GM_TAP_COLUMNS */
   double saturated; /* activations that flatten on both sides: share with |f'| < 0.05 max|f'|; else NaN */
   const unsigned char* active; /* activations: (features) 1 where f' is not 0 for some row; else null */

@@ -1,5 +1,7 @@
 // Reductions in a fixed order: same input, same bits, whatever the team. Contracts: kernel_table.hpp.
 #pragma once
+#include <math.h>
+
 #include "kernel_table.hpp"
 #include "simd/lanes.hpp"
 
@@ -39,13 +41,47 @@ void column_sum(int64_t rows, int64_t C, const T* x, int64_t ld, T* out, bool ac
   });
 }
 
+// Sum of f(x 2^power) over the finite elements.
+template <class T, class F>
+double scaled_sum(int64_t n, const T* x, int power, F f) {
+  const V<double> zero = V<double>::set1(0), p = V<double>::set1(power);
+  return sum_over(n, [=](int64_t i, auto lanes) {
+    const V<double> v = widen(x + i, lanes);
+    return within(select(unordered(v - v, zero), zero, f(scale2(v, p))), zero, lanes);
+  });
+}
+
+// The norm and deviation of a Moments whose sums are there. A sum of squares in float64 has lost digits, or
+// all, where a norm is below 1e-140, and is inf above 1e154: such elements are scaled by a power of 2 and
+// summed again. sum x² / n - mean² cancels where the mean is large against the deviation: the sum is then
+// taken around the mean.
+template <class T>
+void finish_moments(int64_t n, const T* x, Moments* m) {
+  const int64_t finite = m->count - m->nans - m->infs;
+  const double count = finite > 0 ? static_cast<double>(finite) : 1;
+  const bool in_range = m->max_abs == 0 || (m->sum_squares > 0x1p-900 && m->sum_squares < 0x1p1000);
+  const int power = in_range ? 0 : -ilogb(m->max_abs);
+  double squares = m->sum_squares, mean = m->sum / count;
+  if (!in_range) {
+    squares = scaled_sum(n, x, power, [](V<double> v) { return v * v; });
+    mean = scaled_sum(n, x, power, [](V<double> v) { return v; }) / count;
+  }
+  double variance = squares / count - mean * mean;
+  if (!(variance > 0.5 * (squares / count))) {
+    const V<double> centre = V<double>::set1(mean);
+    variance = scaled_sum(n, x, power, [=](V<double> v) { return (v - centre) * (v - centre); }) / count;
+  }
+  m->norm = ldexp(::sqrt(squares), -power);
+  m->deviation = ldexp(::sqrt(variance), -power);
+}
+
 // float32 elements are widened, which keeps every comparison and makes the squares exact.
 template <class T>
 void moments(int64_t n, const T* x, Moments* out) {
   constexpr int W = V<double>::lanes, K = 4;
   const V<double> zero = V<double>::set1(0), inf = V<double>::set1(__builtin_inf());
   const V<double> smallest = V<double>::set1(sizeof(T) == 4 ? 0x1p-126 : 0x1p-1022);
-  Moments m = {n, 0, 0, 0, 0, 0.0, 0.0, 0.0};
+  Moments m = {n, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0.0};
   V<double> s[K], s2[K], top = zero;
   for (int k = 0; k < K; k++) s[k] = s2[k] = zero;
   auto add = [&](V<double> v, int k) {
@@ -74,6 +110,7 @@ void moments(int64_t n, const T* x, Moments* out) {
   m.sum = sum((s[0] + s[1]) + (s[2] + s[3]));
   m.sum_squares = sum((s2[0] + s2[1]) + (s2[2] + s2[3]));
   m.max_abs = largest(top);
+  finish_moments(n, x, &m);
   *out = m;
 }
 

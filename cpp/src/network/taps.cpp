@@ -21,7 +21,8 @@ double steepest(const Activation& f, const double* params, bool* flat) {
 }
 
 gm_moments copy(const Moments& m) {
-  return {m.count, m.zeros, m.subnormals, m.nans, m.infs, m.sum, m.sum_squares, m.max_abs};
+  return {m.count, m.zeros,       m.subnormals, m.nans, m.infs,
+          m.sum,   m.sum_squares, m.max_abs,    m.norm, m.deviation};
 }
 
 template <class T>
@@ -29,6 +30,35 @@ gm_moments moments_of(const Kernels<T>& k, int64_t n, const T* x) {
   Moments m;
   k.moments(n, x, &m);
   return copy(m);
+}
+
+// Norms of the rows; where a sum of squares leaves float64, of the row scaled by a power of 2.
+template <class T>
+void row_norms(const Kernels<T>& k, int64_t N, int64_t C, const T* x, double* norms) {
+  k.row_squares(N, C, x, C, norms);
+  for (int64_t r = 0; r < N; r++) {
+    const bool in_range = (norms[r] > 0x1p-900 && norms[r] < 0x1p1000) || isnan(norms[r]);
+    norms[r] = in_range                           ? sqrt(norms[r])
+               : moments_of(k, C, x + r * C).infs ? HUGE_VAL
+                                                  : moments_of(k, C, x + r * C).norm;
+  }
+}
+
+// sqrt(mean_j Var_n v_nj / mean_nj v_nj²) of finite numbers whose squares leave float64: of v 2^power. mean:
+// C places.
+template <class T>
+double scaled_spread(int64_t N, int64_t C, const T* x, const gm_moments& value, double* mean) {
+  const int power = -ilogb(value.max_abs);
+  const double rows = static_cast<double>(N);
+  for (int64_t c = 0; c < C; c++) mean[c] = 0;
+  for (int64_t i = 0; i < N * C; i++) mean[i % C] += ldexp(static_cast<double>(x[i]), power) / rows;
+  double between = 0;
+  for (int64_t i = 0; i < N * C; i++) {
+    const double d = ldexp(static_cast<double>(x[i]), power) - mean[i % C];
+    between += d * d / rows;
+  }
+  const double norm = ldexp(value.norm, power);
+  return sqrt(between) / (norm / sqrt(rows));
 }
 
 }  // namespace
@@ -49,12 +79,12 @@ void tap(const Network& net, int id, int64_t N, const T* value, const T* gradien
   if (gradient) t.gradient = moments_of(k, N * C, gradient);
   if (net.plan.taps & GM_TAP_ROWS) {
     double* rows = reinterpret_cast<double*>(net.arena + p.value_rows);
-    k.row_squares(N, C, value, C, rows);
-    t.value_row_squares = rows;
+    row_norms(k, N, C, value, rows);
+    t.value_row_norms = rows;
     if (gradient) {
       rows = reinterpret_cast<double*>(net.arena + p.gradient_rows);
-      k.row_squares(N, C, gradient, C, rows);
-      t.gradient_row_squares = rows;
+      row_norms(k, N, C, gradient, rows);
+      t.gradient_row_norms = rows;
     }
   }
   if (net.plan.taps & GM_TAP_COLUMNS) {
@@ -64,7 +94,14 @@ void tap(const Network& net, int id, int64_t N, const T* value, const T* gradien
     double between = 0;
     for (int64_t c = 0; c < C; c++) between += var[c];
     double square = t.value.sum_squares / static_cast<double>(N);
-    t.spread = t.value.nans || t.value.infs ? NAN : square > 0 ? sqrt(between / square) : 0;
+    if (t.value.nans || t.value.infs)
+      t.spread = NAN;
+    else if (t.value.max_abs == 0)
+      t.spread = 0;
+    else if (t.value.sum_squares > 0x1p-900 && t.value.sum_squares < 0x1p1000)
+      t.spread = sqrt(between / square);
+    else
+      t.spread = scaled_spread(N, C, value, t.value, mean);
     if (node.activation >= 0 && id > 0) {
       const Activation& f = net.table->activations[node.activation];
       bool flat;

@@ -14,12 +14,17 @@ __all__ = [
     "activation_of",
     "bare",
     "finite",
+    "forward_underflow",
     "mean_square_slope",
     "span_layers",
     "steepest_slope",
     "total",
     "weight_gain",
+    "with_digits",
 ]
+
+SMALLEST = {"float32": 2.0**-126, "float64": 2.0**-1022}
+"""The smallest normal number."""
 
 
 def span_layers(measurement: Measurement) -> tuple[LayerMeasurement, ...]:
@@ -41,6 +46,32 @@ def total(measurement: Measurement) -> float:
 def finite(layers: Iterable[LayerMeasurement]) -> tuple[LayerMeasurement, ...]:
     """The layers without NaN and infinity: of the others only their being so can be said."""
     return tuple(layer for layer in layers if not (layer.nans or layer.infs))
+
+
+def rms(mean: float, variance: float) -> float:
+    """Root mean square of numbers of this mean and variance."""
+    return math.hypot(mean, math.sqrt(variance))
+
+
+def forward_underflow(measurement: Measurement) -> LayerMeasurement | None:
+    """The lowest layer whose pre-activations have shrunk out of the range of the dtype: subnormal, or 0.
+
+    Not where they are 0 for another reason: weights of 0, an input of 0, or no unit of the layer below on.
+    """
+    fed = 0.0
+    for layer in finite(measurement.layers):
+        size = rms(layer.pre_mean, layer.pre_var)
+        if size < SMALLEST[measurement.dtype]:
+            return layer if layer.weight_norm > 0.0 and (size > 0.0 or fed > 0.0) else None
+        fed = rms(layer.out_mean, layer.out_var)
+    return None
+
+
+def with_digits(measurement: Measurement) -> tuple[LayerMeasurement, ...]:
+    """The hidden layers with finite numbers, below those whose pre-activations have underflown."""
+    layers = finite(measurement.hidden)
+    lost = forward_underflow(measurement)
+    return layers if lost is None else tuple(layer for layer in layers if layer.index < lost.index)
 
 
 def bare(layers: Iterable[LayerMeasurement]) -> tuple[LayerMeasurement, ...]:

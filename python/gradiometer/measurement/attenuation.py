@@ -11,10 +11,9 @@ from gradiometer.measurement.result import Attenuation, LayerMeasurement
 
 __all__ = ["attenuation"]
 
-# A layer whose gradient is mostly subnormal or zero has lost digits: the span ends above it.
+# Of a layer's gradient: this share subnormal, or 0 among numbers near the end of float32, and its norm has lost digits.
 _LOST_SHARE = 0.5
-# Below this the sum of squares of float64 is subnormal itself.
-_SMALLEST_NORM = 1e-153
+_NEAR_THE_END = 1e-33
 
 # The scatter of ln factor over nets, in standard errors of independent increments. Over 400 He-ReLU nets (64-[32]x30,
 # batches of 64) it is 1.17, over tanh, ELU and sigmoid nets 0.7 to 1. Around an addition increments of one net share
@@ -23,7 +22,8 @@ _PLAIN, _RESIDUAL = 1.2, 1.8
 
 
 def attenuation(hidden: Sequence[LayerMeasurement]) -> Attenuation:
-    """Attenuation over the hidden layers, from the end points of the longest span that has digits left.
+    """Attenuation over the hidden layers, from the end points of the longest span that has digits left (of two as long
+    the one nearer to the output; without any, NaN).
 
     With d_l = ln |dL/dh_{l-1}| / |dL/dh_l| over the span (a, b), ln factor is their mean, and the interval is
     Student's for n = b - a increments with the standard deviation that they have around theory's (around their mean
@@ -32,18 +32,11 @@ def attenuation(hidden: Sequence[LayerMeasurement]) -> Attenuation:
     100 % of 100 to 300 nets of each of 11 kinds (plain, batch norm, residual) and 3 sizes (width x depth 32 x 30,
     64 x 15, 128 x 50, batches of 64); He-ReLU is at the low end, tanh at the high one.
     """
-    usable = list(hidden)
-    while usable and (
-        usable[0].grad_norm <= _SMALLEST_NORM or usable[0].grad_zeros + usable[0].grad_subnormals >= _LOST_SHARE
-    ):
-        usable.pop(0)
-    increments = [
-        math.log(below.grad_norm / above.grad_norm)
-        for below, above in pairwise(usable)
-        if 0 < below.grad_norm < math.inf and 0 < above.grad_norm < math.inf
-    ]
+    usable = longest_run(hidden)
+    # A difference of logarithms: the quotient of two float64 norms may overflow.
+    increments = [math.log(below.grad_norm) - math.log(above.grad_norm) for below, above in pairwise(usable)]
     n = len(increments)
-    if n == 0 or n != len(usable) - 1:
+    if n == 0:
         span = (usable[0].index, usable[-1].index) if usable else (0, 0)
         return Attenuation(math.nan, (math.nan, math.nan), math.nan, span, math.nan, math.nan)
     mean = math.fsum(increments) / n
@@ -69,6 +62,25 @@ def attenuation(hidden: Sequence[LayerMeasurement]) -> Attenuation:
         decay_length=1 / abs(mean) if mean else math.inf,
         float32_zero_depth=theory.float32_zero_depth(factor, entry) if entry > 0 else math.nan,
     )
+
+
+def has_digits(layer: LayerMeasurement) -> bool:
+    """Whether the norm of dL/dh of a layer is a number with the digits that its factor is read from."""
+    lost = layer.grad_zeros + layer.grad_subnormals >= _LOST_SHARE and (
+        layer.grad_subnormals > 0.0 or layer.grad_rms < _NEAR_THE_END * math.sqrt(layer.fan_out)
+    )
+    return 0.0 < layer.grad_norm < math.inf and not lost
+
+
+def longest_run(hidden: Sequence[LayerMeasurement]) -> list[LayerMeasurement]:
+    """The most layers one after another that have digits."""
+    best: list[LayerMeasurement] = []
+    run: list[LayerMeasurement] = []
+    for layer in reversed(hidden):
+        run = [layer, *run] if has_digits(layer) else []
+        if len(run) > len(best):
+            best = run
+    return best
 
 
 def student(freedom: int) -> float:

@@ -1,8 +1,8 @@
 """The numbers of one layer, from what was seen at its ends; the same for any source of taps.
 
 A *tap* is a mapping: ``value`` and ``gradient`` (moments as a mapping, see `gradiometer.kernels.Moments`), ``rows``,
-``spread``; at an activation ``saturated`` and ``active``; where rows were asked for, ``value_row_squares`` and
-``gradient_row_squares``, else None.
+``spread``; at an activation ``saturated`` and ``active``; where rows were asked for, ``value_row_norms`` and
+``gradient_row_norms``, else None.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def norm_of(moments: Tap) -> float:
     """Square root of the sum of squares; NaN or inf where an element is."""
     if moments["nans"]:
         return math.nan
-    return math.inf if moments["infs"] else math.sqrt(moments["sum_squares"])
+    return math.inf if moments["infs"] else float(moments["norm"])
 
 
 def ratio(a: float, b: float) -> float:
@@ -121,17 +121,23 @@ def _mean_var(moments: Tap) -> tuple[float, float]:
     if moments["nans"] or moments["infs"]:
         return math.nan, math.nan
     mean = moments["sum"] / n
-    return mean, max(0.0, moments["sum_squares"] / n - mean * mean)
+    deviation: float = moments["deviation"]
+    return mean, deviation**2 if deviation < 1e154 else math.inf
 
 
 def _signal_to_noise(mean_norm: float, x: Tap, dy: Tap) -> float:
     """|mean over samples of g_n| / standard deviation of g_n, for g_n = N dL/dy_n x_nᵀ, whose mean is dL/dW.
 
-    |g_n|² = N² |dy_n|² |x_n|² needs the rows' norms only.
+    |g_n| = N |dy_n| |x_n| needs the rows' norms only. All is taken relative to the largest, whose product with itself
+    may leave float64.
     """
-    if x["value_row_squares"] is None or dy["gradient_row_squares"] is None:
+    if x["value_row_norms"] is None or dy["gradient_row_norms"] is None:
         return math.nan
     n = x["rows"]
-    second = n * float(np.dot(x["value_row_squares"], dy["gradient_row_squares"]))
-    variance = max(0.0, second - mean_norm**2) * n / (n - 1)
-    return mean_norm / math.sqrt(variance) if variance > 0 else math.nan
+    values, gradients = x["value_row_norms"], dy["gradient_row_norms"]
+    most, steepest = float(np.max(values)), float(np.max(gradients))
+    if not (0.0 < most < math.inf and 0.0 < steepest < math.inf):
+        return math.nan
+    mean = mean_norm / most / steepest
+    variance = max(0.0, n * float(np.sum((values / most * (gradients / steepest)) ** 2)) - mean**2) * n / (n - 1)
+    return mean / math.sqrt(variance) if variance > 0 else math.nan

@@ -19,7 +19,7 @@ from gradiometer.measurement.attenuation import attenuation
 from gradiometer.measurement.blocks import shape_text
 from gradiometer.measurement.layer import even_slope, layer_measurement, layer_name, norm_of
 from gradiometer.measurement.result import LayerMeasurement, Measurement
-from gradiometer.torch.tracer import Layer, Trace, moments, tensors_in
+from gradiometer.torch.tracer import Layer, Trace, joined, moments, tensors_in
 
 __all__ = ["measure"]
 
@@ -110,7 +110,7 @@ def measure(
         found = torch.autograd.grad(value, targets, allow_unused=True)
 
     gradients = {id(t): moments(torch.zeros_like(t) if g is None else g) for t, g in zip(targets, found, strict=True)}
-    input_norm = norm_of(_joined([gradients[id(t)] for t in leaves])) if leaves else math.nan
+    input_norm = norm_of(joined([gradients[id(t)] for t in leaves])) if leaves else math.nan
     predictions = _predict(trace.layers, samples)
     measured: list[LayerMeasurement] = []
     below = input_norm
@@ -213,16 +213,11 @@ def _loss_value(loss: Loss, output: Any, y: Any, samples: int) -> torch.Tensor:
     raise ValueError(f"loss is {loss!r}; expected 'cross_entropy', 'mse' or a callable")
 
 
-def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Moments of several tensors as of one."""
-    return {key: sum(part[key] for part in parts) for key in parts[0]}
-
-
 def _row(layer: Layer, count: int, gradients: dict[int, Any], below: float, predicted: float) -> LayerMeasurement:
     differentiable = layer.out.differentiable
     weights = [gradients[id(t)] for t in layer.weights if id(t) in gradients]
     biases = [gradients[id(t)] for t in layer.biases if id(t) in gradients]
-    weight = _joined([moments(t) for t in layer.weights])
+    weight = joined([moments(t) for t in layer.weights])
     row = layer_measurement(
         index=layer.index + 1,
         name=layer_name(
@@ -246,8 +241,8 @@ def _row(layer: Layer, count: int, gradients: dict[int, Any], below: float, pred
         out=layer.out.tap,
         act=layer.act,
         weight=weight,
-        weight_grad=_joined(weights) if weights else weight,
-        bias_grad=_joined(biases) if biases else None,
+        weight_grad=joined(weights) if weights else weight,
+        bias_grad=joined(biases) if biases else None,
         update=None,
         below=below,
         theory=predicted,

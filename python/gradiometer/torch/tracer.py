@@ -72,6 +72,12 @@ def tensors_in(value: Any) -> Iterator[torch.Tensor]:
             yield from tensors_in(item)
 
 
+def joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Moments of several tensors as of one, but for the deviation."""
+    sums = {key: sum(part[key] for part in parts) for key in parts[0]}
+    return sums | {"norm": math.hypot(*(part["norm"] for part in parts)), "deviation": math.nan}
+
+
 class Seen:
     """A tensor's values, and its gradient once that has come: what `gradiometer.measurement.layer` calls a tap."""
 
@@ -80,17 +86,17 @@ class Seen:
         self.spread = _spread(values, self.values["sum_squares"], samples)
         self.samples = samples
         self.by_rows = rows and values.ndim == 2 and len(values) == samples
-        self.value_row_squares = _row_squares(values) if self.by_rows else None
-        self.gradient_row_squares: NDArray[np.float64] | None = None
+        self.value_row_norms = _row_norms(values) if self.by_rows else None
+        self.gradient_row_norms: NDArray[np.float64] | None = None
         self.differentiable = False
         self.gradient: dict[str, Any] | None = None
 
     def receive(self, gradient: torch.Tensor) -> None:
         """Take the gradient; of a module with several outputs they come one by one, and make one vector."""
         found = moments(gradient)
-        self.gradient = {key: found[key] + (self.gradient or found)[key] for key in found} if self.gradient else found
+        self.gradient = joined([self.gradient, found]) if self.gradient else found
         if self.by_rows:
-            self.gradient_row_squares = _row_squares(array(gradient))
+            self.gradient_row_norms = _row_norms(array(gradient))
 
     @functools.cached_property
     def tap(self) -> dict[str, Any]:
@@ -101,8 +107,8 @@ class Seen:
             "gradient": self.gradient or nothing,
             "rows": self.samples,
             "spread": self.spread,
-            "value_row_squares": self.value_row_squares,
-            "gradient_row_squares": self.gradient_row_squares,
+            "value_row_norms": self.value_row_norms,
+            "gradient_row_norms": self.gradient_row_norms,
         }
 
 
@@ -430,10 +436,10 @@ def _parameters(module: Any) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     return [module.weight], [module.bias] if module.bias is not None else []
 
 
-def _row_squares(values: NDArray[Any]) -> NDArray[np.float64]:
+def _row_norms(values: NDArray[Any]) -> NDArray[np.float64]:
     wide = values.astype(np.float64)
-    squares: NDArray[np.float64] = np.einsum("nc,nc->n", wide, wide)
-    return squares
+    norms: NDArray[np.float64] = np.linalg.norm(wide, axis=1)
+    return norms
 
 
 def _spread(values: NDArray[Any], sum_squares: float, samples: int) -> float:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 from gradiometer.diagnosis.findings import Finding, Rule
-from gradiometer.diagnosis.reading import finite
+from gradiometer.diagnosis.reading import with_digits
 from gradiometer.measurement.result import LayerMeasurement, Measurement
 from gradiometer.report.text import percent
 
@@ -35,7 +35,7 @@ def limit(layer: LayerMeasurement) -> float:
 
 
 def check(measurement: Measurement) -> Finding | None:
-    layers = [layer for layer in finite(measurement.hidden) if layer.activation is not None]
+    layers = [layer for layer in with_digits(measurement) if layer.activation is not None]
     if not layers:
         return None
     worst = max(layers, key=lambda layer: layer.dead / layer.fan_out)

@@ -3,14 +3,18 @@ from __future__ import annotations
 import math
 
 from gradiometer.diagnosis.findings import Finding, Rule
+from gradiometer.diagnosis.reading import SMALLEST, forward_underflow, rms
 from gradiometer.measurement.result import LayerMeasurement, Measurement
-from gradiometer.report.text import percent, times
+from gradiometer.report.text import percent, scientific, times
 
 EXPLAIN = """
-What     Entries of the gradient become so small that float32 holds them badly or not at all: below 1.2e-38
-         they are subnormal and lose digits one by one, below 7e-46 they are 0.
+What     Entries of the gradient, or the pre-activations themselves, become so small that float32 holds them
+         badly or not at all: below 1.2e-38 they are subnormal and lose digits one by one, below 7e-46 they
+         are 0. A ReLU whose pre-activations are all 0 is off, and lets no gradient through.
 
-Why      A vanishing gradient, far enough. An entry of size g0 reaches 0 after
+Why      Weights too small for the activation shrink the signal on its way up as they do the gradient on its
+         way down (ReLU at Xavier: x0.707 a layer, gone after 290 layers). Or a vanishing gradient, far
+         enough: an entry of size g0 reaches 0 after
 
              2 (150 ln 2 + ln g0) / -ln(rate)   layers,       rate = factor^2:
 
@@ -45,38 +49,65 @@ def check(measurement: Measurement) -> Finding | None:
     size = math.inf
     for layer in reversed(hidden):
         # A layer whose gradient is wholly 0 says nothing of size: the layer above it, which is not, does.
-        size = entry_size(layer, measurement.samples) or size * layer.factor or size
+        size = entry_size(layer, measurement.samples) or size
         if size < NEAR_THE_END:
             tiny.append(layer)
     zeros = max((layer.grad_zeros for layer in tiny), default=0.0)
-    subnormals = max((layer.grad_subnormals for layer in hidden), default=0.0)
+    worst = max(hidden, key=lambda layer: layer.grad_subnormals)
+    subnormals = worst.grad_subnormals
     depth = attenuation.float32_zero_depth
     dies_inside = attenuation.factor < 1.0 and depth <= len(hidden)
+    forward = forward_underflow(measurement)
     evidence = {"zeros": zeros, "subnormals": subnormals, "float32_zero_depth": depth}
     flushed = "; this process flushes subnormals to zero" if measurement.flushes_subnormals else ""
-    end = f"float32 reaches 0 about {depth:.0f} layers below the output" if math.isfinite(depth) else ""
 
-    if measurement.dtype == "float32" and (zeros > SHARE or dies_inside):
+    if forward is not None or (measurement.dtype == "float32" and (zeros > SHARE or dies_inside)):
         status = "fail"
     elif subnormals > SHARE or dies_inside:
         status = "warn"
     else:
-        worst = max(hidden, key=lambda layer: layer.grad_subnormals)
         text = "subnormal 0" if subnormals == 0.0 else f"subnormal {percent(subnormals)} (layer {worst.index})"
         return Finding("float32-underflow", "ok", text + flushed, None, evidence)
 
     hit = [layer.index for layer in tiny if max(layer.grad_zeros, layer.grad_subnormals) > SHARE]
-    lowest = hidden[0].index
-    parts = [f"up to {percent(zeros)} of dL/dh exactly 0 and {percent(subnormals)} subnormal", end]
+    hit += [layer.index for layer in hidden[: max(0, len(hidden) - math.floor(depth))]] if dies_inside else []
+    parts, causes = [], []
+    if forward is not None:
+        hit += [forward.index, hidden[-1].index]
+        size = rms(forward.pre_mean, forward.pre_var)
+        evidence["pre_activation"] = size
+        parts.append(
+            f"RMS of the pre-activations {scientific(size)} in layer {forward.index}; {measurement.dtype} ends at "
+            f"{scientific(SMALLEST[measurement.dtype])}"
+        )
+        causes.append(shrinks(measurement, forward))
+    if zeros > SHARE or subnormals > SHARE:
+        parts.append(f"up to {percent(zeros)} of dL/dh exactly 0 and {percent(subnormals)} subnormal")
+    if math.isfinite(depth):
+        held = f" ({measurement.dtype} holds it)" if measurement.dtype != "float32" else ""
+        parts.append(f"float32 reaches 0 about {depth:.0f} layers below the output{held}")
+    if attenuation.factor < 1.0:
+        causes.append(f"The gradient shrinks {times(attenuation.factor)} a layer over {len(hidden)} layers.")
+    lowest, highest = hidden[0].index, hidden[-1].index
     return Finding(
         "float32-underflow",
         status,  # type: ignore[arg-type]
-        "; ".join(part for part in parts if part) + flushed,
-        (min(hit, default=lowest), max(hit, default=lowest)),
+        "; ".join(parts) + flushed,
+        (min(hit, default=lowest), min(max(hit, default=lowest), highest)),
         evidence,
-        f"The gradient shrinks {times(attenuation.factor)} a layer over {len(hidden)} layers.",
+        " ".join(causes),
         ("batch-norm", "elu-lecun", "fitted-init"),
     )
 
 
-RULE = Rule("float32-underflow", "the gradient falls out of float32", EXPLAIN, check)
+def shrinks(measurement: Measurement, lost: LayerMeasurement) -> str:
+    """By what factor a layer the pre-activations came down to layer `lost`."""
+    seen = [layer for layer in measurement.hidden if layer.index <= lost.index and layer.pre_var > 0.0]
+    if len(seen) < 2:
+        return f"The weights of layer {lost.index} are too small for its input."
+    first, last = (rms(layer.pre_mean, layer.pre_var) for layer in (seen[0], seen[-1]))
+    pace = math.exp((math.log(last) - math.log(first)) / (seen[-1].index - seen[0].index))
+    return f"The pre-activations shrink {times(pace)} a layer on their way up: weights too small."
+
+
+RULE = Rule("float32-underflow", "signal or gradient falls out of float32", EXPLAIN, check)

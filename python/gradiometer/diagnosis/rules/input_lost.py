@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 from gradiometer.diagnosis.findings import Finding, Rule
-from gradiometer.diagnosis.reading import finite
+from gradiometer.diagnosis.reading import with_digits
 from gradiometer.measurement.result import Measurement
 from gradiometer.report.text import scientific, times
 
@@ -35,7 +35,7 @@ RELATIVE = 1e-2
 
 
 def check(measurement: Measurement) -> Finding | None:
-    layers = [layer for layer in finite(measurement.hidden) if math.isfinite(layer.sample_spread)]
+    layers = [layer for layer in with_digits(measurement) if math.isfinite(layer.sample_spread)]
     if len(layers) < 2 or measurement.samples < 2:
         return None
     first = layers[0]

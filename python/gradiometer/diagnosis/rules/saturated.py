@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 from gradiometer.diagnosis.findings import Finding, Rule
-from gradiometer.diagnosis.reading import finite, weight_gain
+from gradiometer.diagnosis.reading import weight_gain, with_digits
 from gradiometer.measurement.result import Measurement
 from gradiometer.report.text import percent
 
@@ -28,7 +28,7 @@ SHARE = 0.5
 
 
 def check(measurement: Measurement) -> Finding | None:
-    layers = [layer for layer in finite(measurement.hidden) if not math.isnan(layer.saturated)]
+    layers = [layer for layer in with_digits(measurement) if not math.isnan(layer.saturated)]
     if not layers:
         return None
     worst = max(layers, key=lambda layer: layer.saturated)

@@ -7,6 +7,7 @@ from gradiometer.diagnosis.findings import Finding, Rule
 from gradiometer.diagnosis.reading import (
     activation_of,
     bare,
+    forward_underflow,
     mean_square_slope,
     span_layers,
     steepest_slope,
@@ -34,7 +35,9 @@ Why      Backwards, each layer multiplies dL/dh by the slope of its activation a
 Measured The factor a layer of the norm of dL/dh from the end points of a span of layers, with an interval
          from the scatter of the layers' increments. Not from dL/dW: in a bias-free ReLU net the norm of
          dL/dW is the same in every layer however far dL/dh falls. It fails when the gradient that arrives
-         is below 1 % of what set out and the interval lies below 1. Where the interval does not, one layer
+         is below 1 % of what set out and the interval lies below 1, and warns below 5 %. Layers below the
+         span, where nothing but 0 and subnormal numbers arrives, count to it. Where the interval does not
+         lie below 1, one layer
          that passes less than a tenth is named; otherwise it is a warning, since in a narrow network so
          much can be chance (ln of the squared norm is a random walk with variance about 5 L / width).
          Output weights that are 0 let no gradient through at all: a warning, since the first step moves
@@ -49,7 +52,7 @@ Sources  Hochreiter 1991; Bengio, Simard, Frasconi 1994; Glorot, Bengio 2010; He
 """
 
 # Sigmoid nets under SGD: 3 layers (total 0.05) train to 98 % of digits, 5 layers (0.003) stay at chance.
-TOTAL = 1e-2
+TOTAL, FEW = 1e-2, 0.05
 # One layer that passes less than a tenth: a bare layer of width 128 scatters by about 10 %.
 CHOKE = 0.1
 # Half of all pre-activations in the flat tails: then a fit of the weights must make them smaller, not larger.
@@ -70,26 +73,60 @@ def check(measurement: Measurement) -> Finding | None:
         "theory": attenuation.theory,
         "total": arrives,
     }
-    if arrives >= TOTAL:
+    few = arrives < FEW and high < 1.0
+    if arrives >= TOTAL and not few:
         text = f"gradient {times(attenuation.factor)} a layer"
         return Finding("vanishing-gradient", "ok", text, (first, last), evidence)
 
+    first = lowest_reached(measurement)
     chokes = [layer for layer in span_layers(measurement) if layer.factor < CHOKE]
-    if high < 1.0 or arrives == 0.0:
+    if arrives >= TOTAL:
+        where, status = (first, last), "warn"
+    elif high < 1.0 or arrives == 0.0:
         where, status = (first, last), "fail"
     elif chokes:
         where, status = (chokes[0].index, chokes[-1].index), "fail"
     else:
         where, status = (first, last), "warn"
     text = f"|dL/dh| toward the input: {factor_in_words(attenuation)}"
+    if arrives >= TOTAL:
+        text += f"; {percent(arrives)} arrives"
+    if first < attenuation.span[0]:
+        text += f" over layers {attenuation.span[0]}-{last}, 0 or subnormal below"
     cause, tries = likely_cause(measurement)
     return Finding("vanishing-gradient", status, text, where, evidence, cause, tries)  # type: ignore[arg-type]
 
 
+def lowest_reached(measurement: Measurement) -> int:
+    """The span's first layer, or the lowest layer where nothing but what float32 cannot hold is left between."""
+    first = measurement.attenuation.span[0]
+    below = [layer for layer in measurement.hidden if layer.index < first]
+    lost = all(layer.grad_zeros + layer.grad_subnormals > 0.5 or layer.grad_norm == 0.0 for layer in below)
+    return below[0].index if below and lost else first
+
+
 def gone(measurement: Measurement) -> Finding | None:
-    """The output layer passes nothing: dL/dh is exactly 0 in every hidden layer, and no factor can be measured."""
+    """dL/dh is exactly 0 in every hidden layer below some layer, and no factor can be measured: either the output
+    layer passes nothing, or a layer whose slope is 0 everywhere."""
     hidden, head = measurement.hidden, measurement.layers[-1]
-    if not hidden or not head.grad_norm > 0.0 or any(layer.grad_norm != 0.0 for layer in hidden):
+    if not hidden or not head.grad_norm > 0.0 or not math.isnan(measurement.attenuation.factor):
+        return None
+    passing = [layer for layer in hidden if layer.grad_norm != 0.0]
+    if passing and passing[0] is hidden[-1] and len(hidden) > 1 and math.isfinite(passing[0].grad_norm):
+        top, lost = passing[0], forward_underflow(measurement)
+        return Finding(
+            "vanishing-gradient",
+            "fail",
+            f"dL/dh is exactly 0 below layer {top.index}, where its norm is {scientific(top.grad_norm)}",
+            (hidden[0].index, hidden[-2].index),
+            {"grad_norm": top.grad_norm},
+            f"{top.activation or 'the layer'} passes nothing where the pre-activations are 0: they underflow from "
+            f"layer {lost.index} on."
+            if lost is not None
+            else f"The slope of layer {top.index} is 0 for every sample.",
+            ("batch-norm", "elu-lecun", "fitted-init") if lost is not None else ("elu-lecun", "batch-norm"),
+        )
+    if passing:
         return None
     return Finding(
         "vanishing-gradient",
