@@ -630,7 +630,7 @@ def test_theory_is_silent_about_what_it_does_not_know() -> None:
     x, y = data()
     chains = {
         "norm after the activation": [nn.Linear(8, 8), nn.ReLU(), nn.BatchNorm1d(8)],
-        "layer norm": [nn.Linear(8, 8), nn.LayerNorm(8), nn.ReLU()],
+        "group norm": [nn.Linear(8, 8), nn.GroupNorm(2, 8), nn.ReLU()],
         "two activations": [nn.Linear(8, 8), nn.Tanh(), nn.ReLU()],
         "dropout": [nn.Linear(8, 8), nn.ReLU(), nn.Dropout(0.5)],
     }
@@ -843,19 +843,31 @@ def test_bad_input(call: Callable[[], Any], error: type[Exception], match: str) 
 # ---- conversion
 
 
+SINCE = [nn.PReLU(), nn.PReLU(18), nn.Softmax(dim=1), nn.LogSoftmax(dim=-1)] if hasattr(gm.layers, "PReLU") else []
+
+
 def convertible() -> Any:
     return double(
         nn.Linear(FEATURES, 12),
         nn.BatchNorm1d(12, eps=1e-3, momentum=0.3),
         nn.LeakyReLU(0.2),
         nn.Sequential(nn.Linear(12, 12, bias=False), nn.Sequential(nn.ELU(0.7), nn.Identity())),
-        nn.Dropout(0.5).eval(),
+        nn.Flatten(),
+        nn.LayerNorm(12, eps=1e-3),
         nn.Dropout(0.0),
+        nn.LayerNorm([12], bias=False),
+        nn.LayerNorm(12, elementwise_affine=False),
         nn.Linear(12, 12),
         nn.BatchNorm1d(12, affine=False),
         nn.SELU(),
         gm.torch.Residual(nn.Linear(12, 12), nn.GELU(), scale=0.3),
-        nn.Linear(12, 10),
+        nn.RMSNorm(12),
+        nn.RMSNorm((12,), eps=1e-3, elementwise_affine=False),
+        gm.torch.DenseSkip(nn.Linear(12, 6), nn.Mish()),
+        nn.GroupNorm(3, 18),
+        nn.GroupNorm(18, 18, eps=0.1, affine=False),
+        *SINCE,
+        nn.Linear(18, 10),
         nn.SiLU(),
         nn.Linear(10, 10),
         nn.Sigmoid(),
@@ -872,9 +884,9 @@ def used(model: Any) -> Any:
         if isinstance(module, nn.BatchNorm1d):
             module.running_mean.normal_()
             module.running_var.uniform_(0.5, 2)
-            if module.affine:
-                nn.init.normal_(module.weight)
-                nn.init.normal_(module.bias)
+        if "Norm" in type(module).__name__ or isinstance(module, nn.PReLU):
+            for parameter in module.parameters():
+                nn.init.normal_(parameter)
     return model
 
 
@@ -939,6 +951,40 @@ def test_a_converted_model_can_be_cured() -> None:
     assert {row.id for row in result.rows} == {"as-given", "fitted-init"}
 
 
+@pytest.mark.parametrize("name", [name for name in kernels.activations() if name != "identity"])
+def test_every_activation_there_and_back(name: str) -> None:
+    """At parameters that are not the defaults, where the layer of torch has them."""
+    parameters = {"negative_slope": 0.3, "alpha": 0.7}
+    given = {key: parameters[key] for key in kernels.activation_parameters(name) if key in parameters}
+    ours = gm.Activation(name, dtype="float64", **given)
+    theirs = gm.torch.to_torch(ours)
+    x = torch.linspace(-8, 8, 1001, dtype=torch.float64).reshape(-1, 7).requires_grad_()
+    y = theirs(x)
+    dy = torch.randn_like(y)
+    y.backward(dy)
+    np.testing.assert_allclose(ours(x.detach()), y.detach().numpy(), rtol=1e-12, atol=1e-15)
+    # torch's own backward has 1 / alpha of celu and 1 / 6 of hardsigmoid in float32, whatever the dtype.
+    rough = 1e-6 if name in ("celu", "hardsigmoid") else 1e-12
+    np.testing.assert_allclose(ours.backward(x.detach(), dy)[0], x.grad.numpy(), rtol=rough, atol=1e-13)
+    back = gm.torch.convert(theirs)[0]
+    assert back.name == ("leaky_relu" if name == "prelu" else name)
+    assert given.items() <= back.params.items()
+
+
+def test_dropout_converts_whatever_the_mode() -> None:
+    model = nn.Sequential(nn.Linear(FEATURES, 100), nn.Dropout(0.25)).double()
+    for mode in (True, False):
+        net = gm.torch.convert(model.train(mode))
+        assert net[1].p == 0.25
+        x, _ = data()
+        whole = model[0](x).detach().numpy()
+        np.testing.assert_allclose(net(x), whole, rtol=1e-12, atol=1e-13)
+        dropped = net(x, training=True)
+        np.testing.assert_allclose(dropped[dropped != 0], whole[dropped != 0] / 0.75, rtol=1e-12, atol=1e-13)
+        assert np.mean(dropped == 0) == pytest.approx(0.25, abs=0.03)
+        assert gm.torch.to_torch(net)[1].p == 0.25
+
+
 def test_single_layers_convert() -> None:
     assert isinstance(gm.torch.convert(nn.Linear(3, 2))[0], gm.Linear)
     assert gm.torch.convert(nn.Tanh())[0].name == "tanh"
@@ -948,10 +994,12 @@ def test_single_layers_convert() -> None:
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "convolution": (lambda: nn.Sequential(nn.Linear(2, 2), nn.Conv1d(2, 2, 1)), r"1 \(Conv1d\)"),
     "nested": (lambda: nn.Sequential(nn.Sequential(nn.Tanh(), nn.LSTM(2, 2))), r"0\.1 \(LSTM\)"),
-    "dropout": (lambda: nn.Sequential(nn.Dropout(0.1)), r"0 \(Dropout\), in training"),
-    "no momentum": (lambda: nn.Sequential(nn.BatchNorm1d(3, momentum=None)), r"0 \(BatchNorm1d\) has no moving"),
-    "no statistics": (lambda: nn.Sequential(nn.BatchNorm1d(3, track_running_stats=False)), "has no moving"),
-    "prelu": (lambda: nn.Sequential(nn.PReLU()), r"0 \(PReLU\)"),
+    "dropout of channels": (lambda: nn.Sequential(nn.Dropout1d(0.1)), r"0 \(Dropout1d\) cannot be"),
+    "no statistics": (lambda: nn.Sequential(nn.BatchNorm1d(3, track_running_stats=False)), "no running statistics"),
+    "norm over two axes": (lambda: nn.Sequential(nn.LayerNorm([3, 4])), r"0 \(LayerNorm\): normalized_shape is"),
+    "flatten": (lambda: nn.Sequential(nn.Flatten(0)), r"0 \(Flatten\) cannot be"),
+    "softmax over samples": (lambda: nn.Sequential(nn.Softmax(dim=0)), r"0 \(Softmax\)"),
+    "no kernel": (lambda: nn.Sequential(nn.Softshrink()), r"0 \(Softshrink\) cannot.*gm\.torch\.measure takes any"),
     "own class": (lambda: Chained(torch.tanh), "Chained cannot be converted"),
     "subclass": (lambda: nn.Sequential(type("Mine", (nn.Linear,), {})(2, 2)), r"0 \(Mine\)"),
     "parametrised": (

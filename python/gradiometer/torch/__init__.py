@@ -7,8 +7,8 @@ try:
 except ImportError as error:
     raise ImportError('gradiometer.torch needs PyTorch: pip install "gradiometer[torch]"') from error
 
-from gradiometer.torch.conversion import Residual, convert, to_torch
+from gradiometer.torch.conversion import DenseSkip, Residual, convert, to_torch
 from gradiometer.torch.instrument import measure
 from gradiometer.torch.monitors import GradientMonitor, Monitor
 
-__all__ = ["GradientMonitor", "Monitor", "Residual", "convert", "measure", "to_torch"]
+__all__ = ["DenseSkip", "GradientMonitor", "Monitor", "Residual", "convert", "measure", "to_torch"]

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from gradiometer import kernels
 
-__all__ = ["Function", "of_module", "of_node", "to_module"]
+__all__ = ["Erf", "Function", "of_module", "of_node", "to_module"]
 
 Function = tuple[str, dict[str, float]]
 """Name of a kernel and its parameters."""
+
+
+class Erf(nn.Module):  # type: ignore[misc,unused-ignore]
+    """The error function, which torch.nn has no module of."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """erf(x)."""
+        return torch.erf(x)
+
 
 # The attributes of a module that shape its function. One that our kernel has no parameter for must have torch's
 # default.
@@ -34,6 +44,7 @@ _MODULES: dict[type, tuple[str, tuple[str, ...]]] = {
     nn.ReLU6: ("relu6", ()),
     nn.Hardsigmoid: ("hardsigmoid", ()),
     nn.Hardswish: ("hardswish", ()),
+    Erf: ("erf", ()),
 }
 
 # What torch.nn.functional and the in-place forms leave in the graph.
@@ -90,6 +101,9 @@ def to_module(name: str, params: dict[str, float]) -> nn.Module | None:
         return nn.Identity()
     if name == "gelu_tanh":
         return nn.GELU(approximate="tanh")
+    if name == "prelu":  # at a fixed slope
+        default = kernels.activation_parameters(name)["negative_slope"][0]
+        return nn.LeakyReLU(params.get("negative_slope", default))
     return next((kind(**params) for kind, (ours, _) in _MODULES.items() if ours == name), None)
 
 

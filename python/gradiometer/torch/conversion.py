@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -12,9 +13,15 @@ from gradiometer.networks import Sequential
 from gradiometer.torch.activations import of_module, to_module
 from gradiometer.torch.tracer import array
 
-__all__ = ["Residual", "convert", "to_torch"]
+__all__ = ["DenseSkip", "Residual", "convert", "to_torch"]
 
 _DTYPES = {torch.float32: "float32", torch.float64: "float64"}
+
+# Layers of one name, one meaning of their arguments and one set of tensors in torch.nn and here.
+_NAMES = ("Linear", "BatchNorm1d", "LayerNorm", "RMSNorm", "GroupNorm", "Dropout", "PReLU", "Softmax", "LogSoftmax")
+_SAME: dict[type, type[ours.Module]] = {
+    getattr(nn, name): getattr(ours, name) for name in _NAMES if hasattr(nn, name) and hasattr(ours, name)
+}
 
 
 class Residual(nn.Sequential):  # type: ignore[misc,unused-ignore]
@@ -35,6 +42,19 @@ class Residual(nn.Sequential):  # type: ignore[misc,unused-ignore]
         return x + self.scale * super().forward(x)
 
 
+class DenseSkip(nn.Sequential):  # type: ignore[misc,unused-ignore]
+    """``[x, branch(x)]``, features side by side: what `to_torch` makes of ``gm.DenseSkip``, and `convert` understands.
+
+    Parameters
+    ----------
+    *branch : nn.Module
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Both, along axis 1."""
+        return torch.cat([x, super().forward(x)], dim=1)
+
+
 def convert(module: nn.Module) -> Sequential:
     """Our network with the layers, weights and running statistics of a PyTorch model.
 
@@ -43,8 +63,10 @@ def convert(module: nn.Module) -> Sequential:
     Parameters
     ----------
     module : nn.Module
-        nn.Sequential, nested or not, of Linear, BatchNorm1d, activations that ``gm.kernels.activations()`` has,
-        Identity, Dropout that does nothing (p of 0, or evaluation mode) and `Residual`; or one such layer.
+        nn.Sequential, nested or not, of Linear, BatchNorm1d, LayerNorm, RMSNorm, GroupNorm, Dropout, PReLU, Softmax,
+        LogSoftmax, activations that ``gm.kernels.activations()`` has, Identity, Flatten, `Residual` and `DenseSkip`; or
+        one such layer. All work on (N, features). Whether the model is in training does not matter: here every call
+        says so itself, and ``gm.measure`` and ``fit`` drop units where ``net(x)`` does not.
 
     Returns
     -------
@@ -55,7 +77,7 @@ def convert(module: nn.Module) -> Sequential:
     Raises
     ------
     ValueError
-        For any other module, by name and position; one that appears twice; parameters of another dtype.
+        For any other module or setting, by name and position; one that appears twice; parameters of another dtype.
     TypeError
         If `module` is no module.
 
@@ -89,31 +111,39 @@ def _converted(module: Any, name: str, dtype: str, used: dict[int, str]) -> ours
             raise ValueError(f"{where} is {used[id(module)]} again; expected a layer of its own at each place")
         used[id(module)] = name
     kind = type(module)
-    if kind is nn.Sequential or kind is Residual:
+    if kind in (nn.Sequential, Residual, DenseSkip):
         parts = [_converted(part, f"{name}.{child}", dtype, used) for child, part in module._modules.items()]
         if kind is Residual:
             return ours.Residual(*parts, scale=module.scale, dtype=dtype)
-        return ours.Chain(*parts, dtype=dtype)
-    if kind is nn.Identity or (isinstance(module, nn.Dropout) and (module.p == 0 or not module.training)):
+        return (ours.DenseSkip if kind is DenseSkip else ours.Chain)(*parts, dtype=dtype)
+    if kind is nn.Identity or (kind is nn.Flatten and module.start_dim == 1) or (kind is nn.Dropout and not module.p):
         return ours.Chain(dtype=dtype)
-    if kind is nn.Linear:
-        made: ours.Module = ours.Linear(
-            module.in_features, module.out_features, module.bias is not None, rng=0, dtype=dtype
-        )
+    if kind in _SAME:
+        if kind is nn.BatchNorm1d and not module.track_running_stats:
+            raise ValueError(f"{where} keeps no running statistics; expected track_running_stats")
+        if kind in (nn.Softmax, nn.LogSoftmax) and module.dim not in (1, -1):
+            raise ValueError(f"{where} has dim {module.dim}; expected 1 or -1, the features")
+        arguments = {key: getattr(module, key) for key in _arguments(_SAME[kind])}
+        if "bias" in arguments:
+            arguments["bias"] = module.bias is not None
+        try:
+            made = _SAME[kind](**arguments, dtype=dtype)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{where}: {error}") from error
         return _filled(made, module, where)
-    if kind is nn.BatchNorm1d:
-        if module.momentum is None or not module.track_running_stats:
-            raise ValueError(f"{where} has no moving running statistics; expected a momentum and track_running_stats")
-        made = ours.BatchNorm1d(module.num_features, module.eps, module.momentum, module.affine, dtype=dtype)
-        return _filled(made, module, where)
-    function = of_module(module)
-    if function is None or kind is nn.PReLU:
-        more = ", in training with p above 0" if isinstance(module, nn.Dropout) else ""
+    function = None if kind is nn.PReLU else of_module(module)
+    if function is None:
         raise ValueError(
-            f"{where}{more} cannot be converted; expected Sequential, Linear, BatchNorm1d, Identity, Residual or an "
-            f"activation that gm.kernels.activations() lists"
+            f"{where} cannot be converted; expected Sequential, {', '.join(k.__name__ for k in _SAME)}, Identity, "
+            f"Flatten, Residual, DenseSkip or an activation that gm.kernels.activations() lists, as it does it "
+            f"(gm.torch.measure takes any module as it is)"
         )
     return ours.Activation(function[0], dtype=dtype, **function[1])
+
+
+def _arguments(kind: type[ours.Module]) -> list[str]:
+    """What a layer of ours is made from, by torch's names."""
+    return [name for name in inspect.signature(kind).parameters if name not in ("rng", "dtype")]
 
 
 def _filled(made: ours.Module, module: Any, where: str) -> ours.Module:
@@ -159,6 +189,8 @@ def to_torch(net: ours.Module) -> nn.Module:
     made: Any
     if isinstance(net, ours.Residual):
         return Residual(*map(to_torch, net.modules), scale=net.scale)
+    if isinstance(net, ours.DenseSkip):
+        return DenseSkip(*map(to_torch, net.modules))
     if isinstance(net, ours.Chain):
         return nn.Sequential(*map(to_torch, net.modules)) if net.modules else nn.Identity()
     if isinstance(net, ours.Activation):
@@ -166,13 +198,12 @@ def to_torch(net: ours.Module) -> nn.Module:
         if made is None:
             raise ValueError(f"{net!r} has no module in torch.nn")
         return made
-    if not isinstance(net, ours.Linear | ours.BatchNorm1d):
-        raise TypeError(f"net holds {type(net).__name__}; expected a layer of gradiometer")
-    dtype = torch.float64 if net.dtype == "float64" else torch.float32
-    if isinstance(net, ours.Linear):
-        made = nn.Linear(net.in_features, net.out_features, net.bias is not None, dtype=dtype)
-    else:
-        made = nn.BatchNorm1d(net.num_features, net.eps, net.momentum, net.weight is not None, dtype=dtype)
-    state = {name: torch.from_numpy(values) for name, values in net._arrays.items()}
-    made.load_state_dict(state, strict=False)
+    kind = next((theirs for theirs, mine in _SAME.items() if type(net) is mine), None)
+    if kind is None:
+        raise TypeError(f"net holds {type(net).__name__}; expected a layer of gradiometer that torch.nn has")
+    config = {key: value for key, value in net._config().items() if key != "dtype"}
+    if kind in (nn.Softmax, nn.LogSoftmax):
+        config["dim"] = -1
+    made = kind(**config).to(torch.float64 if net.dtype == "float64" else torch.float32)
+    made.load_state_dict({name: torch.from_numpy(values) for name, values in net._arrays.items()}, strict=False)
     return made
