@@ -133,6 +133,18 @@ def row_normalised(dtype: str) -> gm.Sequential:
     )
 
 
+def sloped(dtype: str) -> gm.Sequential:
+    """Slopes that are learned, one for all and one each; both softmaxes, inside and at the end."""
+    return gm.Sequential(
+        gm.Linear(17, 40, rng=0, dtype=dtype),
+        gm.PReLU(40, 0.1, dtype=dtype),
+        gm.Residual(gm.Softmax(dtype=dtype), scale=3.0, dtype=dtype),
+        gm.Linear(40, 5, rng=0, dtype=dtype),
+        gm.PReLU(init=0.3, dtype=dtype),
+        gm.LogSoftmax(dtype=dtype),
+    )
+
+
 def dense_skips(dtype: str) -> gm.Sequential:
     """Each layer reads all below it; a skip around a skip and around what writes in place."""
     return gm.Sequential(
@@ -164,6 +176,7 @@ NETS = [
     narrow,
     in_parts,
     row_normalised,
+    sloped,
     dense_skips,
     dropped,
 ]

@@ -228,11 +228,18 @@ def test_cross_is_the_derivative_of_second():
 
 
 def test_kinks_and_homogeneity_are_found():
-    expected = {"relu": (0.0,), "leaky_relu": (0.0,), "elu": (0.0,), "selu": (0.0,), "hardtanh": (-1.0, 1.0)}
+    expected = {
+        "relu": (0.0,),
+        "leaky_relu": (0.0,),
+        "prelu": (0.0,),
+        "elu": (0.0,),
+        "selu": (0.0,),
+        "hardtanh": (-1.0, 1.0),
+    }
     for activation in kernels.activations():
         if activation in {*expected, *SMOOTH}:
             assert kinks(activation) == expected.get(activation, ())
-            assert homogeneous(activation) == (activation in {"identity", "relu", "leaky_relu"})
+            assert homogeneous(activation) == (activation in {"identity", "relu", "leaky_relu", "prelu"})
 
 
 def test_moments_against_a_plain_sum():

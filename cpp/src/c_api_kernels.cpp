@@ -108,6 +108,30 @@ gm_status multiply_matrices(const Gemm<T>& whole, int64_t b_row, int64_t b_col, 
   return ok(e);
 }
 
+// run(kernels, rows) by a team that shares the rows.
+template <class F>
+gm_status share_rows(gm_dtype dtype, int64_t N, int64_t C, gm_error* e, F run) {
+  GM_TRY(check_dtype(e, dtype));
+  GM_TRY(check_count(e, "N", N));
+  GM_TRY(check_count(e, "C", C));
+  GM_TRY(check_product(e, "x", N, C, sizeof(double)));
+  with_type(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    if (N * C > 0)
+      parallel(team_for(N * C, kElementsPerThread), [&](Team team) { run(of<T>(kernels()), team.share(N)); });
+  });
+  return ok(e);
+}
+// The rows from r on of a matrix of the table's type.
+template <class T>
+const T* from_row(const Kernels<T>&, const void* x, int64_t r, int64_t C) {
+  return static_cast<const T*>(x) + r * C;
+}
+template <class T>
+T* from_row(const Kernels<T>&, void* x, int64_t r, int64_t C) {
+  return static_cast<T*>(x) + r * C;
+}
+
 }  // namespace
 
 extern "C" {
@@ -438,6 +462,85 @@ gm_status gm_group_norm_backward(gm_dtype dtype, int64_t N, int64_t C, const voi
     });
   });
   return ok(e);
+}
+
+// ---- prelu
+
+static gm_status check_prelu(gm_error* e, gm_dtype dtype, int64_t N, int64_t C, int64_t weights,
+                             const void* weight) {
+  GM_TRY(check_dtype(e, dtype));
+  GM_TRY(check_count(e, "N", N));
+  GM_TRY(check_count(e, "C", C));
+  GM_TRY(check_product(e, "x", N, C, sizeof(double)));
+  if (weights != 1 && weights != C)
+    return fail(e, GM_INVALID_ARGUMENT, "weights", "weights is %lld; expected 1 or %lld, a feature each",
+                static_cast<long long>(weights), static_cast<long long>(C));
+  if (!weight) return fail(e, GM_INVALID_ARGUMENT, "weight", "weight is null");
+  return GM_OK;
+}
+
+gm_status gm_prelu_forward(gm_dtype dtype, int64_t N, int64_t C, int64_t weights, const void* x,
+                           const void* weight, void* y, gm_error* e) {
+  GM_TRY(check_prelu(e, dtype, N, C, weights, weight));
+  with_type(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    parallel(team_for(N * C, kElementsPerThread), [&](Team team) {
+      const Range r = team.share(N);
+      of<T>(kernels()).prelu_forward(r.size(), C, weights == 1, static_cast<const T*>(x) + r.begin * C,
+                                     static_cast<const T*>(weight), static_cast<T*>(y) + r.begin * C);
+    });
+  });
+  return ok(e);
+}
+
+gm_status gm_prelu_backward(gm_dtype dtype, int64_t N, int64_t C, int64_t weights, const void* x,
+                            const void* weight, const void* dy, void* dx, void* dweight, int accumulate,
+                            gm_error* e) {
+  GM_TRY(check_prelu(e, dtype, N, C, weights, weight));
+  with_type(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const Kernels<T>& k = of<T>(kernels());
+    const T *xs = static_cast<const T*>(x), *dys = static_cast<const T*>(dy);
+    parallel(team_for(N * C, kElementsPerThread), [&](Team team) {
+      const Range r = team.share(N), c = team.share(C, 16);
+      if (dweight) {
+        k.prelu_parameters(N, C, weights == 1, xs, dys, c.begin, c.end, static_cast<T*>(dweight),
+                           accumulate != 0);
+        if (dx == dy) team.barrier();
+      }
+      if (dx)
+        k.prelu_backward(r.size(), C, weights == 1, xs + r.begin * C, static_cast<const T*>(weight),
+                         dys + r.begin * C, static_cast<T*>(dx) + r.begin * C);
+    });
+  });
+  return ok(e);
+}
+
+// ---- softmax
+
+gm_status gm_softmax_forward(gm_dtype dtype, int64_t N, int64_t C, const void* x, void* y, gm_error* e) {
+  return share_rows(dtype, N, C, e, [=](const auto& k, Range r) {
+    k.softmax_forward(r.size(), C, from_row(k, x, r.begin, C), from_row(k, y, r.begin, C));
+  });
+}
+gm_status gm_softmax_backward(gm_dtype dtype, int64_t N, int64_t C, const void* y, const void* dy, void* dx,
+                              gm_error* e) {
+  return share_rows(dtype, N, C, e, [=](const auto& k, Range r) {
+    k.softmax_backward(r.size(), C, from_row(k, y, r.begin, C), from_row(k, dy, r.begin, C),
+                       from_row(k, dx, r.begin, C));
+  });
+}
+gm_status gm_log_softmax_forward(gm_dtype dtype, int64_t N, int64_t C, const void* x, void* y, gm_error* e) {
+  return share_rows(dtype, N, C, e, [=](const auto& k, Range r) {
+    k.log_softmax_forward(r.size(), C, from_row(k, x, r.begin, C), from_row(k, y, r.begin, C));
+  });
+}
+gm_status gm_log_softmax_backward(gm_dtype dtype, int64_t N, int64_t C, const void* y, const void* dy,
+                                  void* dx, gm_error* e) {
+  return share_rows(dtype, N, C, e, [=](const auto& k, Range r) {
+    k.log_softmax_backward(r.size(), C, from_row(k, y, r.begin, C), from_row(k, dy, r.begin, C),
+                           from_row(k, dx, r.begin, C));
+  });
 }
 
 // ---- losses

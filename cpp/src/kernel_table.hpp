@@ -161,6 +161,21 @@ struct Kernels {
   void (*group_norm_parameters)(int64_t N, int64_t C, int64_t groups, const T* x, const double* cache,
                                 const T* dy, int64_t c0, int64_t c1, T* dgamma, T* dbeta, bool accumulate);
 
+  // x, and w x for x <= 0, over (N, C), rows C apart; weight: one for all where `shared`, else (C). y may be
+  // x, dx may be dy. parameters: dweight over all rows for the columns c0 to c1 (where shared: all, by the
+  // call with c0 = 0), added to under accumulate.
+  void (*prelu_forward)(int64_t N, int64_t C, bool shared, const T* x, const T* weight, T* y);
+  void (*prelu_backward)(int64_t N, int64_t C, bool shared, const T* x, const T* weight, const T* dy, T* dx);
+  void (*prelu_parameters)(int64_t N, int64_t C, bool shared, const T* x, const T* dy, int64_t c0, int64_t c1,
+                           T* dweight, bool accumulate);
+
+  // Softmax and log-softmax of each row of x (N, C), rows C apart; y may be x. backward: from the forward
+  // pass's y; dx may be y or dy.
+  void (*softmax_forward)(int64_t N, int64_t C, const T* x, T* y);
+  void (*softmax_backward)(int64_t N, int64_t C, const T* y, const T* dy, T* dx);
+  void (*log_softmax_forward)(int64_t N, int64_t C, const T* x, T* y);
+  void (*log_softmax_backward)(int64_t N, int64_t C, const T* y, const T* dy, T* dx);
+
   // y = x m with m = 0 (probability p) or 1 / (1 - p), of the elements first, first + 1, ... of a tensor: m
   // is a function of the element and the key alone, and backward is the same call on dy. y may be x.
   void (*dropout)(int64_t n, int64_t first, const DropoutKey& key, const T* x, T* y);

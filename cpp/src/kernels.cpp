@@ -12,6 +12,8 @@
 #include "ops/group_norm.hpp"
 #include "ops/losses.hpp"
 #include "ops/optimizers.hpp"
+#include "ops/prelu.hpp"
+#include "ops/softmax.hpp"
 
 namespace gradiometer {
 namespace GM_ISA {
@@ -97,6 +99,13 @@ constexpr Kernels<T> kernels() {
           group_norm_forward<T>,
           group_norm_backward<T>,
           group_norm_parameters<T>,
+          prelu_forward<T>,
+          prelu_backward<T>,
+          prelu_parameters<T>,
+          softmax_forward<T>,
+          softmax_backward<T>,
+          log_softmax_forward<T>,
+          log_softmax_backward<T>,
           dropout<T>,
           moments<T>,
           row_squares<T>,

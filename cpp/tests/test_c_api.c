@@ -40,6 +40,32 @@ static void dense(void) {
   CHECK(y[0] == 21.5 && y[1] == 2099.5 && y[2] == 43.5 && y[3] == 4299.5);
 }
 
+static void slopes_and_softmax(void) {
+  double x[] = {-2, 3, -1, -4}, weight[] = {0.5, 0.25}, dy[] = {1, 1, 2, 2}, y[4], dx[4],
+         dweight[2] = {10, 10};
+  CHECK(gm_prelu_forward(GM_FLOAT64, 2, 2, 2, x, weight, y, NULL) == GM_OK);
+  CHECK(y[0] == -1 && y[1] == 3 && y[2] == -0.5 && y[3] == -1);
+  CHECK(gm_prelu_backward(GM_FLOAT64, 2, 2, 2, x, weight, dy, dx, dweight, 1, NULL) == GM_OK);
+  CHECK(dx[0] == 0.5 && dx[1] == 1 && dx[2] == 1 && dx[3] == 0.5);
+  CHECK(dweight[0] == 10 - 2 - 2 && dweight[1] == 10 - 8);
+  CHECK(gm_prelu_backward(GM_FLOAT64, 2, 2, 1, x, weight, dy, NULL, dweight, 0, NULL) == GM_OK);
+  CHECK(dweight[0] == -2 - 2 - 8);
+  gm_error error = {sizeof error, GM_OK, "", ""};
+  CHECK(gm_prelu_forward(GM_FLOAT64, 2, 2, 3, x, weight, y, &error) == GM_INVALID_ARGUMENT);
+  CHECK(strcmp(error.argument, "weights") == 0);
+
+  float logits[] = {1, 1, 5, 5}, p[4], back[] = {1, 0, 0, 1}, dlogits[4];
+  CHECK(gm_softmax_forward(GM_FLOAT32, 2, 2, logits, p, NULL) == GM_OK);
+  for (int i = 0; i < 4; i++) CHECK(p[i] == 0.5f);
+  CHECK(gm_softmax_backward(GM_FLOAT32, 2, 2, p, back, dlogits, NULL) == GM_OK);
+  CHECK(dlogits[0] == 0.25f && dlogits[1] == -0.25f && dlogits[2] == -0.25f && dlogits[3] == 0.25f);
+  CHECK(gm_log_softmax_forward(GM_FLOAT32, 2, 2, logits, logits, NULL) == GM_OK);
+  CHECK(logits[0] < -0.6931f && logits[0] > -0.6932f && logits[3] == logits[0]);
+  CHECK(gm_log_softmax_backward(GM_FLOAT32, 2, 2, logits, back, dlogits, NULL) == GM_OK);
+  CHECK(dlogits[0] > 0.4999f && dlogits[0] < 0.5001f && dlogits[1] == -dlogits[0]);
+  CHECK(gm_softmax_forward(GM_FLOAT32, -1, 2, logits, p, &error) == GM_INVALID_ARGUMENT);
+}
+
 /* A 2-8-2 tanh net. */
 static gm_graph* small_graph(void) {
   gm_graph* graph = NULL;
@@ -185,6 +211,7 @@ int main(void) {
   activation();
   failure_names_the_argument_and_changes_nothing();
   dense();
+  slopes_and_softmax();
   network_in_the_callers_memory();
   training_lowers_the_loss_and_taps_see_every_node();
   a_cancelled_step_changes_nothing();

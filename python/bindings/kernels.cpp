@@ -339,6 +339,130 @@ void bind_group_norm(py::module_& m) {
       py::arg("centred") = true);
 }
 
+namespace {
+
+// x as a matrix for PReLU: (N, C), or with one slope any shape.
+struct Slopes {
+  Input x, weight;
+  Shape shape;
+  py::ssize_t C, N;
+  Slopes(py::handle x_, py::handle weight_) : x(input(x_, "x")), weight(input(weight_, "weight", x.dtype)) {
+    shape.assign(x.array.shape(), x.array.shape() + x.array.ndim());
+    expect_ndim(weight.array, "weight", 1);
+    if (weight.size() != 1) expect_ndim(x.array, "x", 2);
+    C = shape.empty() ? 1 : shape.back();
+    N = C > 0 ? x.size() / C : 0;
+    if (weight.size() != 1) expect_shape(weight.array, "weight", {C});
+  }
+};
+
+}  // namespace
+
+void bind_prelu(py::module_& m) {
+  m.def(
+      "prelu_forward",
+      [](py::object x, py::object weight, py::object out) {
+        Slopes s(x, weight);
+        py::array y = output(out, "out", s.x.dtype, s.shape);
+        separate(s.x, y);
+        Error e;
+        gm_status status;
+        {
+          py::gil_scoped_release release;
+          status = gm_prelu_forward(s.x.dtype, s.N, s.C, s.weight.size(), s.x.data(), s.weight.data(),
+                                    y.mutable_data(), &e);
+        }
+        check(status, e);
+        return y;
+      },
+      py::arg("x"), py::arg("weight"), py::arg("out") = py::none());
+
+  m.def(
+      "prelu_backward",
+      [](py::object x, py::object weight, py::object dy_) {
+        Slopes s(x, weight);
+        Input dy = input(dy_, "dy", s.x.dtype);
+        expect_shape(dy.array, "dy", s.shape);
+        py::array dx(numpy_dtype(s.x.dtype), s.shape), dw(numpy_dtype(s.x.dtype), Shape{s.weight.size()});
+        Error e;
+        gm_status status;
+        {
+          py::gil_scoped_release release;
+          status = gm_prelu_backward(s.x.dtype, s.N, s.C, s.weight.size(), s.x.data(), s.weight.data(),
+                                     dy.data(), dx.mutable_data(), dw.mutable_data(), 0, &e);
+        }
+        check(status, e);
+        return py::make_tuple(dx, dw);
+      },
+      py::arg("x"), py::arg("weight"), py::arg("dy"));
+}
+
+namespace {
+
+// Rows along the last axis.
+struct Rows {
+  Shape shape;
+  py::ssize_t C, N;
+  explicit Rows(const Input& x, const char* name) : shape(x.array.shape(), x.array.shape() + x.array.ndim()) {
+    if (shape.empty())
+      throw py::value_error(std::string(name) + " has no axis; expected rows along the last one");
+    C = shape.back();
+    N = C > 0 ? x.size() / C : 0;
+  }
+};
+
+template <class F>
+void bind_row_forward(py::module_& m, const char* name, F run) {
+  m.def(
+      name,
+      [run](py::object x_, py::object out) {
+        Input x = input(x_, "x");
+        Rows rows(x, "x");
+        py::array y = output(out, "out", x.dtype, rows.shape);
+        separate(x, y);
+        Error e;
+        gm_status status;
+        {
+          py::gil_scoped_release release;
+          status = run(x.dtype, rows.N, rows.C, x.data(), y.mutable_data(), &e);
+        }
+        check(status, e);
+        return y;
+      },
+      py::arg("x"), py::arg("out") = py::none());
+}
+template <class F>
+void bind_row_backward(py::module_& m, const char* name, F run) {
+  m.def(
+      name,
+      [run](py::object y_, py::object dy_, py::object out) {
+        Input y = input(y_, "y"), dy = input(dy_, "dy", y.dtype);
+        Rows rows(y, "y");
+        expect_shape(dy.array, "dy", rows.shape);
+        py::array dx = output(out, "out", y.dtype, rows.shape);
+        separate(y, dx);
+        separate(dy, dx);
+        Error e;
+        gm_status status;
+        {
+          py::gil_scoped_release release;
+          status = run(y.dtype, rows.N, rows.C, y.data(), dy.data(), dx.mutable_data(), &e);
+        }
+        check(status, e);
+        return dx;
+      },
+      py::arg("y"), py::arg("dy"), py::arg("out") = py::none());
+}
+
+}  // namespace
+
+void bind_softmax(py::module_& m) {
+  bind_row_forward(m, "softmax_forward", gm_softmax_forward);
+  bind_row_backward(m, "softmax_backward", gm_softmax_backward);
+  bind_row_forward(m, "log_softmax_forward", gm_log_softmax_forward);
+  bind_row_backward(m, "log_softmax_backward", gm_log_softmax_backward);
+}
+
 void bind_losses(py::module_& m) {
   m.def("losses", [] {
     py::dict rows;

@@ -8,6 +8,8 @@ void bind_activations(py::module_& m);  // forward, backward by name
 void bind_dense(py::module_& m);        // gemm, linear
 void bind_batch_norm(py::module_& m);
 void bind_group_norm(py::module_& m);  // and layer norm, RMS norm
+void bind_prelu(py::module_& m);
+void bind_softmax(py::module_& m);  // and log-softmax
 void bind_losses(py::module_& m);
 void bind_optimizers(py::module_& m);
 void bind_measurement(py::module_& m);  // moments of an array
@@ -20,6 +22,8 @@ PYBIND11_MODULE(_core, m) {
   bind_dense(m);
   bind_batch_norm(m);
   bind_group_norm(m);
+  bind_prelu(m);
+  bind_softmax(m);
   bind_losses(m);
   bind_optimizers(m);
   bind_measurement(m);

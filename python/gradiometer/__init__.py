@@ -38,8 +38,11 @@ if TYPE_CHECKING:
     from gradiometer.layers import GroupNorm as GroupNorm
     from gradiometer.layers import LayerNorm as LayerNorm
     from gradiometer.layers import Linear as Linear
+    from gradiometer.layers import LogSoftmax as LogSoftmax
+    from gradiometer.layers import PReLU as PReLU
     from gradiometer.layers import Residual as Residual
     from gradiometer.layers import RMSNorm as RMSNorm
+    from gradiometer.layers import Softmax as Softmax
     from gradiometer.measurement import compare as compare
     from gradiometer.measurement import measure as measure
     from gradiometer.networks import Sequential as Sequential
@@ -56,8 +59,11 @@ _NAMES = {
     "GroupNorm": "layers",
     "LayerNorm": "layers",
     "Linear": "layers",
+    "LogSoftmax": "layers",
+    "PReLU": "layers",
     "RMSNorm": "layers",
     "Residual": "layers",
+    "Softmax": "layers",
     "Sequential": "networks",
     "mlp": "networks",
     "measure": "measurement",

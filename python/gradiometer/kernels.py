@@ -32,6 +32,8 @@ __all__ = [
     "isas",
     "linear_backward",
     "linear_forward",
+    "log_softmax_backward",
+    "log_softmax_forward",
     "loss",
     "loss_parameters",
     "losses",
@@ -39,8 +41,12 @@ __all__ = [
     "optimizer_parameters",
     "optimizer_step",
     "optimizers",
+    "prelu_backward",
+    "prelu_forward",
     "set_isa",
     "set_threads",
+    "softmax_backward",
+    "softmax_forward",
     "threads",
 ]
 
@@ -298,6 +304,115 @@ def group_norm_backward(
     array([1., 1.])
     """
     return _core.group_norm_backward(x, dy, cache, gamma, centred)
+
+
+def prelu_forward(x: ArrayLike, weight: ArrayLike, out: Array | None = None) -> Array:
+    """``y = x``, and ``weight * x`` for x <= 0. He, Zhang, Ren, Sun 2015, arXiv:1502.01852.
+
+    ``forward("prelu", x, negative_slope=...)`` is the same at one fixed slope.
+
+    Parameters
+    ----------
+    x : array_like (N, C), or any shape with one slope
+    weight : array_like (C), or (1) for all
+    out : ndarray, optional
+        C-contiguous, of the shape and dtype of x; may be x.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For shapes and dtypes that do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> prelu_forward(np.array([[-1.0, -1.0]]), np.array([0.25, 0.5]))
+    array([[-0.25, -0.5 ]])
+    """
+    return _core.prelu_forward(x, weight, out)
+
+
+def prelu_backward(x: ArrayLike, weight: ArrayLike, dy: ArrayLike) -> tuple[Array, Array]:
+    """``dx`` of the shape of x and ``dweight``, the sum of ``x dy`` over x <= 0, of `prelu_forward`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> prelu_backward(np.array([[-2.0, 3.0]]), np.array([0.25]), np.ones((1, 2)))
+    (array([[0.25, 1.  ]]), array([-2.]))
+    """
+    return _core.prelu_backward(x, weight, dy)
+
+
+def softmax_forward(x: ArrayLike, out: Array | None = None) -> Array:
+    """``exp(x) / sum exp(x)`` over the last axis.
+
+    A row with NaN or inf, or of -inf alone, is NaN.
+
+    Parameters
+    ----------
+    x : array_like of float32 or float64 (..., C)
+    out : ndarray, optional
+        C-contiguous, of the shape and dtype of x; may be x.
+
+    Returns
+    -------
+    ndarray (..., C)
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an x without axes, a dtype that is not float32 or float64, an `out` that does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> softmax_forward(np.array([0.0, 0.0, -np.inf]))
+    array([0.5, 0.5, 0. ])
+    """
+    return _core.softmax_forward(x, out)
+
+
+def softmax_backward(y: ArrayLike, dy: ArrayLike, out: Array | None = None) -> Array:
+    """``dx = y (dy - sum y dy)``, from the result y of `softmax_forward`.
+
+    Parameters
+    ----------
+    y, dy : array_like of float32 or float64 (..., C), same shape and dtype
+    out : ndarray, optional
+        C-contiguous, of the shape and dtype of y; may be y or dy.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> softmax_backward(np.array([0.5, 0.5]), np.array([1.0, 0.0]))
+    array([ 0.25, -0.25])
+    """
+    return _core.softmax_backward(y, dy, out)
+
+
+def log_softmax_forward(x: ArrayLike, out: Array | None = None) -> Array:
+    """``x - log sum exp(x)`` over the last axis, exact also where softmax is 1 to rounding; else as `softmax_forward`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> log_softmax_forward(np.array([0.0, 100.0]))
+    array([-1.00000000e+02, -3.72007598e-44])
+    """
+    return _core.log_softmax_forward(x, out)
+
+
+def log_softmax_backward(y: ArrayLike, dy: ArrayLike, out: Array | None = None) -> Array:
+    """``dx = dy - exp(y) sum dy``, from the result y of `log_softmax_forward`; else as `softmax_backward`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> log_softmax_backward(np.log([0.5, 0.5]), np.array([1.0, 0.0]))
+    array([ 0.5, -0.5])
+    """
+    return _core.log_softmax_backward(y, dy, out)
 
 
 def losses() -> dict[str, str]:

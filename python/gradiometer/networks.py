@@ -15,7 +15,7 @@ from gradiometer import init as initialisers
 from gradiometer import train as training
 from gradiometer.arguments import positive, real
 from gradiometer.batches import ArrayBatches
-from gradiometer.layers import Activation, BatchNorm1d, Chain, LayerNorm, Linear, Module, Residual, RMSNorm
+from gradiometer.layers import Activation, BatchNorm1d, Chain, LayerNorm, Linear, Module, PReLU, Residual, RMSNorm
 from gradiometer.losses import Loss, as_loss
 from gradiometer.measurement import measure
 from gradiometer.optim import Optimizer
@@ -340,8 +340,9 @@ def mlp(
     hidden : sequence of int
         Widths, nearest to the input first.
     activation : str
-        One of ``gm.kernels.activations()``.
+        One of ``gm.kernels.activations()``; "prelu" is a `PReLU` with one slope, which is learned.
     activation_params : dict, optional
+        Of "prelu": where the slope begins.
     norm : None, "batch", "layer" or "rms"
         Batch norm, layer norm or RMS norm before the activation.
     residual : None, bool or float
@@ -391,7 +392,7 @@ def mlp(
         branch: list[Module] = [linear(fan_in, fan_out, gain)]
         if norm is not None:
             branch.append(_NORMS[norm](fan_out, dtype=dtype))
-        branch.append(Activation(activation, dtype=dtype, **params))
+        branch.append(_activation(activation, params, dtype))
         modules += [Residual(*branch, scale=scale)] if scale is not None and fan_in == fan_out else branch
     modules.append(linear(ins[-1], positive("out_features", out_features), 1.0))
     net = Sequential(*modules, dtype=dtype)
@@ -409,6 +410,13 @@ def mlp(
         dtype,
     )
     return net
+
+
+def _activation(name: str, params: dict[str, float], dtype: str) -> Module:
+    fixed = Activation(name, dtype=dtype, **params)  # refuses bad parameters
+    if name != "prelu":
+        return fixed
+    return PReLU(init=fixed.params.get("negative_slope", 0.25), dtype=dtype)
 
 
 def _residual_scale(residual: bool | float | None, blocks: int) -> float | None:

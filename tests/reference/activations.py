@@ -51,6 +51,9 @@ def leaky_relu_derivative(m: Any, x: Any, negative_slope: Any) -> Any:
     return x * 0 + (1 if x > 0 else negative_slope)
 
 
+prelu, prelu_derivative = leaky_relu, leaky_relu_derivative
+
+
 def elu(m: Any, x: Any, alpha: Any) -> Any:
     return x if x > 0 else alpha * (m.expm1(x) if x > -2000 else x * 0 - 1)
 

@@ -106,6 +106,26 @@ class Reference:
             def back(dy: Array) -> Gradients:
                 return dy * slope(x), {}, {}
 
+        elif isinstance(module, gm.PReLU):
+            w = arrays["weight"]
+            y = np.where(x > 0, x, w * x)
+
+            def back(dy: Array) -> Gradients:
+                terms = np.where(x > 0, 0, x * dy)
+                per_slope = (lambda a: a.sum(0)) if w.size > 1 else (lambda a: a.sum(keepdims=True).ravel())
+                return dy * np.where(x > 0, 1, w), {"weight": per_slope(terms)}, {"weight": per_slope(abs(terms))}
+
+        elif isinstance(module, gm.Softmax | gm.LogSoftmax):
+            e = np.exp(x - x.max(1, keepdims=True))
+            p = e / e.sum(1, keepdims=True)
+            log = isinstance(module, gm.LogSoftmax)
+            y = np.log(p) if log else p
+
+            def back(dy: Array) -> Gradients:
+                if log:
+                    return dy - p * dy.sum(1, keepdims=True), {}, {}
+                return p * (dy - (p * dy).sum(1, keepdims=True)), {}, {}
+
         elif isinstance(module, gm.Dropout):
             m = philox.mask(*x.shape, module.p, 0, 1, self._nodes) if self.training else np.ones(x.shape)
             y = x * m

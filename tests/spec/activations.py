@@ -354,4 +354,13 @@ ACTIVATIONS = (
             (BIG, BIG, 1),
         ),
     ),
+    Activation(
+        "prelu",
+        reference.prelu,
+        reference.prelu_derivative,
+        params=({"negative_slope": 0.25}, {"negative_slope": 0.01}, {"negative_slope": -2.5}),
+        value_ulp=ONE_ROUNDING,
+        derivative_ulp=EXACT,
+        special=((INF, INF, 1), (-INF, -INF, 0.25), (0.0, 0.0, 0.25), (-0.0, -0.0, 0.25), (BIG, BIG, 1)),
+    ),
 )

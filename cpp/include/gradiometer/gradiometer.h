@@ -147,6 +147,27 @@ GM_API gm_status gm_group_norm_backward(gm_dtype dtype, int64_t N, int64_t C, co
                                         const gm_group_norm* norm, const double* cache, const void* dy,
                                         void* dx, void* dgamma, void* dbeta, int accumulate, gm_error* error);
 
+/* ---- prelu and softmax over (N, C) ------------------------------------------------------------------------
+ */
+/* y = x, and w x for x <= 0. weight: `weights` numbers, 1 for all features or C, one each. y may be x.
+ * backward: dx = dy, and w dy for x <= 0; dweight = sum of x dy over x <= 0. Each of the two may be null, dx
+ * may be dy; accumulate adds to dweight. */
+GM_API gm_status gm_prelu_forward(gm_dtype dtype, int64_t N, int64_t C, int64_t weights, const void* x,
+                                  const void* weight, void* y, gm_error* error);
+GM_API gm_status gm_prelu_backward(gm_dtype dtype, int64_t N, int64_t C, int64_t weights, const void* x,
+                                   const void* weight, const void* dy, void* dx, void* dweight,
+                                   int accumulate, gm_error* error);
+/* Of each row: y = exp(x) / sum exp(x), and its logarithm. A row with NaN or inf, or of -inf alone, is NaN.
+ * backward: from the forward pass's y. y may be x; dx may be y or dy. */
+GM_API gm_status gm_softmax_forward(gm_dtype dtype, int64_t N, int64_t C, const void* x, void* y,
+                                    gm_error* error);
+GM_API gm_status gm_softmax_backward(gm_dtype dtype, int64_t N, int64_t C, const void* y, const void* dy,
+                                     void* dx, gm_error* error);
+GM_API gm_status gm_log_softmax_forward(gm_dtype dtype, int64_t N, int64_t C, const void* x, void* y,
+                                        gm_error* error);
+GM_API gm_status gm_log_softmax_backward(gm_dtype dtype, int64_t N, int64_t C, const void* y, const void* dy,
+                                         void* dx, gm_error* error);
+
 /* ---- losses -----------------------------------------------------------------------------------------------
  */
 typedef enum gm_target { GM_CLASSES = 0, GM_VALUES = 1 } gm_target; /* int64 (N) or values of dtype (N, C) */

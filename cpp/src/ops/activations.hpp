@@ -67,18 +67,33 @@ struct Relu : WithoutParameters {
 };
 
 // x, and a x for x <= 0.
+template <class T>
+inline V<T> leaky(V<T> x, V<T> a) {
+  return select(positive(x), x, a * x);
+}
+template <class T>
+inline V<T> leaky_derivative(V<T> x, V<T> a) {
+  return nan_where(x, select(positive(x), V<T>::set1(T(1)), a));
+}
 struct LeakyRelu {
   static constexpr const char* name = "leaky_relu";
   static constexpr Parameter parameters[] = {{"negative_slope", 0.01, -1000.0, 1000.0}};
   static constexpr int parameter_count = 1;
   template <class T>
   static V<T> forward(V<T> x, const double* p) {
-    return select(positive(x), x, parameter<T>(p) * x);
+    return leaky(x, parameter<T>(p));
   }
   template <class T>
   static V<T> derivative(V<T> x, const double* p) {
-    return nan_where(x, select(positive(x), V<T>::set1(T(1)), parameter<T>(p)));
+    return leaky_derivative(x, parameter<T>(p));
   }
+};
+
+// leaky_relu at a slope that the layer of the same name learns (ops/prelu.hpp). He, Zhang, Ren, Sun 2015,
+// arXiv:1502.01852.
+struct Prelu : LeakyRelu {
+  static constexpr const char* name = "prelu";
+  static constexpr Parameter parameters[] = {{"negative_slope", 0.25, -1000.0, 1000.0}};
 };
 
 // x, and alpha (exp(x) - 1) for x <= 0. Clevert, Unterthiner, Hochreiter 2015, arXiv:1511.07289.
@@ -433,7 +448,7 @@ template <class... Ops>
 struct List {};
 using Activations =
     List<Identity, Relu, LeakyRelu, Elu, Celu, Selu, Gelu, GeluTanh, Silu, Mish, Sigmoid, Tanh, Softplus,
-         LogSigmoid, Tanhshrink, Erf, Softsign, Hardtanh, Relu6, Hardsigmoid, Hardswish>;
+         LogSigmoid, Tanhshrink, Erf, Softsign, Hardtanh, Relu6, Hardsigmoid, Hardswish, Prelu>;
 
 }  // namespace GM_ISA
 }  // namespace gradiometer

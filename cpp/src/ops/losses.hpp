@@ -6,6 +6,7 @@
 #include "kernel_table.hpp"
 #include "math/exp.hpp"
 #include "math/log.hpp"
+#include "ops/softmax.hpp"
 #include "simd/lanes.hpp"
 
 namespace gradiometer {
@@ -38,19 +39,18 @@ inline void mean_of_terms(const LossArgs<T>& a, F f) {
   }
 }
 
-// -log p[t], p = softmax(y), t the target; dy = p - onehot(t). With e = exp(y - max y), `others` = sum of e
-// but for e[t], and s = e[t] + others:
-//   loss  log s - (y[t] - max y) is a sum of two numbers >= 0, but of a confident row it rounds to 0 below
-//   1e-16:
-//         there it is log1p(others / e[t]).
-//   dy    e / s; of the target -others / s, where p[t] - 1 would be 0 from 1 - p[t] = 1e-16 on. The power of
-//   two in
-//         e comes last, so that a subnormal derivative is rounded once.
-// A row with NaN or +inf is NaN throughout, one with -inf has p = 0 there.
-// Class weights w multiply: w[t] (-log p[t]). Label smoothing s takes the target's place by (1 - s) onehot(t)
-// + s / C, each class with its own weight (torch's definition): with W = sum of w,
-//   loss  (1 - s) w[t] (-log p[t]) + s / C sum_c w[c] (-log p[c])
-//   dy    ((1 - s) w[t] + s W / C) p - s w / C, less (1 - s) w[t] at the target. It has roots: at p = s / C,
+// -log p[t], p = softmax(y), t the target; dy = p - onehot(t). With d = y - max y, e = exp(d), s = sum of e
+// and `extra` that sum without one e = 1, so that nothing is lost of a confident row, whose s rounds to 1:
+//   loss  log1p(extra) - d[t], both terms >= 0.
+//   dy    e / s; of the target -(s - e[t]) / s, where p[t] - 1 would be 0 from 1 - p[t] = 1e-16 on; s - e[t]
+//   is
+//         `extra` or, of two numbers as far apart, s - e[t] itself.
+// One exponential a logit: e lies in dy, times kExpUnit, until s is known. Rows go a vector of them at a time
+// through what is done once a row. A row with NaN or +inf is NaN throughout, one with -inf has p = 0 there.
+// Class weights w multiply: w[t] (-log p[t]). Label smoothing g takes the target's place by (1 - g) onehot(t)
+// + g / C, each class with its own weight (torch's definition): with W = sum of w,
+//   loss  (1 - g) w[t] (-log p[t]) + g / C (W log s - sum_c w[c] d[c])
+//   dy    ((1 - g) w[t] + g W / C) p - g w / C, less (1 - g) w[t] at the target. It has roots: at p = g / C,
 //         and at the target's p.
 struct CrossEntropy {
   static constexpr const char* name = "cross_entropy";
@@ -59,70 +59,73 @@ struct CrossEntropy {
   static constexpr int parameter_count = 1;
   static constexpr Parameter parameters[] = {{"label_smoothing", 0, 0, 1}};
 
-  template <class T>
-  static double largest_of(const T* y, int64_t C) {
-    const V<double> lowest = V<double>::set1(-__builtin_inf());
-    V<double> top = lowest;
-    for_lanes<V<double>::lanes>(
-        C, [&](int64_t c, auto lanes) { top = max(top, within(widen(y + c, lanes), lowest, lanes)); });
-    return largest(top);
-  }
-  template <class T>
-  static double sum_of_exp(const T* y, int64_t C, double top) {
-    return sum_over(C, [=](int64_t c, auto lanes) {
-      V<double> zero = V<double>::set1(0);
-      return within(exp(widen(y + c, lanes) - V<double>::set1(top)), zero, lanes);
-    });
-  }
+  static constexpr int kRows = V<double>::lanes;
+
   static V<double> weights(const double* w, int64_t c, Whole lanes) {
     return w ? load(w + c, lanes) : V<double>::set1(1);
   }
   static V<double> weights(const double* w, int64_t c, Part lanes) {
     return w ? load(w + c, lanes) : within(V<double>::set1(1), V<double>::set1(0), lanes);
   }
-  // Adds the share that does not know the target to the row's loss, -log p[c] = log total - (y[c] - top), and
-  // writes dy; `known` is (1 - s) w[t].
+  // `extra` of a row; writes its e to dy.
   template <class T>
-  static void smooth(const LossArgs<T>& a, int64_t r, int64_t t, double top, double own, double others,
-                     double known) {
-    const T* y = a.y + r * a.C;
-    const double* w = a.class_weights;
-    const double each = a.params[0] / static_cast<double>(a.C), total = own + others;
-    const double all = sum_over(a.C, [=](int64_t c, auto lanes) { return weights(w, c, lanes); });
-    const V<double> from = V<double>::set1(top), log_total = V<double>::set1(::log(total));
-    a.row_loss[r] += each * sum_over(a.C, [=](int64_t c, auto lanes) {
-                       return weights(w, c, lanes) * (log_total - (widen(y + c, lanes) - from));
-                     });
-    if (!a.dy) return;
-    T* dy = a.dy + r * a.C;
-    const V<double> k = V<double>::set1(a.scale * (known + each * all) / total);
-    const V<double> less = V<double>::set1(a.scale * each);
-    for_lanes<V<double>::lanes>(a.C, [=](int64_t c, auto lanes) {
-      V<double> e = exp(widen(y + c, lanes) - from);
-      narrow(fnma(less, weights(w, c, lanes), k * e), dy + c, lanes);
+  static double exponentials(int64_t C, const T* y, double top, T* dy) {
+    const V<double> from = V<double>::set1(top), zero = V<double>::set1(0),
+                    lowest = V<double>::set1(-__builtin_inf());
+    int64_t tops = 0;
+    const double others = sum_over(C, [=, &tops](int64_t c, auto lanes) {
+      V<double> d = within(widen(y + c, lanes) - from, lowest, lanes);
+      V<double> e = times_unit(exp_scaled(d));
+      if (dy) narrow(e, dy + c, lanes);
+      M<double> largest = eq(d, zero);
+      tops += count(largest);
+      return select(largest, zero, e);
     });
-    const double own_weight = w ? w[t] : 1;
-    dy[t] = static_cast<T>(a.scale * (each * (all * (own / total) - own_weight) - known * (others / total)));
+    return others / kExpUnit + static_cast<double>(tops - 1);
+  }
+  // dy of a row from its e, where `at_target` is what the target gets.
+  template <class T>
+  static void derivative(const LossArgs<T>& a, T* dy, int64_t t, double of_e, double smoothed,
+                         double at_target) {
+    const V<double> k = V<double>::set1(of_e / kExpUnit), less = V<double>::set1(smoothed);
+    for_lanes<V<double>::lanes>(a.C, [=, w = a.class_weights](int64_t c, auto lanes) {
+      V<double> p = widen(static_cast<const T*>(dy) + c, lanes) * k;
+      narrow(smoothed != 0 ? fnma(less, weights(w, c, lanes), p) : p, dy + c, lanes);
+    });
+    dy[t] = static_cast<T>(at_target);
   }
   template <class T>
   static void run(const LossArgs<T>& a) {
-    for (int64_t r = 0; r < a.N; r++) {
-      const T* y = a.y + r * a.C;
-      const int64_t t = static_cast<const int64_t*>(a.target)[r];
-      const double known = (1 - a.params[0]) * (a.class_weights ? a.class_weights[t] : 1);
-      const double top = largest_of(y, a.C), below = static_cast<double>(y[t]) - top;
-      const double own = ::exp(below),
-                   others = sum_of_exp(y, t, top) + sum_of_exp(y + t + 1, a.C - t - 1, top);
-      a.row_loss[r] = known * (own >= others ? ::log1p(others / own) : ::log(own + others) - below);
-      if (a.params[0] != 0) smooth(a, r, t, top, own, others, known);
-      if (!a.dy || a.params[0] != 0) continue;
-      T* dy = a.dy + r * a.C;
-      const double k = a.scale * known / (own + others);
-      for_lanes<V<double>::lanes>(a.C, [=](int64_t c, auto lanes) {
-        Scaled<double> e = exp_scaled(widen(y + c, lanes) - V<double>::set1(top));
-        narrow(product(V<double>::set1(k), e), dy + c, lanes);
-      });
-      dy[t] = static_cast<T>(0 - others * k);
+    const double* w = a.class_weights;
+    const double smoothing = a.params[0], each = smoothing / static_cast<double>(a.C);
+    const double all =
+        smoothing != 0 ? sum_over(a.C, [=](int64_t c, auto lanes) { return weights(w, c, lanes); }) : 0;
+    for (int64_t r0 = 0; r0 < a.N; r0 += kRows) {
+      const int rows = static_cast<int>(a.N - r0 < kRows ? a.N - r0 : kRows);
+      const int64_t* target = static_cast<const int64_t*>(a.target) + r0;
+      double extra[kRows] = {}, below[kRows] = {}, apart[kRows] = {}, own[kRows], log_total[kRows];
+      for (int i = 0; i < rows; i++) {
+        const T* y = a.y + (r0 + i) * a.C;
+        const double top = static_cast<double>(largest_of(a.C, y));
+        below[i] = static_cast<double>(y[target[i]]) - top;
+        extra[i] = exponentials(a.C, y, top, a.dy ? a.dy + (r0 + i) * a.C : nullptr);
+        if (smoothing != 0)
+          apart[i] = sum_over(a.C, [=, from = V<double>::set1(top)](int64_t c, auto lanes) {
+            return weights(w, c, lanes) * (from - widen(y + c, lanes));
+          });
+      }
+      exp(V<double>::load(below)).store(own);
+      log1p(V<double>::load(extra)).store(log_total);
+      for (int i = 0; i < rows; i++) {
+        const int64_t t = target[i];
+        const double own_weight = w ? w[t] : 1, known = (1 - smoothing) * own_weight, total = 1 + extra[i];
+        a.row_loss[r0 + i] = known * (log_total[i] - below[i]);
+        if (smoothing != 0) a.row_loss[r0 + i] += each * (all * log_total[i] + apart[i]);
+        if (!a.dy) continue;
+        const double others = below[i] == 0 ? extra[i] : total - own[i];
+        derivative(a, a.dy + (r0 + i) * a.C, t, a.scale * (known + each * all) / total, a.scale * each,
+                   a.scale * (each * (all * (own[i] / total) - own_weight) - known * (others / total)));
+      }
     }
   }
 };

@@ -57,10 +57,14 @@ inline void narrow(V<double> a, T* p, Part part) {
 }
 
 // a in the lanes of the range, b beyond it.
-inline V<double> within(V<double> a, V<double>, Whole) { return a; }
-inline V<double> within(V<double> a, V<double> b, Part part) {
-  static constexpr double ones[] = {1, 1, 1, 1, 1, 1, 1, 1};
-  return select(lt(V<double>::set1(0), V<double>::load(ones, part.n)), a, b);
+template <class T>
+inline V<T> within(V<T> a, V<T>, Whole) {
+  return a;
+}
+template <class T>
+inline V<T> within(V<T> a, V<T> b, Part part) {
+  static constexpr T ones[] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+  return select(lt(V<T>::set1(T(0)), V<T>::load(ones, part.n)), a, b);
 }
 
 // Sum of f(i, lanes) over n elements in float64. Four vectors of sums, so that additions need not wait for

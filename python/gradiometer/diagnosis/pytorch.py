@@ -12,8 +12,16 @@ if TYPE_CHECKING:
 __all__ = ["pytorch_code"]
 
 # Those that torch.nn does not spell like "Sigmoid".
-CLASSES = {"relu": "ReLU", "leaky_relu": "LeakyReLU", "elu": "ELU", "selu": "SELU", "gelu": "GELU", "silu": "SiLU"}
-PARAMETERS = {"slope": "negative_slope"}
+CLASSES = {
+    "relu": "ReLU",
+    "leaky_relu": "LeakyReLU",
+    "prelu": "PReLU",
+    "elu": "ELU",
+    "selu": "SELU",
+    "gelu": "GELU",
+    "silu": "SiLU",
+}
+PARAMETERS = {("prelu", "negative_slope"): "init"}
 
 INITIALISERS = {
     "xavier_normal": "nn.init.xavier_normal_({w}, gain={gain})",
@@ -40,7 +48,7 @@ class Residual(nn.Sequential):
 
 def activation_class(name: str, params: Mapping[str, float]) -> str:
     """``nn.ELU(alpha=1.0)`` and the like."""
-    arguments = ", ".join(f"{PARAMETERS.get(key, key)}={value:g}" for key, value in params.items())
+    arguments = ", ".join(f"{PARAMETERS.get((name, key), key)}={value:g}" for key, value in params.items())
     return f"nn.{CLASSES.get(name, name.title().replace('_', ''))}({arguments})"
 
 

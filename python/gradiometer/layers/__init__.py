@@ -6,7 +6,9 @@ from gradiometer.layers.containers import Chain, DenseSkip, Residual
 from gradiometer.layers.dropout import Dropout
 from gradiometer.layers.linear import Linear
 from gradiometer.layers.module import Compiled, Module, Node
+from gradiometer.layers.prelu import PReLU
 from gradiometer.layers.row_norm import GroupNorm, LayerNorm, RMSNorm
+from gradiometer.layers.softmax import LogSoftmax, Softmax
 
 __all__ = [
     "Activation",
@@ -18,8 +20,11 @@ __all__ = [
     "GroupNorm",
     "LayerNorm",
     "Linear",
+    "LogSoftmax",
     "Module",
     "Node",
+    "PReLU",
     "RMSNorm",
     "Residual",
+    "Softmax",
 ]

@@ -6,10 +6,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gradiometer.layers import Activation, PReLU
+
 if TYPE_CHECKING:
     from gradiometer.layers import Node
 
 __all__ = ["Block", "blocks", "shape_text"]
+
+_ACTIVATIONS = ("activation", "prelu")
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,18 @@ class Block:
     add: Node | None
     pre: int
     output: int
-    beyond_theory: bool  # a dropout or a concatenation stands in it
+    beyond_theory: bool  # a dropout, a concatenation or a softmax stands in it
 
     @property
     def norm_name(self) -> str | None:
         """``"batch"``, ``"layer"``, ``"rms"``, ``"group"`` or None."""
         return self.norm.type.removesuffix("_norm") if self.norm else None
+
+    @property
+    def function(self) -> tuple[str, dict[str, float]] | None:
+        """Kernel and parameters of the activation."""
+        module = self.activation.module if self.activation else None
+        return (module.name, module.params) if isinstance(module, Activation | PReLU) else None
 
 
 def blocks(nodes: list[Node]) -> tuple[Block, ...]:
@@ -47,12 +57,13 @@ def blocks(nodes: list[Node]) -> tuple[Block, ...]:
     for start, end in zip(starts, [*starts[1:], len(nodes)], strict=True):
         group = nodes[start:end]
         of_type = {node.type: node for node in reversed(group)}
-        activation, add = of_type.get("activation"), of_type.get("add")
+        activation = next((node for node in group if node.type in _ACTIVATIONS), None)
+        add = of_type.get("add")
         norm = next((node for node in group if node.type.endswith("_norm")), None)
         pre = activation.inputs[0] if activation else group[-1].id
         passed = [node.id for node in group if max(read_last[: node.id]) <= node.id]
         output = add.id if add and add.id in passed else (passed or [group[-1].id])[-1]
-        beyond = any(node.type in ("dropout", "concat") for node in group)
+        beyond = any(node.type in ("dropout", "concat", "softmax", "log_softmax") for node in group)
         made.append(Block(group[0], norm, activation, add, pre, output, beyond))
     return tuple(made)
 

@@ -129,7 +129,7 @@ def _layer(
     weight = module._arrays["weight"]
     fan_out, fan_in = weight.shape
     weight_grad, bias_grad = _parameter_gradients(block)
-    activation = str(block.activation.attributes["function"]) if block.activation else None
+    activation = block.function[0] if block.function else None
     return layer_measurement(
         index=i + 1,
         name=layer_name("Linear", str(fan_out), f"{block.norm_name} norm" if block.norm else None, activation),
@@ -184,15 +184,15 @@ def _predict(layers: tuple[Block, ...], x: dict[str, Any], batch: int) -> list[f
     for block in layers:
         arrays = block.linear.module._arrays
         weight, bias = arrays["weight"], arrays.get("bias")
-        activation = block.activation
+        function = block.function
         described.append(
             theory.LayerTheory(
                 fan_in=weight.shape[1],
                 fan_out=weight.shape[0],
                 weight_variance=kernels.moments(weight).sum_squares / weight.shape[0],
                 bias_variance=kernels.moments(bias).sum_squares / bias.size if bias is not None else 0.0,
-                activation=str(activation.attributes["function"]) if activation else None,
-                params={k: float(v) for k, v in activation.attributes.items() if k != "function"} if activation else {},
+                activation=function[0] if function else None,
+                params=function[1] if function else {},
                 norm="unknown" if block.beyond_theory else block.norm_name,
                 residual=float(block.add.attributes["scale"]) if block.add else None,
             )
@@ -207,9 +207,8 @@ def _predict(layers: tuple[Block, ...], x: dict[str, Any], batch: int) -> list[f
 
 def _described(block: Block) -> bool:
     """Whether theory describes the layer: its activation comes before h, and its branch is orthogonal to the skip."""
-    activation = block.activation
-    if activation is None or activation.id > block.output:
+    activation, function = block.activation, block.function
+    if activation is None or function is None or activation.id > block.output:
         return activation is None
-    params = {k: float(v) for k, v in activation.attributes.items() if k != "function"}
     skipped = block.add is not None and block.norm is None
-    return not skipped or even_slope(str(activation.attributes["function"]), params)
+    return not skipped or even_slope(*function)

@@ -9,7 +9,7 @@ import numpy as np
 
 from gradiometer import init, theory
 from gradiometer.diagnosis.cures.cure import NotApplicable, keep
-from gradiometer.layers import Activation, BatchNorm1d, Chain, Linear
+from gradiometer.layers import Activation, BatchNorm1d, Chain, Linear, PReLU
 
 if TYPE_CHECKING:
     from gradiometer.layers import Module
@@ -48,7 +48,7 @@ def refit(net: Sequential, seed: int) -> Sequential:
     return made
 
 
-def linear_layers(net: Module) -> Iterator[tuple[Linear, Activation | None]]:
+def linear_layers(net: Module) -> Iterator[tuple[Linear, Activation | PReLU | None]]:
     """Each Linear with the activation that comes next, None if another Linear or the end comes first."""
     waiting: Linear | None = None
     for module in leaves(net):
@@ -56,7 +56,7 @@ def linear_layers(net: Module) -> Iterator[tuple[Linear, Activation | None]]:
             if waiting is not None:
                 yield waiting, None
             waiting = module
-        elif isinstance(module, Activation) and waiting is not None:
+        elif isinstance(module, Activation | PReLU) and waiting is not None:
             yield waiting, module
             waiting = None
     if waiting is not None:
@@ -67,5 +67,5 @@ def leaves(module: Module) -> Iterator[Module]:
     if isinstance(module, Chain):
         for child in module.modules:
             yield from leaves(child)
-    elif isinstance(module, Linear | Activation | BatchNorm1d):
+    elif isinstance(module, Linear | Activation | PReLU | BatchNorm1d):
         yield module
