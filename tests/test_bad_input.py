@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import gradiometer as gm
@@ -234,7 +235,8 @@ def test_classes_outside_the_range() -> None:
         (lambda: gm.Residual(), ValueError, "the branch is empty"),
         (lambda: gm.Residual(gm.Linear(3, 3), scale=float("inf")), ValueError, "scale is inf; expected a finite"),
         (lambda: gm.Residual(gm.Linear(3, 3), scale="1"), TypeError, "scale is '1'"),  # type: ignore[arg-type]
-        (lambda: gm.Residual(gm.Linear(3, 4))([[1.0] * 3]), ValueError, "add of 3 and 4 features; expected equal"),
+        (lambda: gm.Residual(gm.Linear(3, 4)), ValueError, "takes 3 features and gives 4.*expected equal widths"),
+        (lambda: gm.Residual(gm.Linear(3, 4), gm.Linear(5, 3)), ValueError, "gets 4 features; expected 5"),
         (lambda: gm.Sequential(), ValueError, "the network is empty"),
         (lambda: gm.Sequential(gm.Linear(3, 3), "relu"), TypeError, "module 1 is 'relu'; expected a layer"),  # type: ignore[arg-type]
         (lambda: gm.Sequential(gm.Linear(3, 4), gm.Linear(5, 2)), ValueError, "gets 4 features; expected 5"),
@@ -273,6 +275,49 @@ def test_classes_outside_the_range() -> None:
 def test_numbers_out_of_range(call: Callable[[], Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_not_trained_on(bad: float, tmp_path: Path) -> None:
+    """Refused before anything has changed, with the place of the first and how many; only predict passes them on."""
+    x, y = np.ones((6, 4)), np.arange(6) % 2
+    odd = x.copy()
+    odd[4, 1] = odd[4, 3] = odd[5, 0] = bad
+    net = gm.mlp(4, [3], 2, rng=0)
+    before = net.parameters.copy()
+    message = r"x has 3 numbers that are not finite as float32, first x\[4, 1\] = "
+    for call in (
+        lambda: net.fit((odd, y), steps=1),
+        lambda: net.fit([(odd, y)], epochs=1),
+        lambda: net.fit((x, y), (odd, y), epochs=1),
+        lambda: net.evaluate((odd, y)),
+        lambda: gm.measure(net, odd, y),
+        lambda: gm.cure(net, (x, y), (x, y), test=(odd, y), steps=1),
+    ):
+        with pytest.raises(ValueError, match=message.replace("float32", "float(32|64)")):
+            call()
+    np.save(tmp_path / "x.npy", odd)
+    with pytest.raises(ValueError, match="not finite"):
+        net.fit((np.load(tmp_path / "x.npy", mmap_mode="r"), y), epochs=1, batch_size=6)
+    one = gm.mlp(4, [3], 1, rng=0)
+    with pytest.raises(ValueError, match=r"y has a number that is not finite as float32, first y\[2, 0\] = "):
+        one.fit((x, [0.0, 1.0, bad, 0.0, 0.0, 0.0]), steps=1, loss="mse")
+    with pytest.raises(ValueError, match=r"x has 24 numbers .* first x\[0, 0\] = inf"):
+        net.fit((x * 1e39, y), steps=1)
+    assert np.array_equal(net.parameters, before)
+    assert np.isnan(net.predict(odd)[4]).any() or np.isinf(bad)
+    assert np.isfinite(net.predict(odd)[:4]).all()
+
+
+def test_evaluate_knows_the_loss_of_the_last_fit() -> None:
+    x, y = np.ones((6, 4)), np.arange(6.0)
+    net = gm.mlp(4, [3], 1, rng=0)
+    with pytest.raises(TypeError, match=r"expected integer classes for cross_entropy \(loss='mse' takes values\)"):
+        net.evaluate((x, y))
+    net.fit((x, y), steps=1, loss=gm.losses.Huber(0.5))
+    wanted = net.evaluate((x, y), loss=gm.losses.Huber(0.5))
+    assert net.evaluate((x, y)) == wanted == net.copy().evaluate((x, y))
+    assert net.evaluate((x, y), loss="mse") != wanted
 
 
 # ---- sizes at the ends

@@ -139,14 +139,57 @@ def test_the_same_network_is_not_tried_twice() -> None:
     assert "Not tried: relu-he (the same network as fitted-init)." in result.notes
 
 
-def test_a_network_of_ones_own_is_retrained_but_not_rebuilt() -> None:
-    layers = [gm.Linear(64, 24, rng=0), gm.Activation("tanh"), gm.Linear(24, 24, rng=1), gm.Activation("relu")]
-    net = gm.Sequential(*layers, gm.Linear(24, 10, rng=2))
-    result = gm.cure(net, TRAIN, VAL, steps=2)
-    assert {row.id for row in result.rows} == {"as-given", "adam", "fitted-init"}
-    assert any("not built by gm.mlp" in note and "batch-norm" in note for note in result.notes)
+def own() -> gm.Sequential:
+    """By hand, two activations, one hidden layer that keeps its width, a chain within."""
+    inner = gm.Sequential(gm.Linear(24, 24, rng=1), gm.Activation("relu"))
+    return gm.Sequential(gm.Linear(64, 24, rng=0), gm.Activation("tanh"), inner, gm.Linear(24, 10, rng=2))
+
+
+def kinds(net: gm.Sequential) -> list[str]:
+    leaf = [m for _, m in net.named_modules() if not isinstance(m, gm.Sequential)]
+    return [str(m._config().get("name", type(m).__name__)) for m in leaf]
+
+
+def test_a_network_of_ones_own_is_changed_layer_by_layer() -> None:
+    net = own()
+    before = net.parameters.copy()
+    made = {cure.id: cure.apply(net, 0) for cure in CURES}
+    assert kinds(made["batch-norm"]) == [
+        "Linear", "BatchNorm1d", "tanh", "Linear", "BatchNorm1d", "relu", "Linear",
+    ]  # fmt: skip
+    assert kinds(made["selu"]) == ["Linear", "selu", "Linear", "selu", "Linear"]
+    assert kinds(made["scaled-residual"]) == ["Linear", "tanh", "Residual", "Linear", "relu", "Linear"]
+    assert 24 * np.var(made["relu-he"][2][0].weight) == pytest.approx(2.0, rel=0.3)
+    x = TRAIN.x[:9]
+    h = np.tanh(x @ net[0].weight.T + net[0].bias)
+    h = h + np.maximum(h @ net[2][0].weight.T + net[2][0].bias, 0)
+    np.testing.assert_allclose(made["scaled-residual"](x), h @ net[3].weight.T + net[3].bias, atol=1e-4)
+    for each in made.values():
+        each.parameters[...] = 7.0
+    assert np.array_equal(net.parameters, before)
+    result = gm.cure(net, TRAIN, VAL, steps=1)
+    assert {row.id for row in result.rows} == {cure.id for cure in CURES}
+    assert "# net: selu + lecun" in next(row.code for row in result.rows if row.id == "selu")
+
+
+@pytest.mark.parametrize(
+    ("net", "id", "reason"),
+    [
+        (gm.Sequential(gm.Linear(64, 10, rng=0)), "batch-norm", "no activation"),
+        (gm.Sequential(gm.Linear(64, 8, rng=0), gm.Activation("relu"), gm.Linear(8, 10)), "scaled-residual", "width"),
+        (gm.Sequential(gm.Linear(64, 8, rng=0), gm.LayerNorm(8), gm.Activation("relu")), "batch-norm", "norms already"),
+        (gm.Sequential(gm.Residual(gm.Linear(64, 64, rng=0), gm.Activation("relu"))), "scaled-residual", "skips"),
+    ],
+)
+def test_what_cannot_be_changed_is_said(net: gm.Sequential, id: str, reason: str) -> None:
+    with pytest.raises(NotApplicable, match=reason):
+        next(cure for cure in CURES if cure.id == id).apply(net, 0)
+
+
+def test_the_fit_of_weights_to_activations_of_ones_own() -> None:
+    net = own()
     fitted = next(cure for cure in CURES if cure.id == "fitted-init").apply(net, 0)
-    first, second, third = (module for module in fitted.modules if isinstance(module, gm.Linear))
+    first, second, third = (module for _, module in fitted.named_modules() if isinstance(module, gm.Linear))
     assert 64 * np.var(first.weight) == pytest.approx(1.0, rel=0.2)
     assert 24 * np.var(second.weight) == pytest.approx(2.0, rel=0.3)
     assert 24 * np.var(third.weight) == pytest.approx(1.0, rel=0.4)
@@ -235,6 +278,24 @@ def test_a_budget_too_small_for_anything_leaves_a_step_each() -> None:
     result = gm.cure(patient(), TRAIN, VAL, budget=1e-9, candidates=["batch-norm"])
     assert all(row.steps >= 1 for row in result.rows)
     assert any("ran out" in note for note in result.notes)
+
+
+def test_a_tiny_budget_leaves_candidates_out_and_says_so() -> None:
+    result = gm.cure(patient(), TRAIN, VAL, budget=1e-9)
+    assert [row.id for row in result.rows if row.id != "as-given"] == ["adam"]
+    assert {row.steps for row in result.rows} <= {1, 2, 3, 4, 5}
+    assert any("does not allow it" in note and "batch-norm" in note for note in result.notes)
+
+
+def test_the_parameters_of_a_loss_count() -> None:
+    """Class weights of next to nothing but for class 3: the network learns to say little else."""
+    loss = gm.losses.CrossEntropy(class_weights=[1.0 if c == 3 else 1e-6 for c in range(10)])
+    result = gm.cure(gm.mlp(64, [32], 10, rng=0), TRAIN, VAL, loss=loss, steps=60, candidates=["adam"])
+    assert (result.best.network.predict(VAL.x).argmax(axis=1) == 3).mean() > 0.5
+    assert result.diagnosis.measurement.loss_value == pytest.approx(
+        gm.measure(gm.mlp(64, [32], 10, rng=0), *TRAIN[:256], loss=loss).loss_value
+    )
+    assert "loss=gm.losses.Loss('cross_entropy', [1e-06, 1e-06, 1e-06, 1.0" in result.best.code
 
 
 def test_threads_are_as_before() -> None:
@@ -349,6 +410,8 @@ Samples = tuple[NDArray[Any], NDArray[Any]]
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
+        ({"net": gm.Linear(64, 10)}, TypeError, "net is Linear; expected a Sequential"),
+        ({"net": "net"}, TypeError, "net is str; expected a Sequential"),
         ({"budget": 0}, ValueError, "budget is 0; expected a finite number above 0"),
         ({"budget": math.nan}, ValueError, "budget is nan"),
         ({"budget": "5"}, TypeError, "budget is '5'; expected a number of seconds"),
@@ -361,7 +424,11 @@ Samples = tuple[NDArray[Any], NDArray[Any]]
         ({"val": (np.zeros((5, 3), np.float32), np.zeros(5, int))}, ValueError, r"val: x has shape \(5, 3\)"),
         ({"test": (np.zeros((5, 64), np.float32), np.full(5, 10))}, IndexError, "test: y has classes 10"),
         ({"train": (np.zeros((3, 64), np.float32), np.zeros(3, int))}, ValueError, "train has 3 samples; expected 4"),
-        ({"train": (np.full((9, 64), np.nan), np.zeros(9, int))}, ValueError, "train: x holds NaN or infinity"),
+        (
+            {"train": (np.full((9, 64), np.nan), np.zeros(9, int))},
+            ValueError,
+            "train: x has 576 numbers that",
+        ),
         ({"train": (np.zeros((9, 64)), np.zeros(9))}, TypeError, "train: y has dtype float64"),
     ],
 )
@@ -369,7 +436,7 @@ def test_bad_input_is_named(change: dict[str, Any], error: type[Exception], mess
     net = patient()
     before = net.parameters.copy()
     with pytest.raises(error, match=message):
-        gm.cure(net, **{"train": TRAIN, "val": VAL, "steps": 1, **change})
+        gm.cure(**{"net": net, "train": TRAIN, "val": VAL, "steps": 1, **change})
     assert np.array_equal(net.parameters, before)
 
 

@@ -244,6 +244,70 @@ def test_many_short_threads_leave_nothing() -> None:
     assert output(code) == "True True"
 
 
+# ---- Ctrl-C
+
+INTERRUPTED = {
+    "gelu": "K.forward('gelu', big, out=big)",
+    "gelu backward": "K.backward('gelu', big, big, out=big)",
+    "gemm": "K.gemm(square, square)",
+    "linear": "K.linear_forward(square, square)",
+    "linear backward": "K.linear_backward(square, square, square)",
+    "training step": "net.fit((x, y), steps=1, batch_size=len(x))",
+    "measurement": "gm.measure(net, x, y)",
+    "prediction": "net.predict(x)",
+}
+
+
+@pytest.mark.parametrize("what", INTERRUPTED)
+def test_ctrl_c_is_seen_within_a_call(what: str) -> None:
+    """A signal 50 ms into a call of a second ends it before its end, and all is as before and usable."""
+    code = f"""
+        import os, signal, threading
+        import numpy as np
+        import gradiometer as gm
+        K = gm.kernels
+        K.set_isa("scalar")
+        big, square = np.ones(60_000_000, np.float32), np.ones((2000, 2000), np.float32)
+        net = gm.mlp(256, [1024] * 4, 10, rng=0)
+        x, y = np.ones((8192, 256), np.float32), np.zeros(8192, int)
+        before = net.parameters.copy()
+
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        try:
+            {INTERRUPTED[what]}
+        except KeyboardInterrupt:
+            print("interrupted")
+        print(np.array_equal(net.parameters, before), K.forward("relu", np.ones(3)).sum(), net(x[:2]).shape)
+    """
+    assert output(code, OMP_NUM_THREADS="1").splitlines() == ["interrupted", "True 3.0 (2, 10)"]
+
+
+def test_a_call_in_pieces_has_the_bits_of_its_parts() -> None:
+    """Beyond 1 M elements and 1 GFLOP a call goes in pieces."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1 << 21) + 77).astype(np.float32)
+    whole = gm.kernels.forward("gelu", x)
+    slope = gm.kernels.backward("gelu", x, x)
+    for part in (slice(0, 1000), slice((1 << 20) - 13, (1 << 20) + 13), slice((1 << 21) - 5, None)):
+        assert np.array_equal(whole[part], gm.kernels.forward("gelu", x[part]))
+        assert np.array_equal(slope[part], gm.kernels.backward("gelu", x[part], x[part]))
+    a, b = rng.normal(size=(1100, 700)).astype(np.float32), rng.normal(size=(700, 1301)).astype(np.float32)
+    c = gm.kernels.gemm(a, b)
+    np.testing.assert_allclose(c, a.astype(np.float64) @ b, atol=1e-3)
+    for rows in (slice(0, 256), slice(250, 531), slice(1000, None)):
+        assert np.array_equal(c[rows], gm.kernels.gemm(a[rows], b))
+    assert np.array_equal(c, gm.kernels.gemm(a, np.ascontiguousarray(b.T), "NT"))
+    assert np.array_equal(c, gm.kernels.gemm(np.ascontiguousarray(a.T), b, "TN"))
+    wt, bias = np.ascontiguousarray(b.T), rng.normal(size=1301).astype(np.float32)
+    y = gm.kernels.linear_forward(a, wt, bias)
+    assert np.array_equal(y[777:900], gm.kernels.linear_forward(a[777:900], wt, bias))
+    dy = rng.normal(size=(1100, 1301)).astype(np.float32)
+    dx, dweight, dbias = gm.kernels.linear_backward(a, wt, dy)
+    assert np.array_equal(dx, gm.kernels.gemm(dy, wt))
+    assert np.array_equal(dweight[600:700], gm.kernels.gemm(dy[:, 600:700], a, "TN"))
+    np.testing.assert_allclose(dbias, dy.sum(axis=0, dtype=np.float64), atol=1e-3)
+
+
 # ---- memory
 
 

@@ -3,6 +3,7 @@
 #include "arrays.hpp"
 #include "loss.hpp"
 #include "parameters.hpp"
+#include "pieces.hpp"
 
 void bind_library(py::module_& m) {
   m.def("version", [] { return std::string(gm_version()); });
@@ -55,13 +56,13 @@ void bind_activations(py::module_& m) {
         py::array y =
             output(out, "out", in.dtype, Shape(in.array.shape(), in.array.shape() + in.array.ndim()));
         separate(in, y);
-        Error e;
-        gm_status status;
-        {
-          py::gil_scoped_release release;
-          status = gm_activation_forward(i, in.dtype, in.size(), in.data(), y.mutable_data(), p.data(), &e);
-        }
-        check(status, e);
+        const py::ssize_t size = y.itemsize();
+        const char* from = static_cast<const char*>(in.data());
+        char* to = static_cast<char*>(y.mutable_data());
+        in_pieces(in.size(), kPiece, [&](std::int64_t first, std::int64_t count, Error& e) {
+          return gm_activation_forward(i, in.dtype, count, from + first * size, to + first * size, p.data(),
+                                       &e);
+        });
         return y;
       },
       py::arg("name"), py::arg("x"), py::arg("out") = py::none());
@@ -78,14 +79,13 @@ void bind_activations(py::module_& m) {
         py::array dx = output(out, "out", in.dtype, shape);
         separate(in, dx);
         separate(d, dx);
-        Error e;
-        gm_status status;
-        {
-          py::gil_scoped_release release;
-          status = gm_activation_backward(i, in.dtype, in.size(), in.data(), d.data(), dx.mutable_data(),
-                                          p.data(), &e);
-        }
-        check(status, e);
+        const py::ssize_t size = dx.itemsize();
+        const char *from = static_cast<const char*>(in.data()), *above = static_cast<const char*>(d.data());
+        char* to = static_cast<char*>(dx.mutable_data());
+        in_pieces(in.size(), kPiece, [&](std::int64_t first, std::int64_t count, Error& e) {
+          return gm_activation_backward(i, in.dtype, count, from + first * size, above + first * size,
+                                        to + first * size, p.data(), &e);
+        });
         return dx;
       },
       py::arg("name"), py::arg("x"), py::arg("dy"), py::arg("out") = py::none());
@@ -116,14 +116,8 @@ void bind_dense(py::module_& m) {
           separate(a, c);
           separate(b, c);
         }
-        Error e;
-        gm_status status;
-        {
-          py::gil_scoped_release release;
-          status = gm_gemm(form, a.dtype, M, N, K, a.data(), a.array.shape(1), b.data(), b.array.shape(1),
-                           c.mutable_data(), N, accumulate, &e);
-        }
-        check(status, e);
+        gemm_in_pieces(form, a.dtype, M, N, K, a.data(), a.array.shape(1), b.data(), b.array.shape(1),
+                       c.mutable_data(), N, accumulate);
         return c;
       },
       py::arg("a"), py::arg("b"), py::arg("form") = "NN", py::arg("out") = py::none(),
@@ -146,14 +140,15 @@ void bind_dense(py::module_& m) {
         if (!out.is_none() && (x.data() == y.data() || w.data() == y.data()))
           throw py::value_error("out is x or weight; expected memory of its own");
         separate(x, y);
-        Error e;
-        gm_status status;
         const void* bias = bias_.is_none() ? nullptr : b.data();
-        {
-          py::gil_scoped_release release;
-          status = gm_linear_forward(x.dtype, N, I, H, x.data(), w.data(), bias, y.mutable_data(), &e);
-        }
-        check(status, e);
+        const py::ssize_t size = y.itemsize();
+        const char* from = static_cast<const char*>(x.data());
+        char* to = static_cast<char*>(y.mutable_data());
+        const std::int64_t rows = piece_of(N, 2.0 * static_cast<double>(I) * static_cast<double>(H));
+        in_pieces(N, rows, [&](std::int64_t first, std::int64_t count, Error& e) {
+          return gm_linear_forward(x.dtype, count, I, H, from + first * I * size, w.data(), bias,
+                                   to + first * H * size, &e);
+        });
         return y;
       },
       py::arg("x"), py::arg("weight"), py::arg("bias") = py::none(), py::arg("out") = py::none());
@@ -169,14 +164,12 @@ void bind_dense(py::module_& m) {
         expect_shape(dy.array, "dy", {N, H});
         py::array dx(numpy_dtype(x.dtype), Shape{N, I}), dw(numpy_dtype(x.dtype), Shape{H, I}),
             db(numpy_dtype(x.dtype), Shape{H});
-        Error e;
-        gm_status status;
-        {
-          py::gil_scoped_release release;
-          status = gm_linear_backward(x.dtype, N, I, H, x.data(), w.data(), dy.data(), dx.mutable_data(),
-                                      dw.mutable_data(), db.mutable_data(), 0, &e);
-        }
-        check(status, e);
+        gemm_in_pieces(GM_NN, x.dtype, N, I, H, dy.data(), H, w.data(), I, dx.mutable_data(), I, false);
+        gemm_in_pieces(GM_TN, x.dtype, H, I, N, dy.data(), H, x.data(), I, dw.mutable_data(), I, false);
+        in_pieces(1, 1, [&](std::int64_t, std::int64_t, Error& e) {
+          return gm_linear_backward(x.dtype, N, I, H, x.data(), w.data(), dy.data(), nullptr, nullptr,
+                                    db.mutable_data(), 0, &e);
+        });
         return py::make_tuple(dx, dw, db);
       },
       py::arg("x"), py::arg("weight"), py::arg("dy"));

@@ -5,9 +5,37 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["positive", "real"]
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["finite", "positive", "real"]
+
+
+def finite(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """`array` if it holds no NaN and no infinity; the error says how many there are and where the first is."""
+    if array.dtype.kind != "f":
+        return array
+    bad, first = 0, None
+    rows = max(1, (1 << 20) // max(1, array[:1].size))  # at a time: no second array as large as the first
+    for begin in range(0, len(array), rows):
+        good = np.isfinite(array[begin : begin + rows])
+        if good.all():
+            continue
+        bad += int(good.size - np.count_nonzero(good))
+        if first is None:
+            row, *rest = map(int, np.unravel_index(int(np.argmin(good)), good.shape))
+            first = (begin + row, *rest)
+    if first is not None:
+        place = ", ".join(map(str, first))
+        numbers = f"{bad} numbers that are" if bad > 1 else "a number that is"
+        raise ValueError(
+            f"{name} has {numbers} not finite as {array.dtype}, first {name}[{place}] = {array[first]}; expected none"
+        )
+    return array
 
 
 def positive(name: str, value: Any) -> int:

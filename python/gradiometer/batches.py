@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradiometer.arguments import finite
 from gradiometer.losses import check_target
 
 if TYPE_CHECKING:
@@ -32,9 +33,12 @@ def checked(network: Any, x: ArrayLike, y: ArrayLike, loss: str) -> tuple[NDArra
 
 
 def converted(network: Any, x: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """In the network's dtype; classes stay int64."""
+    """In the network's dtype; classes stay int64. ValueError for NaN, infinity, and what is infinite in that dtype."""
     dtype = network.parameters.dtype
-    return np.ascontiguousarray(x, dtype), y if y.dtype == np.int64 and y.ndim == 1 else np.ascontiguousarray(y, dtype)
+    with np.errstate(over="ignore"):
+        samples = np.ascontiguousarray(x, dtype)
+        target = y if y.dtype == np.int64 and y.ndim == 1 else np.ascontiguousarray(y, dtype)
+    return finite("x", samples), finite("y", target)
 
 
 class ArrayBatches:

@@ -18,7 +18,6 @@ __all__ = [
     "Loss",
     "Mse",
     "as_loss",
-    "check_loss",
     "check_target",
     "hits",
     "metric",
@@ -112,11 +111,6 @@ def as_loss(loss: Loss | str) -> Loss:
     return loss if isinstance(loss, Loss) else Loss(loss)
 
 
-def check_loss(loss: str) -> str:
-    """`loss` if it can train a network; ValueError that lists those which can."""
-    return as_loss(loss).name
-
-
 def check_target(loss: str, y: ArrayLike, rows: int, features: int) -> NDArray[Any]:
     """`y` as the array that the loss takes: int64 (rows,) classes below `features`, or values (rows, features).
 
@@ -125,7 +119,9 @@ def check_target(loss: str, y: ArrayLike, rows: int, features: int) -> NDArray[A
     target = np.asarray(y)
     if kernels.losses()[loss] == "classes":
         if target.dtype.kind not in "iu":
-            raise TypeError(f"y has dtype {target.dtype}; expected integer classes for {loss}")
+            raise TypeError(
+                f"y has dtype {target.dtype}; expected integer classes for {loss} (loss='mse' takes values)"
+            )
         if target.shape != (rows,):
             raise ValueError(f"y has shape {target.shape}; expected ({rows},) classes for x with {rows} rows")
         if rows and not (target.min() >= 0 and target.max() < features):

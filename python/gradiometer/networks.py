@@ -93,6 +93,7 @@ class Sequential(Chain):
     """
 
     spec: MlpSpec | None = None
+    loss: Loss | None = None  # of the last fit
 
     def __init__(self, *modules: Module, dtype: str | None = None) -> None:
         super().__init__(*modules, dtype=dtype)
@@ -102,7 +103,7 @@ class Sequential(Chain):
             self._compile()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.modules, self.dtype, self.spec)
+        return _rebuild, (type(self), self.modules, self.dtype, self.spec, self.loss)
 
     @property
     def parameters(self) -> NDArray[Any]:
@@ -124,10 +125,18 @@ class Sequential(Chain):
         """Output (N, out_features) in evaluation mode; a row has the same bits in any batch."""
         return training.predict(self._compile(x), x)
 
-    def evaluate(self, data: Data, loss: Loss | str = "cross_entropy") -> Evaluation:
-        """Loss and metric (accuracy or R²) over ``(x, y)`` in evaluation mode."""
+    def evaluate(self, data: Data, loss: Loss | str | None = None) -> Evaluation:
+        """Loss and metric (accuracy or R²) over ``(x, y)`` in evaluation mode.
+
+        Parameters
+        ----------
+        data : (x, y)
+            Finite numbers: `predict` passes NaN on, a loss of NaN says nothing.
+        loss : Loss or str, optional
+            Default: that of the last `fit`, cross_entropy before.
+        """
         x, y = _pair("data", data)
-        return training.evaluate(self._compile(x), x, y, loss)
+        return training.evaluate(self._compile(x), x, y, loss if loss is not None else self.loss or "cross_entropy")
 
     def fit(
         self,
@@ -199,7 +208,8 @@ class Sequential(Chain):
         Raises
         ------
         ValueError, TypeError
-            Before anything has changed, but for a bad batch of an iterable.
+            Before anything has changed, but for a bad batch of an iterable or of a mapped file. NaN and infinity in x
+            and y are refused, with how many there are and where the first is.
         gm.checkpoints.CheckpointError
             If `checkpoint` cannot be written, or is damaged or of another run.
         KeyboardInterrupt
@@ -260,6 +270,7 @@ class Sequential(Chain):
         if val is not None:
             val = _pair("val", val)
             training.evaluate(compiled, *val, kind)  # refuses bad data before the first step
+        self.loss = kind
         show = bar() if progress is True else progress or None
         history = History()
         if checkpoint is not None and resume and os.path.exists(checkpoint):
@@ -442,7 +453,9 @@ def _pair(name: str, data: Any) -> tuple[Any, Any]:
     return x, y
 
 
-def _rebuild(cls: type[Sequential], modules: tuple[Module, ...], dtype: str, spec: MlpSpec | None) -> Sequential:
+def _rebuild(
+    cls: type[Sequential], modules: tuple[Module, ...], dtype: str, spec: MlpSpec | None, loss: Loss | None
+) -> Sequential:
     net = cls(*modules, dtype=dtype)
-    net.spec = spec
+    net.spec, net.loss = spec, loss
     return net

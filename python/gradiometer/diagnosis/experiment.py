@@ -12,17 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradiometer import kernels
+from gradiometer.arguments import finite
 from gradiometer.diagnosis.cures import CURES, Cure, NotApplicable, by_ids
 from gradiometer.diagnosis.cures.cure import MOMENTUM
 from gradiometer.diagnosis.pytorch import pytorch_code, training_line
 from gradiometer.diagnosis.race import COOLING, Group, Runner, affordable_unit, race
 from gradiometer.diagnosis.result import CureResult, CureRow
 from gradiometer.diagnosis.scoring import interval, merits, metric, tied
-from gradiometer.losses import check_loss, check_target, metric_name
+from gradiometer.losses import Loss, as_loss, check_target, metric_name
 from gradiometer.measurement import Measurement, measure
+from gradiometer.networks import Sequential
 
 if TYPE_CHECKING:
-    from gradiometer.networks import MlpSpec, Sequential
+    from gradiometer.networks import MlpSpec
 
 __all__ = ["cure"]
 
@@ -30,6 +32,10 @@ Data = tuple[NDArray[Any], NDArray[Any]]
 
 BATCH_SIZE = 64
 MEASURED = 256
+BUILDING = 0.4
+"""Share of the budget after which no further candidate is built and measured."""
+TIMING = 0.1
+"""Share of the budget for timing the candidates."""
 SPENT = 0.7
 """Share of the budget planned for training steps; the rest is for validation and for a machine that slows down."""
 
@@ -41,7 +47,7 @@ def cure(
     *,
     test: Any = None,
     budget: float = 5.0,
-    loss: str = "cross_entropy",
+    loss: Loss | str = "cross_entropy",
     seed: int = 0,
     candidates: Sequence[str] | None = None,
     steps: int | None = None,
@@ -57,13 +63,14 @@ def cure(
     Parameters
     ----------
     net : Sequential
-        Built by ``gm.mlp`` it can be rebuilt with a change; of another network only what keeps its layers is tried.
+        Built by ``gm.mlp`` it is built anew with a change; another is changed layer by layer, where that can be done.
     train, val, test : (x, y)
         Samples; `test` may be left out, then the validation set also gives intervals and ties.
     budget : float
-        Seconds for all of it. How many steps fit is found by timing each candidate first.
-    loss : str
-        ``"cross_entropy"`` (metric: accuracy) or ``"mse"`` (R^2).
+        Seconds for all of it. How many steps fit is found by timing each candidate first; one step of each candidate
+        is made in any case.
+    loss : Loss or str
+        One of ``gm.losses``; the metric is accuracy for classes, R^2 for values.
     seed : int
         Of new weights and of the order of the samples.
     candidates : sequence of str, optional
@@ -92,19 +99,23 @@ def cure(
     'batch-norm'
     """
     began = time.perf_counter()
-    check_loss(loss)
+    if not isinstance(net, Sequential):
+        raise TypeError(
+            f"net is {type(net).__name__}; expected a Sequential (a PyTorch model goes through gm.torch.convert)"
+        )
+    kind = as_loss(loss)
     check_number("budget", budget)
     if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
         raise ValueError(f"steps is {steps!r}; expected a positive integer or None")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed is {seed!r}; expected an integer, 0 or more")
     table = CURES if candidates is None else by_ids(candidates)
-    data = samples(net, "train", train, loss)
-    check = samples(net, "val", val, loss)
-    final = None if test is None else samples(net, "test", test, loss)
+    data = samples(net, "train", train, kind.name)
+    check = samples(net, "val", val, kind.name)
+    final = None if test is None else samples(net, "test", test, kind.name)
     if len(data[0]) < 4:
         raise ValueError(f"train has {len(data[0])} samples; expected 4 or more")
-    if loss == "mse" and not np.var(check[1]) > 0.0:
+    if metric_name(kind.name) == "r2" and not np.var(check[1]) > 0.0:
         raise ValueError("val has the same target in every sample; R^2 needs some that differ")
     batch_size = min(BATCH_SIZE, len(data[0]) // 2)
     say = progress or (lambda text: None)
@@ -112,6 +123,9 @@ def cure(
     notes = []
     built: list[tuple[Cure, Sequential, Measurement]] = []
     for each in table:
+        if len(built) > 1 and steps is None and time.perf_counter() - began > BUILDING * budget:
+            notes.append((each.id, f"the budget of {budget:g} s does not allow it"))
+            continue
         try:
             made = each.apply(net, seed)
         except NotApplicable as reason:
@@ -122,16 +136,17 @@ def cure(
             notes.append((each.id, f"the same network as {twins[0]}"))
             continue
         say(f"measuring {each.id}")
-        built.append((each, made, measure(made, data[0][:MEASURED], data[1][:MEASURED], loss=loss)))
+        built.append((each, made, measure(made, data[0][:MEASURED], data[1][:MEASURED], loss=kind)))
 
-    groups = [Group(each, made, data, loss, batch_size, seed) for each, made, _ in built]
-    timed = [group.seconds_a_step() for group in groups]
+    groups = [Group(each, made, data, kind, batch_size, seed) for each, made, _ in built]
+    allowed = math.inf if steps else TIMING * (budget - (time.perf_counter() - began)) / len(groups)
+    timed = [group.seconds_a_step(allowed) for group in groups]
     costs = [least for least, _ in timed]
     left = budget - (time.perf_counter() - began)
     rates = [len(each.rates) for each, _, _ in built]
     unit = steps or affordable_unit([usual for _, usual in timed], rates, SPENT * left * kernels.threads())
     deadline = math.inf if steps else began + budget
-    run = race(groups, check, loss, unit, deadline, say)
+    run = race(groups, check, kind, unit, deadline, say)
     best = run.best
     if run.late:
         notes.append(("", f"The budget of {budget:g} s ran out before the last round was over: steps differ."))
@@ -142,7 +157,7 @@ def cure(
         notes.append(("", f"Behind at half time and trained no further, which is no proof at equal length: {names}."))
 
     seen = check if final is None else final
-    merit = [merits(loss, r.net.predict(seen[0]), seen[1]) for r in best]
+    merit = [merits(kind.name, r.net.predict(seen[0]), seen[1]) for r in best]
     order = sorted(range(len(best)), key=lambda i: best[i].merit, reverse=True)
     given = next(i for i in order if best[i].cure.id == "as-given")
     rows = tuple(
@@ -151,13 +166,13 @@ def cure(
             made=built[i][2],
             spec=built[i][1].spec,
             title=title(built[i][0], net.spec),
-            loss=loss,
-            check=check,
+            loss=kind,
+            on_val=merit[i] if final is None else merits(kind.name, best[i].net.predict(check[0]), check[1]),
             test=None if final is None else merit[i],
             cured=best[i].val > best[given].val
             and metric(merit[i]) > metric(merit[given])
-            and not tied(loss, merit[i], merit[given]),
-            tied=tied(loss, merit[i], merit[order[0]]),
+            and not tied(kind.name, merit[i], merit[given]),
+            tied=tied(kind.name, merit[i], merit[order[0]]),
             cost=costs[i] / costs[given],
             step_seconds=costs[i],
             seconds=best[i].history.seconds,
@@ -172,8 +187,8 @@ def cure(
 
     return CureResult(
         rows=rows,
-        metric=metric_name(loss),
-        loss=loss,
+        metric=metric_name(kind.name),
+        loss=kind.name,
         network=built[given][2].network,
         samples=(len(data[0]), len(check[0]), 0 if final is None else len(final[0])),
         batch_size=batch_size,
@@ -192,8 +207,8 @@ def row(
     made: Measurement,
     spec: MlpSpec | None,
     title: str,
-    loss: str,
-    check: Data,
+    loss: Loss,
+    on_val: NDArray[np.float64],
     test: NDArray[np.float64] | None,
     batch_size: int,
     whole: int,
@@ -210,10 +225,10 @@ def row(
         rate=runner.rate,
         val=runner.val,
         test=math.nan if test is None else -math.inf if diverged else metric(test),
-        val_interval=unknown if diverged else interval(loss, merits(loss, runner.net.predict(check[0]), check[1])),
-        test_interval=unknown if diverged or test is None else interval(loss, test),
+        val_interval=unknown if diverged else interval(loss.name, on_val),
+        test_interval=unknown if diverged or test is None else interval(loss.name, test),
         steps=runner.history.steps,
-        code=code(spec, runner, loss, batch_size, whole, cooled, seed),
+        code=code(spec, runner, title, loss, batch_size, whole, cooled, seed),
         pytorch=torch_code(spec, runner),
         measurement=made,
         network=runner.net,
@@ -238,10 +253,21 @@ def title(each: Cure, spec: MlpSpec | None) -> str:
     return each.title.format(activation="the network" if spec is None else spec.activation)
 
 
-def code(spec: MlpSpec | None, runner: Runner, loss: str, batch_size: int, whole: int, cooled: int, seed: int) -> str:
+def code(
+    spec: MlpSpec | None,
+    runner: Runner,
+    title: str,
+    loss: Loss,
+    batch_size: int,
+    whole: int,
+    cooled: int,
+    seed: int,
+) -> str:
     """Lines for Gradiometer that build the candidate and train it as it was trained here."""
     lines = []
-    if spec is not None:
+    if spec is None:
+        lines.append(f"# net: {title}")
+    else:
         hidden = f"[{spec.hidden[0]}] * {len(spec.hidden)}" if len(set(spec.hidden)) == 1 else str(list(spec.hidden))
         options = [f'activation="{spec.activation}"']
         options += [f"activation_params={spec.activation_params!r}"] if spec.activation_params else []
@@ -255,7 +281,10 @@ def code(spec: MlpSpec | None, runner: Runner, loss: str, batch_size: int, whole
         lines.append(f"net = gm.mlp({arguments})")
     made = {"sgd": f"SGD({{rate:g}}, momentum={MOMENTUM:g})", "adam": "Adam({rate:g})"}[runner.cure.optimizer]
     options = [f"steps={runner.history.steps}", f"batch_size={batch_size}"]
-    options += [f'loss="{loss}"'] if loss != "cross_entropy" else []
+    if loss.params or loss.class_weights is not None:
+        options.append(f"loss=gm.losses.{loss!r}")
+    elif loss.name != "cross_entropy":
+        options.append(f'loss="{loss.name}"')
     lines.append(f"net.fit(train, val, gm.optim.{made.format(rate=runner.rate)}, {', '.join(options)}, rng={seed})")
     if runner.history.steps == whole and cooled:
         ends = " then ".join(f"x{share:g}" for _, share in COOLING[1:])
@@ -305,10 +334,9 @@ def samples(net: Sequential, name: str, pair: Any, loss: str) -> Data:
         raise TypeError(f"{name}: x has dtype {x.dtype}; expected real numbers")
     if len(x) < 2:
         raise ValueError(f"{name} has {len(x)} samples; expected 2 or more")
-    if not np.isfinite(x).all():
-        raise ValueError(f"{name}: x holds NaN or infinity; expected finite numbers")
     try:
-        target = check_target(loss, y, len(x), outputs)
+        finite("x", x)
+        target = finite("y", check_target(loss, y, len(x), outputs))
     except (TypeError, ValueError, IndexError) as error:
         raise type(error)(f"{name}: {error}") from None
     return np.ascontiguousarray(x, net.dtype), target

@@ -16,6 +16,7 @@ from gradiometer.diagnosis.cures import AS_GIVEN, Cure
 from gradiometer.train import History, Trainer
 
 if TYPE_CHECKING:
+    from gradiometer.losses import Loss
     from gradiometer.networks import Sequential
 
 __all__ = ["COOLING", "UNITS", "Group", "Runner", "affordable_unit", "race"]
@@ -37,7 +38,7 @@ class Runner:
     """One candidate at one learning rate, in training."""
 
     def __init__(
-        self, cure: Cure, rate: float, net: Sequential, train: Data, loss: str, batch_size: int, seed: int
+        self, cure: Cure, rate: float, net: Sequential, train: Data, loss: Loss, batch_size: int, seed: int
     ) -> None:
         self.cure = cure
         self.rate = rate
@@ -69,7 +70,7 @@ class Runner:
                 return
             self.trainer.run(1, self.history)
 
-    def judge(self, val: Data, loss: str) -> None:
+    def judge(self, val: Data, loss: Loss) -> None:
         """Validation metric and loss; minus infinity once training has diverged."""
         if self.history.diverged:
             return
@@ -85,7 +86,7 @@ class Group:
     cure: Cure
     net: Sequential
     train: Data
-    loss: str
+    loss: Loss
     batch_size: int
     seed: int
 
@@ -94,21 +95,22 @@ class Group:
         net: Sequential = self.net.copy()  # type: ignore[assignment]
         return Runner(self.cure, rate, net, self.train, self.loss, self.batch_size, self.seed)
 
-    def seconds_a_step(self) -> tuple[float, float]:
-        """Least and median time of a few steps on one thread, of a runner that is thrown away afterwards."""
+    def seconds_a_step(self, allowed: float) -> tuple[float, float]:
+        """Least and median time of a few steps on one thread, of a runner that is thrown away afterwards; of one step
+        where more would take longer than the seconds allowed."""
         runner = self.runner(self.cure.rates[0])
         threads = kernels.threads()
         kernels.set_threads(1)
         try:
-            runner.trainer.run(WARM_UP, History())
-            times = []
-            for _ in range(TIMED):
+            times: list[float] = []
+            while len(times) < WARM_UP + TIMED and (not times or sum(times) + times[-1] < allowed):
                 began = time.perf_counter()
                 runner.trainer.run(1, History())
                 times.append(time.perf_counter() - began)
         finally:
             kernels.set_threads(threads)
-        return min(times), sorted(times)[TIMED // 2]
+        times = times[min(WARM_UP, len(times) - 1) :]
+        return min(times), sorted(times)[len(times) // 2]
 
 
 def affordable_unit(costs: Sequence[float], rates: Sequence[int], seconds: float) -> int:
@@ -129,7 +131,9 @@ def finalists(candidates: int) -> int:
     return math.ceil((candidates - 1) / 2)
 
 
-def race(groups: Sequence[Group], val: Data, loss: str, unit: int, deadline: float, say: Callable[[str], None]) -> Race:
+def race(
+    groups: Sequence[Group], val: Data, loss: Loss, unit: int, deadline: float, say: Callable[[str], None]
+) -> Race:
     """Train all groups by the rounds.
 
     The network as given always reaches the last round, so that it has had as many steps as those it is compared with.
@@ -196,7 +200,7 @@ class Lanes:
         self.pool.shutdown(wait=True, cancel_futures=True)
         kernels.set_threads(self.threads)
 
-    def train(self, runner: Runner, parts: Sequence[tuple[int, float]], val: Data, loss: str) -> None:
+    def train(self, runner: Runner, parts: Sequence[tuple[int, float]], val: Data, loss: Loss) -> None:
         """Some steps at some shares of the rate, then the validation set; stops at the deadline."""
         for steps, share in parts:
             runner.train(steps, share, self.go_on)
@@ -225,9 +229,12 @@ class Lanes:
             self.say(f"{name}: {done}/{len(jobs)} {job.cure.id}, {job.optimizer.name} {job.rate:g}")
 
     def first_round(self, groups: Sequence[Group], work: Callable[[Runner], None]) -> list[Runner]:
-        """The best of each group; the others are dropped as soon as their group is through, for their memory."""
+        """The best of each group; the others are dropped as soon as their group is through, for their memory. Once the
+        deadline has passed only the middle rate of a group is tried."""
 
-        def whole(group: Group, rate: float) -> Runner:
+        def whole(group: Group, rate: float) -> Runner | None:
+            if not self.go_on() and rate != group.cure.rates[len(group.cure.rates) // 2]:
+                return None
             runner = group.runner(rate)
             work(runner)
             return runner
@@ -235,7 +242,8 @@ class Lanes:
         waiting = [[self.pool.submit(whole, group, rate) for rate in group.cure.rates] for group in groups]
         best = []
         for done, (group, futures) in enumerate(zip(groups, waiting, strict=True), 1):
-            best.append(max((future.result() for future in futures), key=lambda runner: runner.merit))
+            ran = [runner for future in futures if (runner := future.result()) is not None]
+            best.append(max(ran, key=lambda runner: runner.merit))
             futures.clear()
             self.say(f"round 1 of 3: {done}/{len(groups)} {group.cure.id}")
         return best

@@ -101,6 +101,14 @@ class Residual(Chain):
         if not modules:
             raise ValueError("the branch is empty; expected one layer or more")
         self.scale = real("scale", scale)
+        if self.in_features is not None:
+            builder = Builder(self.in_features)
+            width = builder.graph.features(super()._emit(builder, 0))
+            if width != self.in_features:
+                raise ValueError(
+                    f"the branch takes {self.in_features} features and gives {width}: (N, {self.in_features}) and "
+                    f"(N, {width}) do not add up; expected equal widths"
+                )
 
     def _emit(self, builder: Builder, x: int) -> int:
         return builder.add(self, "add", (x, super()._emit(builder, x)), scale=self.scale)

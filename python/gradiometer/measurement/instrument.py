@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradiometer import _core, kernels, theory
+from gradiometer.batches import checked, converted
 from gradiometer.layers import Module
-from gradiometer.losses import Loss, as_loss, check_target
+from gradiometer.losses import Loss, as_loss
 from gradiometer.measurement.attenuation import attenuation
 from gradiometer.measurement.blocks import Block, blocks, shape_text
 from gradiometer.measurement.layer import even_slope, layer_measurement, layer_name, norm_of
@@ -61,7 +62,7 @@ def measure(
     Raises
     ------
     ValueError, TypeError, IndexError
-        For arrays that do not fit the network or the loss, or fewer than 2 samples.
+        For arrays that do not fit the network or the loss or are not finite, or fewer than 2 samples.
 
     Examples
     --------
@@ -81,7 +82,7 @@ def measure(
     samples = np.asarray(x)
     if samples.ndim != 2 or len(samples) < 2:
         raise ValueError(f"x has shape {samples.shape}; expected (N, {network.in_features}) with N of 2 or more")
-    target = check_target(kind.name, y, len(samples), network.out_features)
+    samples, target = converted(network, *checked(network, samples, y, kind.name))
     layers = blocks(compiled.nodes)
     if not layers:
         raise ValueError(f"net has no Linear layer: {net!r}; expected one or more")
