@@ -626,6 +626,22 @@ def test_mode_is_the_models() -> None:
     assert math.isnan(evaluated.layers[0].theory)  # theory knows batch statistics only
 
 
+def test_parameters_of_a_loss_count() -> None:
+    x, y = data()
+    model = double(nn.Linear(FEATURES, 6), nn.Tanh(), nn.Linear(6, CLASSES))
+    weights = torch.arange(1.0, CLASSES + 1).double()
+    values = torch.linspace(0, 1, N * CLASSES).double().reshape(N, CLASSES)
+    for ours, theirs, target in (
+        (gm.losses.CrossEntropy(weights.tolist(), 0.1), nn.CrossEntropyLoss(weights, label_smoothing=0.1), y),
+        (gm.losses.Huber(0.3), nn.HuberLoss(delta=0.3), values),
+        (gm.losses.BceWithLogits(), nn.BCEWithLogitsLoss(), values),
+    ):
+        a, b = gm.torch.measure(model, x, target, ours), gm.torch.measure(model, x, target, theirs)
+        assert (a.loss, a.loss_value) == (ours.name, pytest.approx(b.loss_value, rel=1e-12))
+        assert a.attenuation.factor == pytest.approx(b.attenuation.factor, rel=1e-12, nan_ok=True)
+        assert a.layers[0].grad_norm == pytest.approx(b.layers[0].grad_norm, rel=1e-12)
+
+
 def test_theory_is_silent_about_what_it_does_not_know() -> None:
     x, y = data()
     chains = {

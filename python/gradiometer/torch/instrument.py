@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
 
-from gradiometer import _core, theory
+from gradiometer import _core, losses, theory
 from gradiometer.measurement.attenuation import attenuation
 from gradiometer.measurement.blocks import shape_text
 from gradiometer.measurement.layer import even_slope, layer_measurement, layer_name, norm_of
@@ -23,7 +23,7 @@ from gradiometer.torch.tracer import Layer, Trace, joined, moments, tensors_in
 
 __all__ = ["measure"]
 
-Loss = str | Callable[[Any, Any], torch.Tensor]
+Loss = str | losses.Loss | Callable[[Any, Any], torch.Tensor]
 
 
 def measure(
@@ -51,8 +51,9 @@ def measure(
     y : tensor or array_like
         For ``cross_entropy`` int classes (N, ...), for ``mse`` values of the shape of the output; passed on to a
         callable unchanged.
-    loss : str or callable
-        ``cross_entropy``, ``mse`` (means over the batch), or ``loss(output, y)`` that returns a scalar tensor.
+    loss : str, Loss or callable
+        ``cross_entropy``, ``mse`` (means over the batch), one of ``gm.losses`` with its parameters, or
+        ``loss(output, y)`` that returns a scalar tensor.
     per_sample : bool
         Also the signal to noise of the weights' gradients, for Linear on (N, features).
 
@@ -121,7 +122,11 @@ def measure(
         layers=tuple(measured),
         attenuation=attenuation([layer for layer in measured if layer.role == "hidden"]),
         network=shape_text(trace.layers[0].in_features, [layer.fan_out for layer in measured]),
-        loss=loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__),
+        loss=loss
+        if isinstance(loss, str)
+        else loss.name
+        if isinstance(loss, losses.Loss)
+        else getattr(loss, "__name__", type(loss).__name__),
         loss_value=float(value.detach()),
         input_grad_norm=input_norm,
         samples=samples,
@@ -185,7 +190,7 @@ def _samples(leaves: list[torch.Tensor], args: tuple[Any, ...], kwargs: dict[str
 
 
 def _loss_value(loss: Loss, output: Any, y: Any, samples: int) -> torch.Tensor:
-    if callable(loss):
+    if callable(loss) and not isinstance(loss, losses.Loss):
         value = loss(output, y)
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
             shape = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
@@ -195,6 +200,8 @@ def _loss_value(loss: Loss, output: Any, y: Any, samples: int) -> torch.Tensor:
     if out is None:
         raise ValueError(f"module returned {type(output).__name__}; expected a tensor of floating-point numbers")
     target = torch.as_tensor(y, device=out.device)
+    kind = losses.as_loss(loss)
+    loss = kind.name
     if loss == "cross_entropy":
         if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
             raise TypeError(f"y has dtype {target.dtype}; expected integer classes for {loss}")
@@ -203,14 +210,18 @@ def _loss_value(loss: Loss, output: Any, y: Any, samples: int) -> torch.Tensor:
             raise ValueError(f"y has shape {tuple(target.shape)}; expected {expected} for output {tuple(out.shape)}")
         if target.numel() and not (target.min() >= 0 and target.max() < out.shape[1]):
             raise IndexError(f"y has classes {target.min()} to {target.max()}; expected 0 to {out.shape[1] - 1}")
-        return functional.cross_entropy(out, target.long())
-    if loss == "mse":
-        if target.ndim == 1 and out.ndim == 2 and out.shape[1] == 1:
-            target = target[:, None]
-        if target.shape != out.shape:
-            raise ValueError(f"y has shape {tuple(target.shape)}; expected {tuple(out.shape)} for {loss}")
-        return functional.mse_loss(out, target.to(out.dtype))
-    raise ValueError(f"loss is {loss!r}; expected 'cross_entropy', 'mse' or a callable")
+        weights = None if kind.class_weights is None else torch.tensor(kind.class_weights).to(out)
+        return functional.cross_entropy(out, target.long(), weights, **kind.params)
+    if target.ndim == 1 and out.ndim == 2 and out.shape[1] == 1:
+        target = target[:, None]
+    if target.shape != out.shape:
+        raise ValueError(f"y has shape {tuple(target.shape)}; expected {tuple(out.shape)} for {loss}")
+    function = {
+        "mse": functional.mse_loss,
+        "huber": functional.huber_loss,
+        "bce_with_logits": functional.binary_cross_entropy_with_logits,
+    }[loss]
+    return function(out, target.to(out.dtype), **kind.params)
 
 
 def _row(layer: Layer, count: int, gradients: dict[int, Any], below: float, predicted: float) -> LayerMeasurement:
