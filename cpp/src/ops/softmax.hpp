@@ -45,8 +45,8 @@ inline V<T> exp_below(V<T> x, V<T> top) {
   return times_unit(exp_scaled(d, low));
 }
 
-// Sum of f(i, lanes) over n elements in float64, f a vector of T that is 0 beyond the range: blocks of 1024,
-// and what adding them up loses.
+// Sum of f(i, lanes) over n elements, f a vector of T that is 0 beyond the range. Two vectors are added as
+// they are, what follows is float64: 32 additions in a row, then these blocks and what adding them up loses.
 template <class T>
 inline V<double> widened(V<T> v) {
   if constexpr (V<T>::lanes == V<double>::lanes)
@@ -61,17 +61,20 @@ inline V<double> widened(V<double> v) {
 template <class T, class F>
 inline double sum_over_blocks(int64_t n, F f) {
   constexpr int W = V<T>::lanes, K = 4;
-  constexpr int64_t block = 1024;
+  constexpr int64_t block = 32 * K * W;
   double total = 0, lost = 0;
   for (int64_t b = 0; b < n; b += block) {
     const int64_t end = b + block < n ? b + block : n;
-    V<double> s[K];
-    for (V<double>& a : s) a = V<double>::set1(0);
+    V<double> s[2] = {V<double>::set1(0), V<double>::set1(0)};
     int64_t i = b;
-    for (; i + K * W <= end; i += K * W)
-      for (int k = 0; k < K; k++) s[k] = s[k] + widened(f(i + k * W, Whole{}));
+    for (; i + K * W <= end; i += K * W) {
+      V<T> v[K];
+      for (int k = 0; k < K; k++) v[k] = f(i + k * W, Whole{});
+      s[0] = s[0] + widened(v[0] + v[1]);
+      s[1] = s[1] + widened(v[2] + v[3]);
+    }
     for_lanes<W>(end - i, [&](int64_t j, auto lanes) { s[0] = s[0] + widened(f(i + j, lanes)); });
-    const double add = sum((s[0] + s[1]) + (s[2] + s[3])), old = total;
+    const double add = sum(s[0] + s[1]), old = total;
     total = old + add;
     const double back = total - old;
     lost += (old - (total - back)) + (add - back);
