@@ -102,12 +102,12 @@ struct CrossEntropy {
         smoothing != 0 ? sum_over(a.C, [=](int64_t c, auto lanes) { return weights(w, c, lanes); }) : 0;
     for (int64_t r0 = 0; r0 < a.N; r0 += kRows) {
       const int rows = static_cast<int>(a.N - r0 < kRows ? a.N - r0 : kRows);
-      const int64_t* target = static_cast<const int64_t*>(a.target) + r0;
+      const int64_t* classes = static_cast<const int64_t*>(a.target) + r0;
       double extra[kRows] = {}, below[kRows] = {}, apart[kRows] = {}, own[kRows], log_total[kRows];
       for (int i = 0; i < rows; i++) {
         const T* y = a.y + (r0 + i) * a.C;
         const double top = static_cast<double>(largest_of(a.C, y));
-        below[i] = static_cast<double>(y[target[i]]) - top;
+        below[i] = static_cast<double>(y[classes[i]]) - top;
         extra[i] = exponentials(a.C, y, top, a.dy ? a.dy + (r0 + i) * a.C : nullptr);
         if (smoothing != 0)
           apart[i] = sum_over(a.C, [=, from = V<double>::set1(top)](int64_t c, auto lanes) {
@@ -117,7 +117,7 @@ struct CrossEntropy {
       exp(V<double>::load(below)).store(own);
       log1p(V<double>::load(extra)).store(log_total);
       for (int i = 0; i < rows; i++) {
-        const int64_t t = target[i];
+        const int64_t t = classes[i];
         const double own_weight = w ? w[t] : 1, known = (1 - smoothing) * own_weight, total = 1 + extra[i];
         a.row_loss[r0 + i] = known * (log_total[i] - below[i]);
         if (smoothing != 0) a.row_loss[r0 + i] += each * (all * log_total[i] + apart[i]);
