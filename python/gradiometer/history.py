@@ -7,20 +7,32 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from gradiometer.measurement.text import factor_in_words
 from gradiometer.plotting import HeatMap, draw
 from gradiometer.report.chart import INK, Level, LineChart, Series
 from gradiometer.report.notebook import fragment
-from gradiometer.report.text import Column, Table, interval, score, times
+from gradiometer.report.text import Column, Table, score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from gradiometer.train import History
 
-__all__ = ["attenuation_chart", "film", "history_html", "loss_chart", "metric_chart", "plot_history"]
+__all__ = [
+    "attenuation_chart",
+    "film",
+    "history_html",
+    "history_line",
+    "history_text",
+    "loss_chart",
+    "metric_chart",
+    "plot_history",
+]
 
 STEP = "step"
 INLINE_POINTS = 300
+MOST_ROWS = 10
+MOST_RUNS = 8
 
 
 def loss_chart(history: History, most: int | None = None) -> LineChart:
@@ -100,25 +112,69 @@ def history_html(history: History) -> str:
     charts = [loss_chart(history, INLINE_POINTS)]
     if history.attenuation:
         charts.append(attenuation_chart(history, INLINE_POINTS))
-    said = f"{history.steps} steps in {history.seconds:.2f} s"
-    lines = ["the loss was not finite: training stopped there"] if history.diverged else []
+    table = _table(history)
+    table = Table(table.columns, [table.rows[i] for i in _kept(table)])
+    return fragment(_took(history), _remarks(history), charts, table, _runs_of(history))
+
+
+def history_text(history: History) -> str:
+    """The run as ``print`` shows it: how long, what became of it, and a line an epoch, folded."""
+    table = _table(history)
+    lines = [_took(history), *_remarks(history)]
+    if table.rows:
+        lines += ["", table.text(keep=_kept(table), noun=_runs_of(history))]
+    return "\n".join(lines)
+
+
+def history_line(history: History) -> str:
+    """The run in one line, as ``repr`` shows it."""
+    last = [f"loss {history.loss[-1]:.4g}"] if history.loss else []
+    if history.val:
+        last += [f"validation loss {history.val[-1].loss:.4g}, metric {score(history.val[-1].metric)}"]
+    last += ["diverged"] * history.diverged + ["stopped early"] * history.stopped_early
+    return f"<History: {', '.join([_took(history), *last])}>"
+
+
+def _took(history: History) -> str:
+    return f"{history.steps} step{'s' * (history.steps != 1)} in {history.seconds:.2f} s"
+
+
+def _remarks(history: History) -> list[str]:
+    """What a table does not say."""
+    said = ["the loss was not finite: training stopped there"] if history.diverged else []
+    if history.stopped_early:
+        said.append("stopped early: the validation loss fell no further")
     if history.attenuation:
         step, last = history.attenuation[-1]
-        lines.append(f"|dL/dh| {times(last.factor)} a layer (95 % {interval(*last.ci95)}) at step {step}")
-    return fragment(said, lines, charts, _table(history), "Validation" if history.val else "Training")
+        said.append(f"|dL/dh| {factor_in_words(last)} at step {step}")
+    return said
+
+
+def _runs_of(history: History) -> str:
+    return "epochs" if history.val else "runs of steps"
 
 
 def _table(history: History) -> Table:
+    """A row a validation, which is an epoch: the mean of the training loss since the one before, and what was
+    validated; without validation a row for each of some runs of steps."""
     plain = "{:.4g}".format
     if not history.val:
-        ends = sorted({1, len(history.loss)}) if history.loss else []
-        return Table([Column(STEP), Column("loss", plain)], [(step, history.loss[step - 1]) for step in ends])
-    rows: list[tuple[Any, ...]] = [
-        (step, seen.loss, seen.metric) for step, seen in zip(history.val_steps, history.val, strict=True)
-    ]
-    most = 8
-    kept = rows if len(rows) <= most else [rows[round(i * (len(rows) - 1) / (most - 1))] for i in range(most)]
-    return Table([Column(STEP), Column("loss", plain), Column("metric", score)], kept)
+        steps, loss, _ = _runs(history.loss, MOST_RUNS)
+        return Table([Column(STEP), Column("training loss", plain)], list(zip(map(int, steps), loss, strict=True)))
+    rows: list[tuple[Any, ...]] = []
+    before = 0
+    for number, (step, seen) in enumerate(zip(history.val_steps, history.val, strict=True), 1):
+        since = history.loss[before:step]
+        rows.append((number, step, math.fsum(since) / len(since) if since else None, seen.loss, seen.metric))
+        before = step
+    columns = [Column("epoch"), Column(STEP), Column("training loss", plain), Column("validation loss", plain)]
+    return Table([*columns, Column("metric", score)], rows)
+
+
+def _kept(table: Table) -> list[int]:
+    """Rows to show: all of a few, else evenly spaced ones, the last among them."""
+    last = len(table.rows) - 1
+    return list(range(last + 1)) if last < MOST_ROWS else [round(i * last / (MOST_ROWS - 1)) for i in range(MOST_ROWS)]
 
 
 def _runs(values: Sequence[float], most: int) -> tuple[list[float], list[float], int]:

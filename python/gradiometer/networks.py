@@ -19,7 +19,7 @@ from gradiometer.layers import Activation, BatchNorm1d, Chain, LayerNorm, Linear
 from gradiometer.losses import Loss, as_loss
 from gradiometer.measurement import measure
 from gradiometer.optim import Optimizer
-from gradiometer.progress import bar
+from gradiometer.progress import Bar, bar
 from gradiometer.schedules import Schedule
 from gradiometer.train import Evaluation, History, Trainer
 
@@ -304,7 +304,11 @@ class Sequential(Chain):
             return done
 
         if not (trainer.step and (trainer.step >= total > 0 or enough())):
-            trainer.run(total - trainer.step if total else sys.maxsize, history, after)
+            try:
+                trainer.run(total - trainer.step if total else sys.maxsize, history, after)
+            finally:
+                if isinstance(show, Bar):
+                    show.close()
         if best:
             compiled.network.parameters[...], compiled.network.state[...] = best
         return history

@@ -40,7 +40,7 @@ class Evaluation:
     samples: int
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """What a call of ``fit`` saw.
 
@@ -102,6 +102,16 @@ class History:
         from gradiometer.history import plot_history
 
         return plot_history(self, path, ax=ax)
+
+    def __repr__(self) -> str:
+        from gradiometer.history import history_line
+
+        return history_line(self)
+
+    def __str__(self) -> str:
+        from gradiometer.history import history_text
+
+        return history_text(self)
 
     def _repr_html_(self) -> str:
         from gradiometer.history import history_html

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -113,7 +113,33 @@ class Diagnosis:
         """Draw the measurement the findings are about, as `Measurement.plot` does."""
         return self.measurement.plot(path, ax=ax)
 
-    def __str__(self) -> str:
+    def save_html(
+        self, path: str | os.PathLike[str], *, title: str = "", facts: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        """Write the report, one file without references to others.
+
+        Parameters
+        ----------
+        path : path
+        title : str
+            Default: the shape of the network.
+        facts : sequence of (str, str)
+            More lines for "how it was measured", of the data for example.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; what was there stays as it was.
+        """
+        from gradiometer.diagnosis.page import report
+
+        report(self, title=title, facts=facts).save(path)
+
+    def report(self, *, all: bool = False) -> str:
+        """The screen that ``print`` shows; with `all` a line for every layer, the output's too."""
         from gradiometer.diagnosis.text import diagnosis_text
 
-        return diagnosis_text(self)
+        return diagnosis_text(self, all_layers=all)
+
+    def __str__(self) -> str:
+        return self.report()

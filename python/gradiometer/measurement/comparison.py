@@ -152,8 +152,8 @@ def _row(name: str, measurement: Measurement) -> tuple[Any, ...]:
     return (
         name,
         attenuation.factor,
-        attenuation.ci95,
+        None if math.isnan(attenuation.ci95[0]) else attenuation.ci95,
         None if math.isnan(attenuation.theory) else attenuation.theory,
-        first / last if last else math.nan,
+        first / last if last and len(layers) > 1 else None,
         layers[-1].sample_spread,
     )

@@ -227,15 +227,19 @@ class Measurement:
         title = f"{self.network}: {factor_in_words(self.attenuation)}"
         return plotting.draw(charts, path, ax=ax, title=title)
 
+    def report(self, *, all: bool = False) -> str:
+        """The screen that ``print`` shows; with `all` a line for every layer, the output's too."""
+        from gradiometer.measurement.text import measurement_text
+
+        return measurement_text(self, all_layers=all)
+
     def _repr_html_(self) -> str:
         from gradiometer.measurement.notebook import measurement_html
 
         return measurement_html(self)
 
     def __str__(self) -> str:
-        from gradiometer.measurement.text import measurement_text
-
-        return measurement_text(self)
+        return self.report()
 
 
 def plain(value: Any) -> Any:

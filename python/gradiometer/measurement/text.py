@@ -10,6 +10,8 @@ from gradiometer.report.text import Column, Style, Table, bar, fold, interval, s
 __all__ = ["factor_in_words", "header", "layer_table", "layer_text", "measurement_text"]
 
 PLAIN = Style()
+UNFOLD = ".report(all=True)"
+"""How to see every layer, for those who call from Python."""
 
 
 def header(measurement: Measurement) -> str:
@@ -23,13 +25,17 @@ def header(measurement: Measurement) -> str:
 
 
 def factor_in_words(attenuation: Attenuation) -> str:
-    """The factor with its interval and theory's.
+    """The factor with its interval and theory's, as far as there are any; else why there is none.
 
     >>> factor_in_words(Attenuation(0.234, (0.230, 0.238), 0.236, (1, 50), 0.69, 72.0))
     'x0.234 a layer (95 % 0.230-0.238; theory 0.236)'
     """
-    theory = "" if math.isnan(attenuation.theory) else f"; theory {times(attenuation.theory).lstrip('x')}"
-    return f"{times(attenuation.factor)} a layer (95 % {interval(*attenuation.ci95)}{theory})"
+    first, last = attenuation.span
+    if math.isnan(attenuation.factor):
+        return "no factor: one layer" if 0 < first == last else "no factor: the gradient is 0 or not finite"
+    more = [] if math.isnan(attenuation.ci95[0]) else [f"95 % {interval(*attenuation.ci95)}"]
+    more += [] if math.isnan(attenuation.theory) else [f"theory {times(attenuation.theory).lstrip('x')}"]
+    return f"{times(attenuation.factor)} a layer" + (f" ({'; '.join(more)})" if more else "")
 
 
 def layer_table(measurement: Measurement, *, hidden_only: bool = True) -> Table:
@@ -49,7 +55,7 @@ def layer_table(measurement: Measurement, *, hidden_only: bool = True) -> Table:
         (
             layer.index,
             layer.grad_norm,
-            layer.factor,
+            None if math.isnan(layer.factor) else layer.factor,
             None if math.isnan(layer.theory) else layer.theory,
             layer.sample_spread,
             layer.grad_norm,
@@ -59,18 +65,21 @@ def layer_table(measurement: Measurement, *, hidden_only: bool = True) -> Table:
     return Table(columns, rows)
 
 
-def layer_text(measurement: Measurement, *, all_layers: bool = False, style: Style = PLAIN) -> str:
-    """The table of `layer_table` for a terminal, folded unless `all_layers`."""
+def layer_text(
+    measurement: Measurement, *, all_layers: bool = False, style: Style = PLAIN, unfold: str = UNFOLD
+) -> str:
+    """The table of `layer_table` for a terminal, folded unless `all_layers`; `unfold` says how to see the rest."""
     table = layer_table(measurement, hidden_only=not all_layers)
     labels = [row[0] for row in table.rows]
-    return table.text(style=style, keep=None if all_layers else fold(labels))
+    return table.text(style=style, keep=None if all_layers else fold(labels), unfold=unfold)
 
 
 def measurement_text(measurement: Measurement, *, all_layers: bool = False, style: Style = PLAIN) -> str:
     """The whole screen, as ``print(measurement)`` shows it."""
     attenuation = measurement.attenuation
     first, last = attenuation.span
-    factor = f"|dL/dh| over layers {last}-{first}: {factor_in_words(attenuation)}"
+    over = f" over layers {last}-{first}" if first < last else ""
+    factor = f"|dL/dh|{over}: {factor_in_words(attenuation)}"
     loss = f"loss {measurement.loss_value:.4g}, |dL/dx| {scientific(measurement.input_grad_norm)}"
     lines = [wrap(line, hanging="  ") for line in (header(measurement), loss, factor)]
     return "\n".join([*lines, "", layer_text(measurement, all_layers=all_layers, style=style)])

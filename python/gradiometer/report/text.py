@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, NamedTuple, TextIO
 
 from gradiometer.report.escape import printable
 
 __all__ = [
+    "Block",
     "Column",
     "Status",
     "Style",
@@ -21,6 +23,7 @@ __all__ = [
     "fold",
     "heading",
     "interval",
+    "is_terminal",
     "percent",
     "scientific",
     "score",
@@ -50,12 +53,14 @@ def scientific(value: float, digits: int = 2) -> str:
 
 
 def times(value: float, decimals: int = 3) -> str:
-    """A factor; in scientific form where `decimals` places would lose it.
+    """A factor; in scientific form where `decimals` places would lose it. NaN, where there is none, is a dash.
 
-    >>> times(0.2341), times(1.0049), times(0.3211, 2), times(2.5e-7), times(4321.0), times(0.0)
-    ('x0.234', 'x1.005', 'x0.32', 'x2.5e-07', 'x4.3e+03', 'x0')
+    >>> times(0.2341), times(1.0049), times(0.3211, 2), times(2.5e-7), times(4321.0), times(0.0), times(math.nan)
+    ('x0.234', 'x1.005', 'x0.32', 'x2.5e-07', 'x4.3e+03', '0', '-')
     """
-    return "x" + _fixed(value, decimals)
+    if math.isnan(value):
+        return "-"
+    return "x" * (value != 0 and math.isfinite(value)) + _fixed(value, decimals)
 
 
 def interval(low: float, high: float, decimals: int = 3) -> str:
@@ -154,29 +159,34 @@ def _odd(value: float) -> str:
 class Style:
     """Terminal colour, or none: ``Style()`` is plain.
 
+    Attributes
+    ----------
+    colour : bool
+    rich : bool
+        Tables and bars by the package rich: the same words in the same places, with rules and colours.
+
+    Examples
+    --------
     >>> Style().status("FAIL"), Style(colour=True).bold("x")
     ('FAIL', '\\x1b[1mx\\x1b[0m')
     """
 
     colour: bool = False
+    rich: bool = False
 
     @classmethod
     def for_stream(cls, stream: TextIO, environ: Mapping[str, str] | None = None) -> Style:
         """Colour for a terminal, unless NO_COLOR is set or TERM is ``dumb``; FORCE_COLOR asks for it anyway.
 
-        The first that applies decides: NO_COLOR, FORCE_COLOR (each counts when not empty), TERM, the stream.
+        The first that applies decides: NO_COLOR, FORCE_COLOR (each counts when not empty), TERM, the stream. Where
+        there is colour, rich draws if it is installed.
         """
         env = os.environ if environ is None else environ
         if env.get("NO_COLOR"):
-            return cls(False)
-        if env.get("FORCE_COLOR"):
-            return cls(True)
-        if env.get("TERM") == "dumb":
-            return cls(False)
-        try:
-            return cls(stream.isatty())
-        except (AttributeError, ValueError):  # a stream without isatty, or a closed one
-            return cls(False)
+            return cls()
+        if not env.get("FORCE_COLOR") and (env.get("TERM") == "dumb" or not is_terminal(stream)):
+            return cls()
+        return cls(True, rich=importlib.util.find_spec("rich") is not None)
 
     def bold(self, text: str) -> str:
         return self._paint("1", text)
@@ -193,6 +203,14 @@ class Style:
 
 
 PLAIN = Style()
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """False too for a stream without ``isatty``, and for a closed one."""
+    try:
+        return stream is not None and stream.isatty()
+    except (AttributeError, ValueError):
+        return False
 
 
 def heading(text: str, style: Style = PLAIN) -> str:
@@ -339,6 +357,36 @@ class Column:
         return "" if value is None else printable(self.format(value))
 
 
+class Block(NamedTuple):
+    """Columns of a table that fit beside one another, every cell cut to its column's width."""
+
+    headers: list[str]
+    rows: list[list[str]]
+    stressed: list[bool]
+    """Of each row."""
+    columns: list[Column]
+    widths: list[int]
+    gap: int
+
+    def text(self, style: Style = PLAIN) -> str:
+        """Aligned lines."""
+        if style.rich:
+            from gradiometer.report import terminal
+
+            return terminal.block(self)
+        lines = [style.bold(self._line(self.headers))]
+        for row, stressed in zip(self.rows, self.stressed, strict=True):
+            lines.append(style.bold(self._line(row)) if stressed else self._line(row))
+        return "\n".join(lines)
+
+    def _line(self, cells: Sequence[str]) -> str:
+        parts = []
+        for cell, column, width in zip(cells, self.columns, self.widths, strict=True):
+            blank = " " * (width - _columns(cell))
+            parts.append(blank + cell if column.align == "right" else cell + blank)
+        return (" " * self.gap).join(parts).rstrip()
+
+
 @dataclass(frozen=True)
 class Table:
     """Columns and rows of plain values, drawn by `text` or by a page.
@@ -367,7 +415,7 @@ class Table:
         style: Style = PLAIN,
         keep: Sequence[int] | None = None,
         noun: str = "layers",
-        unfold: str = "--all",
+        unfold: str = "",
     ) -> str:
         """Aligned lines of at most `width` columns.
 
@@ -378,7 +426,7 @@ class Table:
         keep : sequence of int, optional
             Positions of the rows to show (see `fold`); the number left out is said in a last line.
         noun, unfold : str
-            The words of that line: what was folded, and how to see it.
+            The words of that line: what was folded, and how to see it if there is a way.
 
         Notes
         -----
@@ -392,23 +440,29 @@ class Table:
             2   1.0e-02
             1   3.0e-03
         """
+        drawn = "\n\n".join(block.text(style) for block in self.blocks(width, keep))
+        folded = 0 if keep is None else len(self.rows) - len(keep)
+        said = f"{folded} {noun if folded > 1 else noun.removesuffix('s')} folded{': ' * bool(unfold)}{unfold}"
+        return f"{drawn}\n{style.dim(said)}" if folded else drawn
+
+    def blocks(self, width: int = WIDTH, keep: Sequence[int] | None = None) -> list[Block]:
+        """Where everything of the rows to show goes within `width` columns, whoever draws it."""
         shown = range(len(self.rows)) if keep is None else keep
         cells = [[column.cell(value) for column, value in zip(self.columns, self.rows[i], strict=True)] for i in shown]
         headers = [printable(column.header) for column in self.columns]
         widths = [max(map(_columns, each)) for each in zip(headers, *cells, strict=True)]
-        blocks, gap = self._fit(widths, width)
-        lines: list[str] = []
-        for block in blocks:
-            if lines:
-                lines.append("")
-            lines.append(style.bold(self._line(headers, widths, block, gap)))
-            for i, row in zip(shown, cells, strict=True):
-                line = self._line(row, widths, block, gap)
-                lines.append(style.bold(line) if i in self.emphasis else line)
-        folded = len(self.rows) - len(cells)
-        if folded:
-            lines.append(style.dim(f"{folded} {noun} folded: {unfold}"))
-        return "\n".join(lines)
+        groups, gap = self._fit(widths, width)
+        return [
+            Block(
+                [_shortened(headers[i], widths[i]) for i in group],
+                [[_shortened(row[i], widths[i]) for i in group] for row in cells],
+                [i in self.emphasis for i in shown],
+                [self.columns[i] for i in group],
+                [widths[i] for i in group],
+                gap,
+            )
+            for group in groups
+        ]
 
     def _fit(self, widths: list[int], width: int) -> tuple[list[list[int]], int]:
         """Blocks of columns and the gap between them; shortens `widths` where it must."""
@@ -432,15 +486,9 @@ class Table:
             blocks[-1].append(i)
         return blocks, 2
 
-    def _line(self, cells: Sequence[str], widths: Sequence[int], block: Sequence[int], gap: int) -> str:
-        parts = []
-        for i in block:
-            cell = cells[i]
-            if _columns(cell) > widths[i]:
-                cell = _cut(cell, max(widths[i] - 2, 0)) + ".."[: widths[i]]
-            blank = " " * (widths[i] - _columns(cell))
-            parts.append(blank + cell if self.columns[i].align == "right" else cell + blank)
-        return (" " * gap).join(parts).rstrip()
+
+def _shortened(cell: str, width: int) -> str:
+    return cell if _columns(cell) <= width else _cut(cell, max(width - 2, 0)) + ".."[:width]
 
 
 def fold(labels: Sequence[int], most: int = 8, always: Collection[int] = ()) -> list[int]:
