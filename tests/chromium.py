@@ -109,6 +109,11 @@ class Browser:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
+    def settle(self) -> None:
+        """Wait for two frames, and for what scrolls smoothly."""
+        wait = "new Promise(done => setTimeout(() => requestAnimationFrame(() => requestAnimationFrame(done)), 150))"
+        self("Runtime.evaluate", expression=wait, awaitPromise=True)
+
     def press(self, key: str) -> None:
         """A key down and up, say ``"Tab"``."""
         codes = {"Tab": 9, "Enter": 13, "ArrowRight": 39}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,77 @@ def test_cures_and_report(capsys: Any, tmp_path: Path) -> None:
     assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
 
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(
+    capsys: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    def work(*_: Any) -> None:
+        raise AssertionError("it began")
+
+    monkeypatch.setattr(cli, "load", work)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    for target in (tmp_path, tmp_path / "no" / "page.html", tmp_path / "page.html"):
+        assert cli.main([*SICK, "--html", str(target)]) == 2
+        assert capsys.readouterr().err.startswith(f"gradiometer: error: --html {target}")
+
+
+def test_help_says_defaults_that_are_values(capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["diagnose", "--help"])
+    out = " ".join(capsys.readouterr().out.split())
+    assert "None" not in out
+    assert "False" not in out
+    assert "order of samples (default: 0)" in out
+
+
+def test_gain_is_that_of_the_initialiser(capsys: Any) -> None:
+    factors = []
+    for gain in ("1", "0.5"):
+        assert cli.main([*WELL, "--no-cure", "--json", "--gain", gain]) == 0
+        found = json.loads(capsys.readouterr().out)
+        factors.append(found["measurement"]["attenuation"]["factor"])
+    assert "gain 0.5" in found["setting"]
+    assert factors[1] < 0.6 * factors[0]
+
+
+def test_one_hidden_layer_has_no_factor(capsys: Any) -> None:
+    assert cli.main(["diagnose", "--depth", "1", "--width", "16", "--steps", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "nan" not in out.lower().replace("nan 0", "")
+    assert "x0 " not in out
+
+
+@pytest.mark.parametrize("loss", [None, "bce_with_logits"])
+def test_what_is_printed_to_be_pasted_runs(loss: str | None, capsys: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    x = np.random.default_rng(0).standard_normal((120, 3))
+    rows = [f"{a},{b},{c},{'yes' if a > 0 else 'no'}" for a, b, c in x]
+    Path("mine.csv").write_text("\n".join(["a,b,c,sign", *rows]))
+    options = [] if loss is None else ["--loss", loss]
+    data = ["--data", "mine.csv", "--target", "sign", *options]
+    command = ["diagnose", *data, "--depth", "12", "--width", "16", "--activation", "sigmoid", "--steps", "60"]
+    assert cli.main(command) == 0
+    out = capsys.readouterr().out
+    pasted = out.partition("\npaste\n")[2].partition("\ntorch\n")[0]
+    assert pasted
+    scope: dict[str, Any] = {}
+    exec(textwrap.dedent(pasted), scope)
+    result = scope["net"].evaluate(scope["test"], loss or "cross_entropy")
+    assert result.metric > 0.7
+
+
+def test_the_same_words_in_colour_on_a_terminal(capsys: Any, monkeypatch: Any) -> None:
+    assert cli.main([*SICK, "--no-cure"]) == 0
+    plain = capsys.readouterr().out
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert cli.main([*SICK, "--no-cure"]) == 0
+    coloured = capsys.readouterr().out
+    assert "\x1b[1;31mFAIL" in coloured
+    bare = re.sub(r"\x1b\[[0-9;]*m", "", coloured)
+    assert bare.replace("─", "").split() == plain.split()
+    assert max(map(len, bare.splitlines())) <= 80
+
+
 def test_the_seed_decides(capsys: Any) -> None:
     outputs = []
     for seed in ("1", "1", "2"):
@@ -105,7 +178,10 @@ def test_the_header_says_what_became_of_target_and_columns(capsys: Any, tmp_path
         (["--data", "nowhere.csv"], "nowhere.csv"),
         (["--data", "digits.txt"], "must end in .csv, .tsv or .npz"),
         (["--target", "y"], "--target is for a .csv file"),
-        (["--activation", "swish"], "--activation is 'swish'; expected one of: identity, relu"),
+        (["--activation", "sigmoyd"], "--activation is 'sigmoyd' (did you mean 'sigmoid'?); expected one of: identity"),
+        (["--loss", "l1"], "--loss is 'l1'; expected one of: cross_entropy, bce_with_logits, mse, huber"),
+        (["--loss", "huber"], "--loss huber does not fit the target"),
+        (["--html", "."], "--html . is a directory; expected the name of a file"),
         (["--init", "zeros"], "--init is 'zeros'; expected one of: xavier_uniform"),
         (["--loss", "mse"], "--loss mse does not fit the target"),
         (["--html", "no/such/place.html"], "there is no directory"),

@@ -146,7 +146,28 @@ def test_a_run_is_shown() -> None:
     assert "30 steps in 0.50 s" in text(root)
     assert "x0.250 a layer (95 % 0.125-0.500) at step 20" in text(root)
     rows = [row[0].text for row in root.findall(".//tbody/tr")]
-    assert (len(rows), rows[0], rows[-1]) == (8, "1", "30")
+    assert (len(rows), rows[0], rows[-1]) == (10, "1", "30")
+
+
+def test_a_run_is_printed_as_a_table_of_epochs() -> None:
+    val = [Evaluation(1 / (1 + i), 0.5, 10) for i in range(3)]
+    history = History([4.0, 2.0, 1.0, 3.0, 0.5, 0.25], val, [2, 4, 6], [(4, seen(0.5))], [], 6, 0.5, stopped_early=True)
+    lines = str(history).splitlines()
+    assert lines[0] == "6 steps in 0.50 s"
+    assert lines[1].startswith("stopped early")
+    assert lines[2].startswith("|dL/dh| x0.500 a layer")
+    assert [line.split() for line in lines[-3:]] == [
+        ["1", "2", "3", "1", ".500"],
+        ["2", "4", "2", "0.5", ".500"],
+        ["3", "6", "0.375", "0.3333", ".500"],
+    ]
+    assert repr(history) == (
+        "<History: 6 steps in 0.50 s, loss 0.25, validation loss 0.3333, metric .500, stopped early>"
+    )
+    long = History([1.0] * 5000, steps=5000)
+    assert len(str(long).splitlines()) < 15
+    assert len(repr(long)) < 80
+    assert str(History()) == "0 steps in 0.00 s"
 
 
 @pytest.mark.parametrize(

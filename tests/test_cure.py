@@ -261,10 +261,22 @@ def test_the_same_steps_give_the_same_result(cured: CureResult) -> None:
 
 
 def test_the_best_can_be_had_again_by_its_code(cured: CureResult) -> None:
-    line = cured.best.code.splitlines()[0]
-    scope: dict[str, Any] = {"gm": gm}
-    exec(line, scope)
-    assert repr(scope["net"]) == repr(cured.best.network)
+    for row in cured.rows:
+        scope: dict[str, Any] = {"train": TRAIN, "val": VAL}
+        exec(row.code, scope)
+        assert repr(scope["net"]) == repr(row.network)
+
+
+def test_the_code_for_a_network_not_of_mlp_takes_that_network() -> None:
+    given = patient()
+    net = gm.Sequential(*(module.copy() for module in given.modules))
+    result = gm.cure(net, TRAIN, VAL, steps=1)
+    assert {row.id for row in result.rows} >= {"as-given", "adam", "fitted-init"}
+    for row in result.rows:
+        scope: dict[str, Any] = {"net": net.copy(), "train": TRAIN, "val": VAL}
+        exec(row.code, scope)
+        assert repr(scope["net"]) == repr(row.network)
+    assert any("Advised, but untested on this network: batch-norm" in remark for remark in cure_remarks(result))
 
 
 def test_the_budget_is_kept() -> None:

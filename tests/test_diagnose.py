@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import gradiometer as gm
@@ -320,10 +321,34 @@ def test_the_screen_names_what_fails_and_folds_the_layers() -> None:
     screen = str(diagnose(sigmoid_50()))
     lines = screen.splitlines()
     assert lines[0].split() == ["FAIL", "vanishing-gradient", "layers", "1-50"]
-    assert "44 layers folded: --all" in lines
+    assert "44 layers folded: .report(all=True)" in lines
+    assert any(line.startswith("try    batch-norm (untested): ") for line in lines)
+    assert "       gm.cure(net, train, val) puts them to the test." in lines
     assert any(line.startswith("cause  sigmoid' <= 0.25") for line in lines)
     assert max(map(len, lines)) <= 80
     assert "\x1b" not in screen
+
+
+def test_advice_is_marked_untested_whoever_measured() -> None:
+    ours, theirs = str(diagnose(sigmoid_50())), str(diagnose(dataclasses.replace(sigmoid_50(), isa="torch 2.13.0")))
+    assert "convert" not in ours
+    assert "where convert refuses" in " ".join(theirs.split())
+    assert ours.count("(untested)") == theirs.count("(untested)") == len(diagnose(sigmoid_50()).tries)
+    assert "untested" not in str(diagnose(measurement()))
+
+
+def test_report_shows_every_layer() -> None:
+    text = diagnose(sigmoid_50()).report(all=True)
+    assert "folded" not in text
+    assert [line.split()[0] for line in text.splitlines() if "#" in line][:2] == ["51", "50"]
+
+
+def test_a_diagnosis_saves_its_page(tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    diagnose(sigmoid_50()).save_html(path, title="mine", facts=[("weather", "fine")])
+    page = path.read_text(encoding="utf-8")
+    for words in ("<title>mine</title>", "weather", "vanishing-gradient", "elu-lecun (untested)", "puts them to the"):
+        assert words in page
 
 
 @pytest.mark.parametrize("id", [each.id for each in RULES])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import subprocess
@@ -384,6 +385,35 @@ def test_the_bar_says_what_is_left() -> None:
     assert line(5, 20, 0.25, 10.0) == "[#######-----------------------] 5/20  loss 0.25  0:30 left"
     assert line(15, 20, 0.25, 10.0, first=11).endswith("0:10 left")
     assert line(5, 0, 0.25, 70.0) == "step 5  loss 0.25  1:10"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("rich", [False, True])
+def test_the_bar_is_one_line_that_ends_however_the_run_ends(rich: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if rich:
+        pytest.importorskip("rich")
+    else:
+        monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr", screen := Terminal())
+    network().fit(data(), steps=3, progress=True)
+    assert screen.getvalue().count("\n") == 1
+    assert "3/3" in screen.getvalue()
+    assert ("━" in screen.getvalue()) == rich
+    network().fit(iter([data()]), epochs=1, progress=True)
+    assert screen.getvalue().count("\n") == 2
+    assert screen.getvalue().endswith("\n")
+
+
+def test_no_bar_on_a_terminal_that_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr("sys.stderr", screen := Terminal())
+    network().fit(data(), steps=3, progress=True)
+    assert screen.getvalue() == ""
 
 
 def test_no_bar_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

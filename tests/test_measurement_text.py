@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from gradiometer.measurement.result import Attenuation
 from gradiometer.measurement.text import factor_in_words, header, layer_table, measurement_text
 from hand_made import measurement, sigmoid_50
 
@@ -15,7 +16,7 @@ def test_screen_of_a_deep_network() -> None:
     assert "x0.236 a layer" in lines[2]
     assert lines[4].split()[:5] == ["layer", "|dL/dh|", "to", "next", "theory"]
     assert [line.split()[0] for line in lines[5:11]] == ["50", "40", "30", "20", "10", "1"]
-    assert lines[11] == "44 layers folded: --all"
+    assert lines[11] == "44 layers folded: .report(all=True)"
 
 
 def test_all_layers_include_the_output() -> None:
@@ -43,6 +44,15 @@ def test_odd_measurements_have_a_screen(what: str, fields: dict[str, object]) ->
     text = str(measurement(**fields))  # type: ignore[arg-type]
     assert len(text.splitlines()) >= 5
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_where_there_is_no_factor_none_is_shown() -> None:
+    for measured, reason in ((measurement(depth=1), "one layer"), (measurement(factor=math.nan), "not finite")):
+        text = str(measured)
+        assert f"no factor: {reason}" in text or "0 or not finite" in text
+        assert "xnan" not in text
+        assert "x0 " not in text
+    assert "95 %" not in factor_in_words(Attenuation(0.5, (math.nan, math.nan), math.nan, (1, 2), 1.4, 90.0))
 
 
 def test_a_host_that_flushes_is_named() -> None:

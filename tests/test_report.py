@@ -38,8 +38,9 @@ def test_a_positive_factor_never_reads_as_zero_and_keeps_two_digits(value):
 
 def test_odd_numbers_are_named():
     for form in (text.scientific, text.times, text.score, text.percent):
-        assert "nan" in form(math.nan)
+        assert form(math.nan) == "-" if form is text.times else "nan" in form(math.nan)
         assert "inf" in form(math.inf)
+    assert (text.times(0.0), text.times(math.inf)) == ("0", "inf")
     assert text.interval(-0.1, 0.2) == "-0.100 to 0.200"
 
 
@@ -95,6 +96,32 @@ def test_colour_changes_no_column():
     table = Table([Column("a"), Column("b", align="left")], [[1, "u"], [22, "v"]], emphasis={1})
     for draw in (lambda style: text.verdicts(items, style), lambda style: table.text(style=style)):
         assert re.sub(r"\x1b\[[0-9;]*m", "", draw(Style(True))) == draw(Style())
+
+
+def test_rich_changes_no_word_and_no_column():
+    pytest.importorskip("rich")
+    table = Table(
+        [Column("layer"), Column("name", align="left"), Column("", "#".__mul__, align="left", terminal_only=True)],
+        [(50, "[bold]:smile: " + HOSTILE, 3), (1, "b" * 90, 1), (7, "漢字", 2)],
+        emphasis={1},
+    )
+    drawn = table.text(style=Style(True, rich=True), keep=[0, 1])
+    assert "\x1b[" in drawn
+    lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", drawn).split("\n")]
+    assert set(lines.pop(1)) == {"─"}
+    assert lines == table.text(keep=[0, 1]).split("\n")
+
+
+def test_rich_draws_where_there_is_colour_and_nowhere_else():
+    pytest.importorskip("rich")
+    assert Style.for_stream(Terminal(), {}).rich
+    for stream, environ in ((io.StringIO(), {}), (Terminal(), {"NO_COLOR": "1"}), (Terminal(), {"TERM": "dumb"})):
+        assert Style.for_stream(stream, environ) == Style()
+
+
+def test_without_rich_colour_is_plain_escapes(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert Style.for_stream(Terminal(), {}) == Style(True, rich=False)
 
 
 def columns(line):
@@ -154,7 +181,7 @@ def test_the_screen_of_a_deep_net():
     assert table.text(keep=text.fold(layers)).split("\n") == [
         "layer   |dL/dh|",
         *(f"{n:5}   1.0e-{n:02}   {'#' * n}" for n in (50, 40, 30, 20, 10, 1)),
-        "44 layers folded: --all",
+        "44 layers folded",
     ]
 
 

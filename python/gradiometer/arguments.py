@@ -3,8 +3,10 @@ expected."""
 
 from __future__ import annotations
 
+import difflib
 import math
 import operator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["finite", "positive", "real"]
+__all__ = ["choice", "finite", "positive", "real"]
 
 
 def finite(name: str, array: NDArray[Any]) -> NDArray[Any]:
@@ -36,6 +38,25 @@ def finite(name: str, array: NDArray[Any]) -> NDArray[Any]:
             f"{name} has {numbers} not finite as {array.dtype}, first {name}[{place}] = {array[first]}; expected none"
         )
     return array
+
+
+def choice(name: str, value: Any, known: Iterable[str]) -> str:
+    """`value` if it is one of the names `known`; the error offers the one that it looks like.
+
+    Examples
+    --------
+    >>> choice("activation", "sigmoyd", ["relu", "sigmoid"])
+    Traceback (most recent call last):
+    ValueError: activation is 'sigmoyd' (did you mean 'sigmoid'?); expected one of: relu, sigmoid
+    """
+    known = list(known)
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {value!r}; expected a string, one of: {', '.join(known)}")
+    if value not in known:
+        near = difflib.get_close_matches(value.lower(), known, 1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise ValueError(f"{name} is {value!r}{hint}; expected one of: {', '.join(known)}")
+    return value
 
 
 def positive(name: str, value: Any) -> int:

@@ -7,8 +7,10 @@ rule fails (and when ``selftest`` finds a fault).
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from gradiometer.datasets import Splits
     from gradiometer.diagnosis import CureResult, Diagnosis
     from gradiometer.networks import Sequential
+    from gradiometer.report.text import Style
 
 __all__ = ["main"]
 
@@ -24,6 +27,15 @@ FAILED = 3
 """Exit status of ``--check`` and ``selftest``."""
 
 SAMPLES = 256
+
+Task = Literal["classification", "regression"]
+LOSSES: dict[str, Task] = {
+    "cross_entropy": "classification",
+    "bce_with_logits": "classification",
+    "mse": "regression",
+    "huber": "regression",
+}
+DEFAULT_LOSS = {"classification": "cross_entropy", "regression": "mse"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
     diagnose = commands.add_parser(
         "diagnose",
         help="build a network, measure it on data, say what is wrong, try cures",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=Help,
     )
     data = diagnose.add_argument_group("data")
     data.add_argument(
@@ -81,7 +93,10 @@ def parser() -> argparse.ArgumentParser:
     network.add_argument("--norm", choices=norms, default="none", help="before the activation")
     network.add_argument("--residual", action="store_true", help="skips around hidden layers, scaled by 1/sqrt(depth)")
     network.add_argument("--init", default="xavier_normal", help="see gradiometer info")
-    network.add_argument("--loss", choices=["cross_entropy", "mse"], help="default: by the target")
+    network.add_argument("--gain", type=factor, default=1.0, help="times the initialiser's standard deviation")
+    network.add_argument(
+        "--loss", help="cross_entropy or bce_with_logits for classes, mse or huber for values (default: by the target)"
+    )
     network.add_argument("--dtype", choices=["float32", "float64"], default="float32", help="of the network")
     network.add_argument("--seed", type=natural, default=0, help="of weights and of the order of samples")
     cures = diagnose.add_argument_group("cures")
@@ -113,6 +128,13 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+class Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Defaults, where there are any."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None or action.default is False else super()._get_help_string(action)
+
+
 class Version(argparse.Action):
     """``--version``, looked up only when it is asked for."""
 
@@ -129,6 +151,10 @@ def positive(text: str) -> int:
 
 def natural(text: str) -> int:
     return int(number(text, int, 0, "a whole number, 0 or more"))
+
+
+def factor(text: str) -> float:
+    return float(number(text, float, 0.0, "a factor, 0 or more"))
 
 
 def seconds(text: str) -> float:
@@ -152,18 +178,20 @@ def run_diagnose(arguments: argparse.Namespace) -> int:
     """Build, measure, judge, cure, show."""
     import gradiometer as gm
 
+    if arguments.html is not None:
+        check_writable(arguments.html)
     data = load(arguments)
-    loss = arguments.loss or ("cross_entropy" if data.task == "classification" else "mse")
-    if (loss == "mse") != (data.task == "regression"):
+    loss = arguments.loss or DEFAULT_LOSS[data.task]
+    if LOSSES[loss] != data.task:
         raise ValueError(f"--loss {loss} does not fit the target, which is one for {data.task}")
+    if loss == "bce_with_logits":
+        data = with_labels(data)
     if arguments.samples < 2:
         raise ValueError(f"--samples is {arguments.samples}; expected 2 or more")
     if arguments.samples > max(SAMPLES, len(data.train)):
         sys.stderr.write(
             f"gradiometer: --samples is {arguments.samples}: all {len(data.train)} for training are used\n"
         )
-    if arguments.html is not None and not arguments.html.absolute().parent.is_dir():
-        raise ValueError(f"--html {arguments.html}: there is no directory {arguments.html.parent}")
     net = build(arguments, data)
     measurement = gm.measure(net, *data.train[: arguments.samples], loss=loss)
     diagnosis = gm.diagnose(measurement)
@@ -173,7 +201,7 @@ def run_diagnose(arguments: argparse.Namespace) -> int:
 
     cures = None
     if not arguments.no_cure:
-        with Progress() as progress:
+        with Progress(None if arguments.steps else arguments.budget) as progress:
             cures = gm.cure(
                 net,
                 data.train,
@@ -192,44 +220,89 @@ def run_diagnose(arguments: argparse.Namespace) -> int:
     else:
         from gradiometer.diagnosis.text import cures_text
 
-        print("\n" + cures_text(cures, style()))
+        print("\n" + cures_text(cures, style(), data_code(arguments, data, loss)))
     if arguments.html is not None:
-        write_html(arguments, data, diagnosis, cures)
+        write_html(arguments, data, diagnosis, cures, data_code(arguments, data, loss))
     if not arguments.json:
         hint(arguments, diagnosis)
     return FAILED if arguments.check and diagnosis.failed else 0
 
 
+def check_writable(path: Path) -> None:
+    """Refuses before the work what could not be written after it."""
+    parent = path.absolute().parent
+    if path.is_dir():
+        raise ValueError(f"--html {path} is a directory; expected the name of a file")
+    if not parent.is_dir():
+        raise ValueError(f"--html {path}: there is no directory {path.parent}")
+    # A file is put in the place of the old one, so the directory counts; a device is written to.
+    if not os.access(parent if path.is_file() or not path.exists() else path, os.W_OK):
+        raise ValueError(f"--html {path}: nothing can be written to {path.parent}")
+
+
 def load(arguments: argparse.Namespace) -> Splits:
     from gradiometer import datasets
+    from gradiometer.arguments import choice
 
+    if arguments.loss is not None:
+        choice("--loss", arguments.loss, LOSSES)
     if arguments.data == "digits":
         if arguments.target is not None:
             raise ValueError("--target is for a .csv file, the digits have one target")
         return datasets.digits()
-    tasks: dict[str | None, Literal["classification", "regression"]]
-    tasks = {"mse": "regression", "cross_entropy": "classification"}
-    task = tasks.get(arguments.loss)
+    task = LOSSES.get(arguments.loss)
     return datasets.load(arguments.data, arguments.target, task=task, constant="zero", rng=arguments.seed)
+
+
+def with_labels(data: Splits) -> Splits:
+    """The same data with a column of 0 and 1 a class in place of its number; one column for two classes."""
+    import numpy as np
+
+    labels = np.eye(len(data.classes), dtype=np.float32)[:, len(data.classes) == 2 :]
+    train, val, test = (dataclasses.replace(part, y=labels[part.y]) for part in data)
+    return dataclasses.replace(data, train=train, val=val, test=test)
+
+
+def data_code(arguments: argparse.Namespace, data: Splits, loss: str) -> str:
+    """Lines of Python that make the very data."""
+    if arguments.data == "digits":
+        lines = ["train, val, test = gm.datasets.digits()"]
+    else:
+        options = [quoted(arguments.data)]
+        options += [quoted(arguments.target)] if arguments.target is not None else []
+        options += [f'task="{LOSSES[arguments.loss]}"'] if arguments.loss is not None else []
+        options += ['constant="zero"', f"rng={arguments.seed}"]
+        lines = [f"train, val, test = gm.datasets.load({', '.join(options)})"]
+    if loss == "bce_with_logits":
+        columns = "[:, 1:]" if len(data.classes) == 2 else ""
+        lines += [
+            f"labels = np.eye({len(data.classes)}, dtype=np.float32){columns}",
+            "train, val, test = ((part.x, labels[part.y]) for part in (train, val, test))",
+        ]
+        lines.insert(0, "import numpy as np")
+    return "\n".join(lines)
+
+
+def quoted(text: str) -> str:
+    """`text` as Python writes it, in double quotes where it can be."""
+    return repr(text) if set(text) & set("\"'\\") or not text.isprintable() else f'"{text}"'
 
 
 def build(arguments: argparse.Namespace, data: Splits) -> Sequential:
     import gradiometer as gm
+    from gradiometer.arguments import choice
 
-    for option, value, known in (
-        ("--activation", arguments.activation, gm.kernels.activations()),
-        ("--init", arguments.init, gm.init.names()),
-    ):
-        if value not in known:
-            raise ValueError(f"{option} is {value!r}; expected one of: {', '.join(known)}")
+    choice("--activation", arguments.activation, gm.kernels.activations())
+    choice("--init", arguments.init, gm.init.names())
     return gm.mlp(
         data.train.x.shape[1],
         [arguments.width] * arguments.depth,
-        data.outputs,
+        data.train.y.shape[1] if data.train.y.ndim > 1 else data.outputs,
         activation=arguments.activation,
         norm=None if arguments.norm == "none" else arguments.norm,
         residual=arguments.residual,
         init=arguments.init,
+        gain=arguments.gain,
         rng=arguments.seed,
         dtype=arguments.dtype,
     )
@@ -239,7 +312,7 @@ def about_data(data: Splits) -> str:
     """The data in one line: sizes, what a file's target was taken for, features that say nothing."""
     if not data.target:
         return str(data)
-    values = f"{data.outputs} classes" if data.classes else "regression"
+    values = f"{len(data.classes)} classes" if data.classes else "regression"
     constant = [i for i, scale in enumerate(data.scale) if scale == float("inf")]
     names = [f"column {data.features[i]!r}" if data.features else f"feature {i} of x" for i in constant]
     more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
@@ -253,7 +326,8 @@ def setting(arguments: argparse.Namespace, diagnosis: Diagnosis) -> str:
     parts = [measurement.network, arguments.activation]
     parts += [f"{arguments.norm} norm"] if arguments.norm != "none" else []
     parts += ["residual"] if arguments.residual else []
-    parts += [arguments.init, measurement.loss, measurement.dtype, f"{measurement.samples} samples"]
+    parts += [arguments.init] + ([f"gain {arguments.gain:g}"] if arguments.gain != 1.0 else [])
+    parts += [measurement.loss, measurement.dtype, f"{measurement.samples} samples"]
     return ", ".join([*parts, f"seed {arguments.seed}"])
 
 
@@ -263,7 +337,8 @@ def show_diagnosis(arguments: argparse.Namespace, data: Splits, diagnosis: Diagn
 
     print(wrap(about_data(data), hanging="  "))
     print(wrap(setting(arguments, diagnosis), hanging="  ") + "\n")
-    print(diagnosis_text(diagnosis, all_layers=arguments.all, style=style()))
+    how = "Without --no-cure these and others are put to the test." if arguments.no_cure else None
+    print(diagnosis_text(diagnosis, all_layers=arguments.all, style=style(), unfold="--all", how=how))
 
 
 def show_json(arguments: argparse.Namespace, data: Splits, diagnosis: Diagnosis, cures: CureResult | None) -> None:
@@ -282,14 +357,14 @@ def show_json(arguments: argparse.Namespace, data: Splits, diagnosis: Diagnosis,
     print(json.dumps(plain(found), indent=2, allow_nan=False))
 
 
-def write_html(arguments: argparse.Namespace, data: Splits, diagnosis: Diagnosis, cures: CureResult | None) -> None:
+def write_html(
+    arguments: argparse.Namespace, data: Splits, diagnosis: Diagnosis, cures: CureResult | None, code: str
+) -> None:
     from gradiometer.diagnosis.page import report
 
     facts = [("data set", about_data(data)), ("setting", setting(arguments, diagnosis))]
-    page = report(
-        diagnosis, cures, title=f"{data.name}, {diagnosis.measurement.network} {arguments.activation}", facts=facts
-    )
-    page.save(arguments.html)
+    title = f"{data.name}, {diagnosis.measurement.network} {arguments.activation}"
+    report(diagnosis, cures, title=title, facts=facts, data=code).save(arguments.html)
 
 
 def hint(arguments: argparse.Namespace, diagnosis: Diagnosis) -> None:
@@ -299,30 +374,35 @@ def hint(arguments: argparse.Namespace, diagnosis: Diagnosis) -> None:
         print("\n" + "   ".join([*written, *why]))
 
 
-def style() -> Any:
+def style() -> Style:
     from gradiometer.report.text import Style
 
     return Style.for_stream(sys.stdout)
 
 
 class Progress:
-    """One line on stderr that is written over; nothing where stderr is no terminal."""
+    """What is being done, on one line of stderr that is written over and taken away at the end; with a bar and the
+    time left where the time that all of it may take is known."""
 
-    def __init__(self) -> None:
-        self.shown = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    def __init__(self, budget: float | None = None) -> None:
+        from gradiometer.progress import Meter
+
+        self.meter, self.budget, self.began = Meter(), budget, time.monotonic()
 
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+        self.meter.clear()
 
     def __call__(self, text: str) -> None:
-        if self.shown:
-            sys.stderr.write(f"\r\x1b[K{text[:78]}")
-            sys.stderr.flush()
+        from gradiometer.progress import clock
+
+        if self.budget is None:
+            self.meter.show(None, text)
+        else:
+            gone = min(time.monotonic() - self.began, self.budget)
+            self.meter.show(gone / self.budget, f"{clock(self.budget - gone)} left  {text}")
 
 
 # explain, info, selftest
@@ -360,12 +440,12 @@ def run_info(arguments: argparse.Namespace) -> int:
 
 def run_selftest(arguments: argparse.Namespace) -> int:
     """Every kernel on every instruction set of this CPU."""
-    from gradiometer.report.text import Column, Style, Table
+    from gradiometer.report.text import Column, Table
     from gradiometer.selftest import checks
 
     table = []
     failed = 0
-    paint: Style = style()
+    paint = style()
     with Progress() as progress:
         for check in checks():
             progress(f"{check.isa} {check.dtype} {check.name}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from gradiometer.arguments import choice
 from gradiometer.theory.quadrature import moments
 
 if TYPE_CHECKING:
@@ -176,9 +177,7 @@ def by_name(name: str) -> Initialiser:
     >>> by_name("orthogonal") is orthogonal
     True
     """
-    if name not in _TABLE:
-        raise ValueError(f"init is {name!r}; expected one of: {', '.join(_TABLE)}")
-    return _TABLE[name]
+    return _TABLE[choice("init", name, _TABLE)]
 
 
 def gain(activation: str, *, preserve: Literal["forward", "backward"] = "forward", **params: float) -> float:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from gradiometer import _core
+from gradiometer.arguments import choice
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -628,11 +629,7 @@ def set_threads(n: int) -> None:
 
 
 def _lookup(argument: str, name: str, rows: Mapping[str, Any]) -> Any:
-    if not isinstance(name, str):
-        raise TypeError(f"{argument} is {name!r}; expected a string")
-    if name not in rows:
-        raise ValueError(f"{argument} is {name!r}; expected one of: {', '.join(rows)}")
-    return rows[name]
+    return rows[choice(argument, name, rows)]
 
 
 _wrong_choice = _core.isa_error()  # by the environment: said once, where kernels are first used

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradiometer import init as initialisers
+from gradiometer import kernels
 from gradiometer import train as training
-from gradiometer.arguments import positive, real
+from gradiometer.arguments import choice, positive, real
 from gradiometer.batches import ArrayBatches
 from gradiometer.layers import Activation, BatchNorm1d, Chain, LayerNorm, Linear, Module, PReLU, Residual, RMSNorm
 from gradiometer.losses import Loss, as_loss
@@ -388,6 +389,7 @@ def mlp(
     widths = [positive(f"hidden[{i}]", width) for i, width in enumerate(hidden)]
     if norm is not None and norm not in _NORMS:
         raise ValueError(f"norm is {norm!r}; expected None or one of: {', '.join(map(repr, _NORMS))}")
+    choice("activation", activation, kernels.activations())
     rule = initialisers.by_name(init)
     params = dict(activation_params or {})
     rng = np.random.default_rng(rng)

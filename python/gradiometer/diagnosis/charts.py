@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 from gradiometer.diagnosis.result import CureResult
+from gradiometer.diagnosis.text import metric_word
 from gradiometer.measurement.result import LayerMeasurement
 from gradiometer.report.chart import Bar, BarChart, LineChart, Series
 
@@ -24,7 +25,8 @@ def metric_chart(cures: CureResult) -> BarChart:
         note = "" if math.isfinite(value) else "diverged"
         bars.append(Bar(row.title, value if not note else math.nan, low, high, note=note, emphasis=row.cured))
     limits = (0.0, 1.0) if cures.metric == "accuracy" else None
-    return BarChart(f"{cures.metric} on {decided} by cure, with 95 % intervals", bars, limits=limits)
+    word = metric_word(cures).replace("^2", "²")
+    return BarChart(f"{word[:1].upper()}{word[1:]} on {decided} by cure, with 95 % intervals", bars, limits=limits)
 
 
 def gradients_chart(cures: CureResult) -> LineChart:

@@ -264,9 +264,10 @@ def code(
     seed: int,
 ) -> str:
     """Lines for Gradiometer that build the candidate and train it as it was trained here."""
-    lines = []
+    lines = ["import gradiometer as gm", ""]
     if spec is None:
-        lines.append(f"# net: {title}")
+        made = f'net = by_ids(["{runner.cure.id}"])[-1].apply(net, {seed})'
+        lines[1:] = ["from gradiometer.diagnosis.cures import by_ids", "", f"{made}  # {title}"]
     else:
         hidden = f"[{spec.hidden[0]}] * {len(spec.hidden)}" if len(set(spec.hidden)) == 1 else str(list(spec.hidden))
         options = [f'activation="{spec.activation}"']
@@ -300,7 +301,8 @@ def residual_argument(spec: MlpSpec) -> str:
 
 def torch_code(spec: MlpSpec | None, runner: Runner) -> str:
     if spec is None:
-        return training_line(runner.cure.optimizer, runner.rate, MOMENTUM)
+        model = ["import gradiometer as gm", "", "model = gm.torch.to_torch(net)"]
+        return "\n".join(["import torch", *model, training_line(runner.cure.optimizer, runner.rate, MOMENTUM)])
     return pytorch_code(spec, runner.cure.optimizer, runner.rate, MOMENTUM)
 
 

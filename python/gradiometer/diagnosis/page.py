@@ -11,7 +11,7 @@ from gradiometer.diagnosis.charts import gradients_chart, metric_chart, spreads_
 from gradiometer.diagnosis.findings import Diagnosis
 from gradiometer.diagnosis.result import CureResult
 from gradiometer.diagnosis.rules import explain
-from gradiometer.diagnosis.text import as_verdicts, causes, cure_remarks, cure_table
+from gradiometer.diagnosis.text import advice, as_verdicts, causes, cure_remarks, cure_table, how_to_test, pasted
 from gradiometer.measurement.charts import gradient_chart, spread_chart
 from gradiometer.measurement.result import Measurement
 from gradiometer.measurement.text import factor_in_words, header, layer_table
@@ -21,7 +21,12 @@ __all__ = ["report"]
 
 
 def report(
-    diagnosis: Diagnosis, cures: CureResult | None = None, *, title: str = "", facts: Sequence[tuple[str, str]] = ()
+    diagnosis: Diagnosis,
+    cures: CureResult | None = None,
+    *,
+    title: str = "",
+    facts: Sequence[tuple[str, str]] = (),
+    data: str = "",
 ) -> Page:
     """The page of a diagnosis, and of the cures if they were tried.
 
@@ -32,6 +37,8 @@ def report(
     title : str
     facts : sequence of (str, str)
         Names and values for "how it was measured", before our own.
+    data : str
+        Lines of Python that make ``train`` and ``val``, for the code.
     """
     measurement = diagnosis.measurement
     parts: list[Part] = [*as_verdicts(diagnosis)]
@@ -39,18 +46,20 @@ def report(
         parts.append(Prose("\n\n".join(found), heading="Likely cause"))
     parts += curves(measurement)
     if cures is not None:
-        parts += cure_parts(cures)
+        parts += cure_parts(cures, data)
+    elif untested := advice(diagnosis):
+        parts += [Facts(untested, "To try"), Prose(how_to_test(measurement))]
     parts.append(Facts([*facts, *measured(measurement), *(trained(cures) if cures else [])], "How it was measured"))
     parts.append(
         Details(
-            f"All {len(measurement.layers)} layers",
+            f"All {len(measurement.layers)} layers" if len(measurement.layers) > 1 else "The layer",
             [TableSection(layer_table(measurement, hidden_only=False), "Every layer, the output first")],
             heading="Details",
         )
     )
     for finding in diagnosis.findings:
         if finding.status != "ok":
-            parts.append(Details(f"What {finding.id} means", [Code(explain(finding.id))]))
+            parts.append(Details(f"What {finding.id} means", [Facts(explained(finding.id))]))
     return Page(
         title or measurement.network,
         parts,
@@ -59,8 +68,22 @@ def report(
     )
 
 
+def explained(id: str) -> list[tuple[str, str]]:
+    """The text of a rule as names and paragraphs: a word at the left edge is a name, what is indented goes on."""
+    _, *blocks = explain(id).strip().split("\n\n")
+    facts: list[tuple[str, str]] = []
+    for block in blocks:
+        name, _, rest = block.partition(" ")
+        words = " ".join((rest if name else block).split())
+        if name:
+            facts.append((name, words))
+        else:
+            facts[-1] = (facts[-1][0], f"{facts[-1][1]}\n\n{words}")
+    return facts
+
+
 def curves(measurement: Measurement) -> list[Part]:
-    factor = f"Toward the input {factor_in_words(measurement.attenuation)}."
+    factor = f"Toward the input: {factor_in_words(measurement.attenuation)}."
     return [
         Chart(
             gradient_chart({"": measurement}),
@@ -74,7 +97,7 @@ def curves(measurement: Measurement) -> list[Part]:
     ]
 
 
-def cure_parts(cures: CureResult) -> list[Part]:
+def cure_parts(cures: CureResult, data: str) -> list[Part]:
     parts: list[Part] = [
         Chart(metric_chart(cures), heading="Cures"),
         TableSection(cure_table(cures), "Ranked by validation; each at the best of its learning rates"),
@@ -84,7 +107,8 @@ def cure_parts(cures: CureResult) -> list[Part]:
     ]
     best = cures.best
     if best.cured:
-        parts += [Code(best.code, "Gradiometer", heading=f"The first: {best.title}"), Code(best.pytorch, "PyTorch")]
+        code = pasted(best.code, data)
+        parts += [Code(code, "Gradiometer", heading=f"The first: {best.title}"), Code(best.pytorch, "PyTorch")]
     return parts
 
 
@@ -94,7 +118,11 @@ def measured(measurement: Measurement) -> list[tuple[str, str]]:
         ("network", f"{measurement.network}, {measurement.parameters} parameters, {measurement.dtype}"),
         ("loss", f"{measurement.loss}, {measurement.loss_value:.4g} on {measurement.samples} samples"),
         ("gradient", "norms of dL/dh over the batch, summed in float64; the loss is a mean over samples"),
-        ("factor a layer", f"from the end points of layers {first}-{last}; interval from the layers' increments"),
+        *(
+            [("factor a layer", f"from the end points of layers {first}-{last}; interval from the layers' increments")]
+            if first < last
+            else []
+        ),
         ("instructions", f"{measurement.isa}, {platform.machine()}"),
         ("subnormals", "flushed to zero by the host program" if measurement.flushes_subnormals else "kept"),
         ("time", f"{1e3 * measurement.seconds:.0f} ms for one pass with all measurements"),

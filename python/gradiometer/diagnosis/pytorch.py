@@ -9,19 +9,27 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gradiometer.networks import MlpSpec
 
-__all__ = ["pytorch_code"]
+__all__ = ["IMPORTS", "pytorch_code", "training_line"]
 
 # Those that torch.nn does not spell like "Sigmoid".
 CLASSES = {
     "relu": "ReLU",
     "leaky_relu": "LeakyReLU",
-    "prelu": "PReLU",
     "elu": "ELU",
+    "celu": "CELU",
     "selu": "SELU",
     "gelu": "GELU",
     "silu": "SiLU",
+    "logsigmoid": "LogSigmoid",
+    "relu6": "ReLU6",
+    "prelu": "PReLU",
 }
 PARAMETERS = {("prelu", "negative_slope"): "init"}
+
+IMPORTS = """\
+import torch
+from torch import nn
+"""
 
 INITIALISERS = {
     "xavier_normal": "nn.init.xavier_normal_({w}, gain={gain})",
@@ -33,6 +41,13 @@ INITIALISERS = {
     "orthogonal": "nn.init.orthogonal_({w}, gain={gain})",
     "torch_default": "nn.init.uniform_({w}, -(b := {gain} * layer.in_features**-0.5), b)",
 }
+
+ERF = """\
+class Erf(nn.Module):
+    def forward(self, x):
+        return torch.erf(x)
+
+"""
 
 RESIDUAL = """\
 class Residual(nn.Sequential):
@@ -48,12 +63,16 @@ class Residual(nn.Sequential):
 
 def activation_class(name: str, params: Mapping[str, float]) -> str:
     """``nn.ELU(alpha=1.0)`` and the like."""
-    arguments = ", ".join(f"{PARAMETERS.get((name, key), key)}={value:g}" for key, value in params.items())
+    arguments = ", ".join(f"{PARAMETERS.get((name, key), key)}={value:.6g}" for key, value in params.items())
+    if name == "gelu_tanh":
+        return 'nn.GELU(approximate="tanh")'
+    if name == "erf":
+        return "Erf()"
     return f"nn.{CLASSES.get(name, name.title().replace('_', ''))}({arguments})"
 
 
 def pytorch_code(spec: MlpSpec, optimizer: str, rate: float, momentum: float) -> str:
-    """Lines that build, initialise and prepare to train the network of `spec`."""
+    """A whole script that builds, initialises and prepares to train the network of `spec`."""
     widths = [spec.in_features, *spec.hidden]
     layers = []
     for (fan_in, fan_out), run in groupby(pairwise(widths)):
@@ -69,7 +88,9 @@ def pytorch_code(spec: MlpSpec, optimizer: str, rate: float, momentum: float) ->
         *(["        nn.init.zeros_(layer.bias)"] if spec.bias else []),
         training_line(optimizer, rate, momentum),
     ]
-    return (RESIDUAL if spec.residual is not None else "") + f"model = nn.Sequential(\n{body})\n" + "\n".join(lines)
+    classes = (ERF if spec.activation == "erf" else "") + (RESIDUAL if spec.residual is not None else "")
+    double = ".double()" if spec.dtype == "float64" else ""
+    return f"{IMPORTS}\n{classes}model = nn.Sequential(\n{body}){double}\n" + "\n".join(lines)
 
 
 NORMS = {"batch": "BatchNorm1d", "layer": "LayerNorm", "rms": "RMSNorm"}
@@ -81,7 +102,7 @@ def block(spec: MlpSpec, fan_in: int, fan_out: int) -> Sequence[str]:
         parts.append(f"nn.{NORMS[spec.norm]}({fan_out})")
     parts.append(activation_class(spec.activation, spec.activation_params))
     if spec.residual is not None and fan_in == fan_out:
-        return [f"Residual({', '.join(parts)}, scale={spec.residual:.6g})"]
+        return [f"Residual({', '.join(parts)}, scale={spec.residual!r})"]
     return parts
 
 

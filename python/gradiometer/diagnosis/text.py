@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from gradiometer.diagnosis.cures import CURES
 from gradiometer.diagnosis.findings import Diagnosis, Finding
 from gradiometer.diagnosis.result import CureResult, CureRow
-from gradiometer.measurement.text import layer_text
+from gradiometer.measurement.result import Measurement
+from gradiometer.measurement.text import UNFOLD, layer_text
 from gradiometer.report.text import Column, Status, Style, Table, Verdict, interval, score, times, verdicts, wrap
 
-__all__ = ["as_verdicts", "causes", "causes_text", "cure_remarks", "cure_table", "cures_text", "diagnosis_text"]
+__all__ = [
+    "advice",
+    "as_verdicts",
+    "causes",
+    "causes_text",
+    "cure_remarks",
+    "cure_table",
+    "cures_text",
+    "diagnosis_text",
+    "how_to_test",
+    "metric_word",
+    "pasted",
+]
 
 PLAIN = Style()
 WORDS: dict[str, Status] = {"fail": "FAIL", "warn": "WARN", "ok": "ok"}
@@ -39,12 +53,51 @@ def causes_text(diagnosis: Diagnosis, style: Style = PLAIN) -> str:
     return style.bold("cause") + text[5:] if text else ""
 
 
-def diagnosis_text(diagnosis: Diagnosis, *, all_layers: bool = False, style: Style = PLAIN) -> str:
-    """The whole screen, as ``print(diagnosis)`` shows it."""
+def advice(diagnosis: Diagnosis) -> list[tuple[str, str]]:
+    """Id and reason of the cures that the findings suggest, marked as what they are: tried on other networks only."""
+    why = {cure.id: cure.why for cure in CURES}
+    return [(f"{id} (untested)", why[id]) for id in diagnosis.tries]
+
+
+def how_to_test(measurement: Measurement) -> str:
+    """What puts the advice to the test, for those who call from Python."""
+    if measurement.isa.startswith("torch"):
+        return (
+            "gm.cure(gm.torch.convert(model), train, val) puts them to the test; where convert refuses the model, "
+            "they stay untested."
+        )
+    return "gm.cure(net, train, val) puts them to the test."
+
+
+def advice_text(diagnosis: Diagnosis, style: Style = PLAIN, how: str = "") -> str:
+    """The advice as paragraphs behind the word ``try``, and how to test it."""
+    said = [f"{id}: {why[:1].lower()}{why[1:]}" for id, why in advice(diagnosis)]
+    if not said:
+        return ""
+    text = "\n".join(wrap(line, indent=" " * 7) for line in [*said, how or how_to_test(diagnosis.measurement)])
+    return style.bold("try") + text[3:]
+
+
+def diagnosis_text(
+    diagnosis: Diagnosis, *, all_layers: bool = False, style: Style = PLAIN, unfold: str = UNFOLD, how: str | None = ""
+) -> str:
+    """The whole screen, as ``print(diagnosis)`` shows it.
+
+    Parameters
+    ----------
+    diagnosis : Diagnosis
+    all_layers : bool
+    style : Style
+    unfold : str
+        How to see all layers.
+    how : str, optional
+        How to test what is advised (default: from Python); None where the tests follow, and take the advice's place.
+    """
     parts = [
         verdicts(as_verdicts(diagnosis), style),
-        layer_text(diagnosis.measurement, all_layers=all_layers, style=style),
+        layer_text(diagnosis.measurement, all_layers=all_layers, style=style, unfold=unfold),
         causes_text(diagnosis, style),
+        "" if how is None else advice_text(diagnosis, style, how),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -54,10 +107,10 @@ def cure_table(result: CureResult) -> Table:
     columns = [
         Column(""),
         Column("cures", align="left"),
-        Column("trained by", align="left"),
         Column("a layer", times),
         Column("val", metric),
         Column("test", metric),
+        Column("trained by", align="left"),
         Column("cost", lambda value: times(value, 2)),
         Column("steps"),
     ]
@@ -65,16 +118,21 @@ def cure_table(result: CureResult) -> Table:
         (
             place(result, row),
             row.title,
-            f"{row.optimizer} {row.rate:g}",
             row.factor,
             row.val,
             row.test if result.samples[2] else None,
+            f"{row.optimizer} {row.rate:g}",
             row.cost,
             row.steps,
         )
         for row in result.rows
     ]
     return Table(columns, rows, emphasis=frozenset(i for i, row in enumerate(result.rows) if row.cured))
+
+
+def metric_word(result: CureResult) -> str:
+    """The metric as it is written."""
+    return {"r2": "R^2"}.get(result.metric, result.metric)
 
 
 def metric(value: float) -> str:
@@ -103,24 +161,38 @@ def cure_remarks(result: CureResult) -> list[str]:
     best = result.best
     value, ends = value_of(best), best.test_interval if result.samples[2] else best.val_interval
     of = f"{result.samples[2] or result.samples[1]} samples"
-    remarks.append(f"The first has {result.metric} {score(value)} on {decided} (95 % {interval(*ends)}, {of}).")
+    remarks.append(f"The first has {metric_word(result)} {score(value)} on {decided} (95 % {interval(*ends)}, {of}).")
     flat = [row for row in result.rows if 0.9 < row.factor < 1.1 and value_of(row) < value / 2]
     if flat and result.cured:
         worst = flat[-1]
         reached = metric(value_of(worst))
         remarks.append(f"A factor near 1 is needed, not enough: {worst.title} ({times(worst.factor)}) has {reached}.")
+    tried = {row.id for row in result.rows}
+    if left := [id for id in result.diagnosis.tries if id not in tried]:
+        remarks.append(f"Advised, but untested on this network: {', '.join(left)}.")
     return [*remarks, *result.notes]
 
 
-def cures_text(result: CureResult, style: Style = PLAIN) -> str:
-    """The table of the cures, the remarks, and the code of the first, as ``print(result)`` shows them."""
+def pasted(code: str, data: str = "") -> str:
+    """`code` of a row behind the lines that make its ``train`` and ``val``; without those it takes yours."""
+    imports, _, rest = code.partition("\n\n")
+    lines = data.splitlines()
+    more = [line for line in lines if line.startswith("import ")]
+    return "\n".join([*imports.splitlines(), *more, "", *(line for line in lines if line not in more), rest])
+
+
+def cures_text(result: CureResult, style: Style = PLAIN, data: str = "") -> str:
+    """The table of the cures, the remarks, and the code of the first, as ``print(result)`` shows them.
+
+    `data` are lines of Python that make ``train`` and ``val``, where they are known.
+    """
     parts = [cure_table(result).text(style=style), "\n".join(wrap(remark) for remark in cure_remarks(result))]
     best = result.best
     if best.cured:
-        parts.append(f"{style.bold('paste')}\n{indented(best.code)}")
+        parts.append(f"{style.bold('paste')}\n{indented(pasted(best.code, data))}")
         parts.append(f"{style.bold('torch')}\n{indented(best.pytorch)}")
     return "\n\n".join(parts)
 
 
 def indented(code: str) -> str:
-    return "\n".join("  " + line for line in code.splitlines())
+    return "\n".join("  " * bool(line) + line for line in code.splitlines())

@@ -64,7 +64,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Facts:
-    """Names and values: how it was measured."""
+    """Names and values, which may have paragraphs: how it was measured."""
 
     facts: Sequence[tuple[str, str]]
     heading: str = ""
@@ -198,13 +198,19 @@ def _part(part: Part) -> str:
         case Code():
             return _code(part)
         case Facts():
-            pairs = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>\n" for k, v in part.facts)
+            pairs = "".join(f"<div><dt>{escape(k)}</dt><dd>{_paragraphs(v)}</dd></div>\n" for k, v in part.facts)
             return f"<dl>\n{pairs}</dl>\n" if pairs else ""
         case Details():
             inner = "".join(
                 (f"<h3>{escape(_heading(each))}</h3>\n" if _heading(each) else "") + _part(each) for each in part.parts
             )
             return f"<details><summary>{escape(part.summary)}</summary>\n{inner}</details>\n"
+
+
+def _paragraphs(text: str) -> str:
+    """Plain words for one, elements for more."""
+    parts = [escape(part) for part in text.split("\n\n")]
+    return parts[0] if len(parts) == 1 else "".join(f"<p>{part}</p>" for part in parts)
 
 
 def _verdicts(items: Sequence[Verdict]) -> str:
@@ -223,15 +229,20 @@ def _verdicts(items: Sequence[Verdict]) -> str:
 def table_html(table: Table, caption: str) -> str:
     """A `Table` as an element; columns for the terminal only are left out."""
     shown = [i for i, column in enumerate(table.columns) if not column.terminal_only]
+    named = next((i for i in shown if table.columns[i].header), -1)  # the column that says what a row is about
     kinds = [' class="left"' if column.align == "left" else "" for column in table.columns]
-    head = "".join(f'<th scope="col"{kinds[i]}>{escape(table.columns[i].header)}</th>' for i in shown)
+    head = "".join(
+        f'<th scope="col"{kinds[i]}>{escape(header)}</th>' if (header := table.columns[i].header) else "<td></td>"
+        for i in shown
+    )
     rows = []
     for number, row in enumerate(table.rows):
-        cells = [escape(table.columns[i].cell(row[i])) for i in shown]
-        first = [f'<th scope="row"{kinds[i]}>{cell}</th>' for i, cell in zip(shown[:1], cells, strict=False)]
-        others = [f"<td{kinds[i]}>{cell}</td>" for i, cell in zip(shown[1:], cells[1:], strict=True)]
+        cells = []
+        for i in shown:
+            tag, scope = ("th", ' scope="row"') if i == named else ("td", "")
+            cells.append(f"<{tag}{scope}{kinds[i]}>{escape(table.columns[i].cell(row[i]))}</{tag}>")
         stress = ' class="stress"' if number in table.emphasis else ""
-        rows.append(f"<tr{stress}>{''.join(first + others)}</tr>\n")
+        rows.append(f"<tr{stress}>{''.join(cells)}</tr>\n")
     return (
         f'<div class="scroll" role="region" aria-label="{escape(caption)}" tabindex="0"><table>\n'
         f"<caption>{escape(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{''.join(rows)}</tbody>\n"
@@ -315,7 +326,7 @@ table{border-collapse:collapse;font-size:.92rem;font-variant-numeric:tabular-num
 caption{padding:0 0 .3rem;max-width:calc(100vw - 2.5rem)}
 th,td{text-align:right;padding:.36rem .9rem;border-bottom:1px solid var(--line);white-space:nowrap;
  font-weight:400}
-thead th{color:var(--soft);border-bottom:2px solid var(--line)}
+thead th,thead td{color:var(--soft);border-bottom:2px solid var(--line)}
 th.left,td.left{text-align:left}
 th:first-child,td:first-child{padding-left:.25rem}
 .stress th,.stress td{font-weight:650}
@@ -328,6 +339,7 @@ dl div{display:grid;grid-template-columns:13rem 1fr;gap:1rem;padding:.36rem 0;
  border-bottom:1px solid var(--line)}
 dt{color:var(--soft)}
 dd{margin:0;overflow-wrap:anywhere}
+dd p:first-child{margin-top:0}
 details{margin:1.25rem 0}
 summary{cursor:pointer;color:var(--link);padding:.3rem 0}
 footer{margin-top:3.5rem;padding-bottom:2.5rem;font-size:.88rem}
@@ -337,7 +349,9 @@ footer{margin-top:3.5rem;padding-bottom:2.5rem;font-size:.88rem}
  h1{font-size:1.4rem}
  .verdicts li{display:block}
  dl div{grid-template-columns:1fr;gap:0}
- th,td{padding:.36rem .6rem}
+ th,td{padding:.36rem .45rem}
+ table{font-size:.86rem}
+ th.left,td.left{white-space:normal;min-width:6.5rem}
 }
 """
     + f"@media print{{:root{{color-scheme:light;{LIGHT}--page:#fff}}\n"
@@ -349,7 +363,7 @@ footer{margin-top:3.5rem;padding-bottom:2.5rem;font-size:.88rem}
  .scroll{overflow:visible}
  figure,tr,pre{break-inside:avoid}
  h2{break-after:avoid}
- pre{white-space:pre-wrap}
+ pre{white-space:pre-wrap;font-size:8.5pt}
  details::details-content{content-visibility:visible;display:block}
 }
 """
