@@ -351,7 +351,7 @@ footer{margin-top:3.5rem;padding-bottom:2.5rem;font-size:.88rem}
  dl div{grid-template-columns:1fr;gap:0}
  th,td{padding:.36rem .45rem}
  table{font-size:.86rem}
- th.left,td.left{white-space:normal;min-width:6.5rem}
+ th.left[scope=row]{white-space:normal;min-width:7.5rem}
 }
 """
     + f"@media print{{:root{{color-scheme:light;{LIGHT}--page:#fff}}\n"
