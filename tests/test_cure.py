@@ -169,7 +169,7 @@ def test_a_network_of_ones_own_is_changed_layer_by_layer() -> None:
     assert np.array_equal(net.parameters, before)
     result = gm.cure(net, TRAIN, VAL, steps=1)
     assert {row.id for row in result.rows} == {cure.id for cure in CURES}
-    assert "# net: selu + lecun" in next(row.code for row in result.rows if row.id == "selu")
+    assert ".apply(net, 0)  # selu + lecun" in next(row.code for row in result.rows if row.id == "selu")
 
 
 @pytest.mark.parametrize(
@@ -276,6 +276,10 @@ def test_the_code_for_a_network_not_of_mlp_takes_that_network() -> None:
         scope: dict[str, Any] = {"net": net.copy(), "train": TRAIN, "val": VAL}
         exec(row.code, scope)
         assert repr(scope["net"]) == repr(row.network)
+
+
+def test_advice_that_was_not_among_the_candidates_is_marked() -> None:
+    result = gm.cure(patient(), TRAIN, VAL, steps=1, candidates=["adam"])
     assert any("Advised, but untested on this network: batch-norm" in remark for remark in cure_remarks(result))
 
 
