@@ -57,42 +57,73 @@ gm_status check_context(const gm_context* context, gm_error* e) {
   return GM_OK;
 }
 
-// Room for the batch, the taps and the team, with the kernels that are chosen now.
-gm_status make_room(Network& net, int64_t batch, unsigned taps, gm_error* e) {
-  if (batch < 0)
+gm_status too_little(int64_t batch, int64_t bytes, int64_t most, const char* whose, gm_error* e) {
+  return fail(e, GM_OUT_OF_MEMORY, "arena", "a batch of %lld needs an arena of %lld bytes; %lld were %s",
+              static_cast<long long>(batch), static_cast<long long>(bytes), static_cast<long long>(most),
+              whose);
+}
+
+// Bytes of an arena made now, or -1.
+int64_t arena_bytes(const Network& net, const Room& room, gm_error* e) {
+  Plan trial;
+  return lay_out_arena(net.graph, kernels(), net.dtype, room, threads(), &trial, e) == GM_OK ? trial.bytes
+                                                                                             : -1;
+}
+
+// Room for a pass, with the kernels that are chosen now.
+gm_status make_room(Network& net, Room room, gm_error* e) {
+  if (room.batch < 0)
     return fail(e, GM_INVALID_ARGUMENT, "N", "a batch of %lld rows; expected 0 or more",
-                static_cast<long long>(batch));
+                static_cast<long long>(room.batch));
+  if (room.segments < 0)
+    return fail(e, GM_INVALID_ARGUMENT, "segments", "segments is %d; expected 0 or more", room.segments);
   const KernelTable& table = kernels();
-  const int team = threads();
-  const bool fits = net.arena && net.table == &table && batch <= net.plan.batch && taps == net.plan.taps &&
-                    (!taps || team <= net.plan.team);
-  if (fits) return GM_OK;
-  net.taps.size = 0;  // they point into the arena
   Plan& plan = net.plan;
-  int64_t wanted =
-      net.arena && net.table == &table && taps == plan.taps && batch < plan.batch ? plan.batch : batch;
-  if (net.lent >= 0) {
-    Plan trial;
-    GM_TRY(lay_out_arena(net.graph, table, net.dtype, batch > 0 ? batch : 1, taps, team, &trial, e));
-    if (trial.bytes > net.lent)
-      return fail(e, GM_OUT_OF_MEMORY, "arena",
-                  "a batch of %lld needs an arena of %lld bytes; %lld were lent",
-                  static_cast<long long>(batch), static_cast<long long>(trial.bytes),
-                  static_cast<long long>(net.lent));
-    net.table = &table;
-    return lay_out_arena(net.graph, table, net.dtype, batch > 0 ? batch : 1, taps, team, &plan, e);
+  const int team = threads();
+  if (room.segments < 1) room.segments = 1;
+  const bool alike = net.arena && net.table == &table && room.taps == plan.taps &&
+                     room.segments == plan.segments && (!room.taps || team <= plan.team);
+  if (alike && room.batch <= plan.batch && (plan.every_gradient || !room.every_gradient)) return GM_OK;
+  net.taps.size = 0;  // they point into the arena
+  const int64_t batch = room.batch;
+  if (room.batch < 1) room.batch = 1;
+  if (net.most >= 0) {
+    const int64_t bytes = arena_bytes(net, room, e);
+    if (bytes < 0) return GM_OUT_OF_MEMORY;
+    if (bytes > net.most) return too_little(batch, bytes, net.most, net.lent ? "lent" : "allowed", e);
+  } else if (alike && plan.batch > room.batch) {
+    room.batch = plan.batch;
   }
-  free(net.arena);
-  net.arena = nullptr;
-  plan.batch = 0;
-  GM_TRY(lay_out_arena(net.graph, table, net.dtype, wanted > 0 ? wanted : 1, taps, team, &plan, e));
-  net.arena = static_cast<char*>(allocate_raw(plan.bytes));  // a pass writes before it reads
-  if (!net.arena) {
-    plan.batch = 0;
-    return out_of_memory(e, "arena", plan.bytes);
+  if (!net.lent) {
+    free(net.arena);
+    net.arena = nullptr;
   }
+  GM_TRY(lay_out_arena(net.graph, table, net.dtype, room, team, &plan, e));
   net.table = &table;
-  return GM_OK;
+  if (net.lent) return GM_OK;
+  net.arena = static_cast<char*>(allocate_raw(plan.bytes));  // a pass writes before it reads
+  if (net.arena) return GM_OK;
+  plan.batch = -1;
+  return out_of_memory(e, "arena", plan.bytes);
+}
+
+Room room_of(const gm_context& context, int64_t batch, const void* dx) {
+  Room room;
+  room.batch = batch;
+  room.taps = context.taps;
+  room.every_gradient = dx != nullptr;
+  room.segments = context.segments;
+  return room;
+}
+
+// The arena is laid out anew by the next call; one of ours is given back.
+void forget_room(Network& net) {
+  if (!net.lent) {
+    free(net.arena);
+    net.arena = nullptr;
+  }
+  net.plan.batch = -1;
+  net.taps.size = 0;
 }
 
 gm_status too_many(gm_error* e) {
@@ -125,11 +156,13 @@ gm_status gradient(gm_network* network, PassArguments a, int loss, gm_error* e) 
   GM_TRY(check_target(*a.loss, a.N, out.features, a.target, e));
   a.mean_over = a.context->mean_over > 0 ? a.context->mean_over
                                          : sum_of_weights(*a.loss, a.target, a.N, a.context->class_weights);
-  GM_TRY(make_room(net, a.N, a.context->taps, e));
+  GM_TRY(make_room(net, room_of(*a.context, a.N, a.dx), e));
   net.taps.size = 0;
   if (a.N == 0) {
-    if (!a.context->accumulate)
-      __builtin_memset(net.gradients, 0, static_cast<size_t>(bytes_of(net, net.parameter_count)));
+    for (const Range& r : net.plan.trainable)
+      if (!a.context->accumulate)
+        __builtin_memset(static_cast<char*>(net.gradients) + bytes_of(net, r.begin), 0,
+                         static_cast<size_t>(bytes_of(net, r.size())));
     if (a.value) *a.value = a.loss->mean_over_rows ? NAN : 0;
     return ok(e);
   }
@@ -138,6 +171,27 @@ gm_status gradient(gm_network* network, PassArguments a, int loss, gm_error* e) 
   GM_TRY(run(net, a, e));
   if (a.context->taps) net.taps.size = net.graph.nodes.size;
   return GM_OK;
+}
+
+struct Where {
+  int node, index;  // within the node
+  const Tensor* tensor;
+};
+// Tensor i, counted over all nodes in order.
+Where find_tensor(const Network& net, bool state, int i) {
+  for (int id = 0; id < net.graph.nodes.size; id++) {
+    const Node& node = net.graph.nodes[id];
+    int n = state ? node.state_count : node.parameter_count;
+    if (i < n) return {id, i, state ? &node.state[i] : &node.parameters[i]};
+    i -= n;
+  }
+  return {-1, -1, nullptr};
+}
+void describe(Where w, gm_tensor* out) {
+  if (!w.tensor) return;
+  const Tensor& t = *w.tensor;
+  *out = {sizeof(gm_tensor), w.node,  t.name, t.rank, {t.shape[0], t.rank > 1 ? t.shape[1] : 1, 1, 1},
+          t.offset,          t.size()};
 }
 
 }  // namespace
@@ -194,7 +248,11 @@ gm_status gm_network_memory(const gm_graph* graph, gm_dtype dtype, int64_t batch
   memory->parameters = lay_out_tensors(&copy, dtype, &memory->state);
   if (memory->parameters < 0) return too_many(e);
   Plan plan;
-  GM_TRY(lay_out_arena(copy, kernels(), dtype, batch, taps, threads(), &plan, e));
+  Room room;
+  room.batch = batch;
+  room.taps = taps;
+  room.every_gradient = true;
+  GM_TRY(lay_out_arena(copy, kernels(), dtype, room, threads(), &plan, e));
   memory->arena = plan.bytes;
   return ok(e);
 }
@@ -243,7 +301,7 @@ void gm_network_destroy(gm_network* network) {
   void* buffers[3] = {net.parameters, net.gradients, net.state};
   for (int i = 0; i < 3; i++)
     if (net.owns[i]) free(buffers[i]);
-  if (net.lent < 0) free(net.arena);
+  if (!net.lent) free(net.arena);
   destroy(network);
 }
 
@@ -256,8 +314,54 @@ void gm_network_reset(gm_network* network) {
 }
 
 gm_status gm_network_reserve(gm_network* network, int64_t batch, unsigned taps, gm_error* e) {
-  GM_TRY(make_room(network->network, batch, taps, e));
+  Room room;
+  room.batch = batch;
+  room.taps = taps;
+  room.every_gradient = true;
+  GM_TRY(make_room(network->network, room, e));
   return ok(e);
+}
+
+gm_status gm_network_arena(const gm_network* network, const gm_context* context, int64_t batch,
+                           int64_t* bytes, gm_error* e) {
+  GM_TRY(check_context(context, e));
+  if (batch < 1)
+    return fail(e, GM_INVALID_ARGUMENT, "batch", "batch is %lld; expected 1 or more",
+                static_cast<long long>(batch));
+  const int64_t needed = arena_bytes(network->network, room_of(*context, batch, nullptr), e);
+  if (needed < 0) return GM_OUT_OF_MEMORY;
+  *bytes = needed;
+  return ok(e);
+}
+
+gm_status gm_network_limit_arena(gm_network* network, int64_t bytes, gm_error* e) {
+  Network& net = network->network;
+  if (bytes < 0)
+    return fail(e, GM_INVALID_ARGUMENT, "bytes", "bytes is %lld; expected 0 or more",
+                static_cast<long long>(bytes));
+  if (net.lent)
+    return fail(e, GM_INVALID_ARGUMENT, "network", "the arena was lent; expected one of the network's own");
+  forget_room(net);
+  net.most = bytes > 0 ? bytes : -1;
+  return ok(e);
+}
+
+gm_status gm_network_set_trainable(gm_network* network, int i, int trainable, gm_error* e) {
+  Network& net = network->network;
+  const int count = gm_network_parameter_count(network);
+  if (i < 0 || i >= count)
+    return fail(e, GM_INVALID_ARGUMENT, "i", "parameter %d; expected 0 to %d", i, count - 1);
+  const Where w = find_tensor(net, false, i);
+  Tensor* tensor = &net.graph.nodes[w.node].parameters[w.index];
+  if (tensor->frozen != !trainable) {
+    tensor->frozen = !trainable;
+    forget_room(net);
+  }
+  return ok(e);
+}
+int gm_network_trainable(const gm_network* network, int i) {
+  const Where w = find_tensor(network->network, false, i);
+  return w.tensor && !w.tensor->frozen;
 }
 
 gm_status gm_network_lend_arena(gm_network* network, void* memory, int64_t bytes, gm_error* e) {
@@ -268,42 +372,12 @@ gm_status gm_network_lend_arena(gm_network* network, void* memory, int64_t bytes
   if (memory && bytes < 1)
     return fail(e, GM_INVALID_ARGUMENT, "bytes", "bytes is %lld; expected 1 or more",
                 static_cast<long long>(bytes));
-  if (net.lent < 0) free(net.arena);
+  forget_room(net);
   net.arena = static_cast<char*>(memory);
-  net.lent = memory ? bytes : -1;
-  net.plan.batch = -1;  // laid out anew by the next call
-  net.taps.size = 0;
+  net.lent = memory != nullptr;
+  net.most = memory ? bytes : -1;
   return ok(e);
 }
-
-}  // extern "C"
-
-namespace {
-
-struct Where {
-  int node;
-  const Tensor* tensor;
-};
-// Tensor i, counted over all nodes in order.
-Where find_tensor(const Network& net, bool state, int i) {
-  for (int id = 0; id < net.graph.nodes.size; id++) {
-    const Node& node = net.graph.nodes[id];
-    int n = state ? node.state_count : node.parameter_count;
-    if (i < n) return {id, state ? &node.state[i] : &node.parameters[i]};
-    i -= n;
-  }
-  return {-1, nullptr};
-}
-void describe(Where w, gm_tensor* out) {
-  if (!w.tensor) return;
-  const Tensor& t = *w.tensor;
-  *out = {sizeof(gm_tensor), w.node,  t.name, t.rank, {t.shape[0], t.rank > 1 ? t.shape[1] : 1, 1, 1},
-          t.offset,          t.size()};
-}
-
-}  // namespace
-
-extern "C" {
 
 int gm_network_parameter_count(const gm_network* network) {
   int n = 0;
@@ -330,7 +404,8 @@ gm_status gm_network_forward(gm_network* network, const gm_context* context, int
   GM_TRY(check_context(context, e));
   Network& net = network->network;
   gm_context plain = *context;
-  plain.taps = net.plan.taps;  // an arena with taps serves as it is
+  plain.taps = net.plan.taps;  // an arena with taps or segments serves as it is
+  plain.segments = net.plan.segments;
   if (N < 0)
     return fail(e, GM_INVALID_ARGUMENT, "N", "a batch of %lld rows; expected 0 or more",
                 static_cast<long long>(N));
@@ -342,8 +417,11 @@ gm_status gm_network_forward(gm_network* network, const gm_context* context, int
     const int64_t chunk = 256;
     step = N < chunk ? N : chunk;
     if (net.plan.batch > step) step = N < net.plan.batch ? N : net.plan.batch;
+    while (net.most >= 0 && step > 1 && step > net.plan.batch &&
+           arena_bytes(net, room_of(plain, step, nullptr), e) > net.most)
+      step = (step + 1) / 2;
   }
-  GM_TRY(make_room(net, step, plain.taps, e));
+  GM_TRY(make_room(net, room_of(plain, step, nullptr), e));
   const int64_t in = net.graph.nodes[0].features, out = net.graph.nodes[net.graph.output()].features;
   double asked = 0;
   for (int64_t r = 0; r < N; r += step) {

@@ -148,62 +148,61 @@ class Network {
     return y;
   }
 
-  py::tuple gradient(py::object x_, py::object loss_, py::object target, bool want_dx, bool training,
+  py::tuple gradient(py::object x, py::object loss, py::object target, bool want_dx, bool training,
                      bool freeze_statistics, bool accumulate, unsigned taps, double mean_over,
-                     std::uint64_t seed, std::int64_t first_row, std::int64_t number) {
-    py::array x = batch(x_);
-    std::int64_t N = x.shape(0);
-    const Loss loss = Loss::of(loss_);
-    py::array t = targets(target, "target", gm_loss_target(loss.index), dtype_, N, out_);
+                     std::uint64_t seed, std::int64_t first_row, std::int64_t number, int segments) {
+    Batch b = batch_of(x, loss, target, {accumulate, mean_over, seed, first_row, number, segments});
     py::object dx = py::none();
     void* to = nullptr;
     if (want_dx) {
-      py::array made(numpy_dtype(dtype_), Shape{N, in_});
+      py::array made(numpy_dtype(dtype_), Shape{b.rows(), in_});
       to = made.mutable_data();
       dx = made;
     }
-    gm_context c = context(loss);
-    c.training = training;
-    c.freeze_statistics = freeze_statistics;
-    c.accumulate = accumulate;
-    c.taps = taps;
-    c.mean_over = mean_over;
-    c.seed = seed;
-    c.first_row = first_row;
-    c.step = number;
+    b.context.training = training;
+    b.context.freeze_statistics = freeze_statistics;
+    b.context.taps = taps;
     double value = 0;
     run([&](Error& e) {
-      return gm_network_gradient(network_, &c, N, x.data(), loss.index, t.data(), &value, to, &e);
+      return gm_network_gradient(network_, &b.context, b.rows(), b.x.data(), b.loss.index, b.target.data(),
+                                 &value, to, &e);
     });
     return py::make_tuple(value, dx);
   }
 
-  double step(py::object x_, py::object loss_, py::object target, const Optimizer& optimizer, py::array slots,
+  double step(py::object x, py::object loss, py::object target, const Optimizer& optimizer, py::array slots,
               double learning_rate, std::int64_t number, double clip_norm, double clip_value,
               bool decay_matrices_only, bool accumulate, double mean_over, std::uint64_t seed,
-              std::int64_t first_row) {
-    py::array x = batch(x_);
-    std::int64_t N = x.shape(0);
-    const Loss loss = Loss::of(loss_);
-    py::array t = targets(target, "target", gm_loss_target(loss.index), dtype_, N, out_);
+              std::int64_t first_row, int segments) {
+    Batch b = batch_of(x, loss, target, {accumulate, mean_over, seed, first_row, number, segments});
     void* s = in_place(slots, "slots", dtype_, parameters.size() * optimizer.slots());
-    gm_context c = context(loss);
-    c.training = 1;
-    c.learning_rate = learning_rate;
-    c.step = number;
-    c.clip_norm = clip_norm;
-    c.clip_value = clip_value;
-    c.decay_matrices_only = decay_matrices_only;
-    c.accumulate = accumulate;
-    c.mean_over = mean_over;
-    c.seed = seed;
-    c.first_row = first_row;
+    b.context.training = 1;
+    b.context.learning_rate = learning_rate;
+    b.context.clip_norm = clip_norm;
+    b.context.clip_value = clip_value;
+    b.context.decay_matrices_only = decay_matrices_only;
     double value = 0;
     run([&](Error& e) {
-      return gm_network_step(network_, &c, N, x.data(), loss.index, t.data(), optimizer.index,
-                             optimizer.params.data(), s, &value, &e);
+      return gm_network_step(network_, &b.context, b.rows(), b.x.data(), b.loss.index, b.target.data(),
+                             optimizer.index, optimizer.params.data(), s, &value, &e);
     });
     return value;
+  }
+
+  // Bytes of the arena for a gradient or a step on a batch.
+  std::int64_t arena(std::int64_t rows, unsigned taps, int segments) {
+    gm_context c = context();
+    c.taps = taps;
+    c.segments = segments;
+    std::int64_t bytes = 0;
+    run([&](Error& e) { return gm_network_arena(network_, &c, rows, &bytes, &e); });
+    return bytes;
+  }
+  void limit_arena(std::int64_t bytes) {
+    run([&](Error& e) { return gm_network_limit_arena(network_, bytes, &e); });
+  }
+  void set_trainable(int parameter, bool trainable) {
+    run([&](Error& e) { return gm_network_set_trainable(network_, parameter, trainable, &e); });
   }
 
   py::dict tap(int node) {
@@ -247,11 +246,37 @@ class Network {
     c.cancel = signals_pending;
     return c;
   }
-  gm_context context(const Loss& loss) const {
-    gm_context c = context();
-    c.loss_params = loss.params.data();
-    c.class_weights = loss.class_weights(out_);
-    return c;
+
+  // What a pass with a loss holds while it runs: the context points into it.
+  struct Batch {
+    py::array x, target;
+    Loss loss;
+    gm_context context;
+    std::int64_t rows() const { return x.shape(0); }
+  };
+  // Where the batch stands: within a larger one, and within a run.
+  struct Place {
+    bool accumulate;
+    double mean_over;
+    std::uint64_t seed;
+    std::int64_t first_row, step;
+    int segments;
+  };
+  Batch batch_of(const py::object& x, const py::object& loss, const py::object& target,
+                 const Place& place) const {
+    py::array rows = batch(x);
+    Loss kind = Loss::of(loss);
+    py::array t = targets(target, "target", gm_loss_target(kind.index), dtype_, rows.shape(0), out_);
+    Batch b = {rows, t, kind, context()};
+    b.context.loss_params = b.loss.params.data();
+    b.context.class_weights = b.loss.class_weights(out_);
+    b.context.accumulate = place.accumulate;
+    b.context.mean_over = place.mean_over;
+    b.context.seed = place.seed;
+    b.context.first_row = place.first_row;
+    b.context.step = place.step;
+    b.context.segments = place.segments;
+    return b;
   }
 
   // A batch in the network's own dtype: any real number type is converted.
@@ -342,11 +367,14 @@ void bind_network(py::module_& m) {
       .def("gradient", &Network::gradient, py::arg("x"), py::arg("loss"), py::arg("target"),
            py::arg("want_dx") = false, py::arg("training") = true, py::arg("freeze_statistics") = true,
            py::arg("accumulate") = false, py::arg("taps") = 0, py::arg("mean_over") = 0, py::arg("seed") = 0,
-           py::arg("first_row") = 0, py::arg("step") = 1)
+           py::arg("first_row") = 0, py::arg("step") = 1, py::arg("segments") = 1)
       .def("step", &Network::step, py::arg("x"), py::arg("loss"), py::arg("target"), py::arg("optimizer"),
            py::arg("slots"), py::arg("learning_rate"), py::arg("step"), py::arg("clip_norm") = 0.0,
            py::arg("clip_value") = 0.0, py::arg("decay_matrices_only") = false, py::arg("accumulate") = false,
-           py::arg("mean_over") = 0.0, py::arg("seed") = 0, py::arg("first_row") = 0)
+           py::arg("mean_over") = 0.0, py::arg("seed") = 0, py::arg("first_row") = 0, py::arg("segments") = 1)
+      .def("arena", &Network::arena, py::arg("batch"), py::arg("taps") = 0, py::arg("segments") = 1)
+      .def("limit_arena", &Network::limit_arena, py::arg("bytes"))
+      .def("set_trainable", &Network::set_trainable, py::arg("parameter"), py::arg("trainable"))
       .def("tap", &Network::tap, py::arg("node"))
       .def("reset", &Network::reset);
 }

@@ -114,13 +114,12 @@ class Sequential(Chain):
 
     @property
     def gradients(self) -> dict[str, NDArray[Any]]:
-        """Gradients by name as the last pass left them: views."""
+        """Gradients by name as the last pass left them: views. Frozen parameters (`requires_grad_`) are left out."""
         return self._compile().gradients()
 
     def memory(self, batch: int) -> int:
         """Bytes of parameters, gradients and state, and of the arena for a training batch of that many rows."""
-        need = self._compile().memory(positive("batch", batch))
-        return (2 * need["parameters"] + need["state"]) * np.dtype(self.dtype).itemsize + need["arena"]
+        return self._compile().memory(positive("batch", batch))
 
     def predict(self, x: ArrayLike) -> NDArray[Any]:
         """Output (N, out_features) in evaluation mode; a row has the same bits in any batch."""
@@ -229,6 +228,8 @@ class Sequential(Chain):
             raise ValueError(f"epochs is {epochs!r} and steps is {steps!r}; expected one of the two")
         x, y = _source(train)
         compiled = self._compile(x if y is not None else None)
+        if compiled.parameter_count and not compiled.gradients():
+            raise ValueError("every parameter of the network is frozen; expected one that requires_grad_(True)")
         kind = as_loss(loss)
         best: tuple[Any, ...] = ()
         trainer = Trainer(

@@ -159,6 +159,7 @@ class Trainer:
         decay_matrices_only: bool = False,
         micro_batch: int | None = None,
     ) -> None:
+        self.compiled = compiled
         self.network = compiled.network
         self.optimizer = as_optimizer(optimizer)
         self.loss = as_loss(loss)
@@ -342,6 +343,8 @@ class Trainer:
             rows,
             self.steps,
         ]
+        frozen = self.compiled.frozen
+        said += [f"frozen {frozen}"] if frozen else []
         layout = [tensor for of_state in (False, True) for tensor in self.network.tensors(of_state)]
         return f"{said} {self.rng.bit_generator.state['bit_generator']} {zlib.crc32(repr(layout).encode()):08x}"
 

@@ -239,6 +239,10 @@ GM_API void gm_network_reset(gm_network* network);
 /* Makes room for a batch (kept for smaller ones) with the given taps; calls below do it themselves when
  * needed. */
 GM_API gm_status gm_network_reserve(gm_network* network, int64_t batch, unsigned taps, gm_error* error);
+/* The arena may not take more than `bytes` from now on (0: it may), and one that there is is freed. A call
+ * that needs more fails with GM_OUT_OF_MEMORY and says how much; gm_network_forward in evaluation takes fewer
+ * rows at a time. */
+GM_API gm_status gm_network_limit_arena(gm_network* network, int64_t bytes, gm_error* error);
 /* The arena from the caller's memory (aligned to 64 bytes, kept alive by the caller; null: allocated again).
  * A call that needs more than `bytes` then fails with GM_OUT_OF_MEMORY and says how much; gm_network_memory
  * tells it first. */
@@ -257,6 +261,13 @@ GM_API void gm_network_parameter(const gm_network* network, int i, gm_tensor* te
 GM_API int gm_network_state_count(const gm_network* network);
 GM_API void gm_network_state(const gm_network* network, int i, gm_tensor* tensor);
 GM_API void* gm_network_parameters(gm_network* network);
+/* Whether parameter i (counted as by gm_network_parameter) is trained: all are at first. A pass without taps
+ * computes nothing for a frozen one (its gradients are not written), nor any gradient by a node beneath which
+ * all are frozen, unless dx is asked for. A step leaves a frozen parameter and its slots as they are, and
+ * clipping does not see its gradient. Its layer is otherwise the same: batch norm still follows the batch in
+ * training. */
+GM_API gm_status gm_network_set_trainable(gm_network* network, int i, int trainable, gm_error* error);
+GM_API int gm_network_trainable(const gm_network* network, int i);
 GM_API void* gm_network_gradients(gm_network* network);
 GM_API void* gm_network_state_buffer(gm_network* network);
 
@@ -278,6 +289,9 @@ typedef struct gm_context {
   const double* loss_params;   /* null: the defaults */
   const double* class_weights; /* as for gm_loss */
   unsigned taps;
+  /* Above 1: the graph is cut into up to so many segments; what only one of them reads is not kept and run
+   * forward again before its backward. The same bits in less memory. Nothing to measurement (taps). */
+  int segments;
   uint64_t seed;     /* of random masks: each is a function of seed, step, node and element alone */
   int64_t first_row; /* of a micro-batch within the whole batch: where it counts its rows from */
   int64_t step;      /* 1, 2, ... for the optimiser */
@@ -288,6 +302,11 @@ typedef struct gm_context {
   int (*cancel)(void* data); /* polled between pieces of work on the calling thread; non-zero cancels */
   void* cancel_data;
 } gm_context;
+
+/* Bytes of the arena for gm_network_gradient without dx, or gm_network_step, on a batch: of the context taps
+ * and segments count, and what is frozen. */
+GM_API gm_status gm_network_arena(const gm_network* network, const gm_context* context, int64_t batch,
+                                  int64_t* bytes, gm_error* error);
 
 /* y (N, features of the output). */
 GM_API gm_status gm_network_forward(gm_network* network, const gm_context* context, int64_t N, const void* x,

@@ -22,6 +22,7 @@ struct Tensor {
   int64_t shape[2];
   double initial;  // value after a reset
   int64_t offset;
+  bool frozen = false;  // a parameter that no gradient is wanted for
   int64_t size() const { return rank == 1 ? shape[0] : shape[0] * shape[1]; }
 };
 
@@ -58,7 +59,7 @@ struct Call {
   T* dx;  // gradient by input `input`, to be overwritten
   int input;
   T* parameters[kMaxTensors];
-  T* gradients[kMaxTensors];
+  T* gradients[kMaxTensors];  // null where frozen
   T* state[kMaxTensors];
   double* cache;  // written by forward, read by backward
   T* packed;      // written by prepare, read by forward
@@ -74,7 +75,7 @@ struct LayerFunctions {
   // gradients here (dx may then be null).
   void (*backward)(const Call<T>&, Range);
   // Gradients of parameters over all rows, for a range of output features (16 or more, but at the end), after
-  // the backward pass. May be null.
+  // the backward pass of the node's segment; not called where all are frozen. May be null.
   void (*parameter_gradient)(const Call<T>&, Range);
   // What a successful training pass leaves behind (running statistics), at its very end, by one thread. May
   // be null.

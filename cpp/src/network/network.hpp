@@ -15,7 +15,8 @@ struct Network {
   const KernelTable* table = nullptr;  // the ISA that the plan was made for
   Plan plan;
   char* arena = nullptr;
-  int64_t lent = -1;   // bytes of an arena that is the caller's
+  bool lent = false;   // the arena is the caller's
+  int64_t most = -1;   // bytes that it may have; -1: any
   Array<gm_tap> taps;  // of the last gradient with taps
 };
 

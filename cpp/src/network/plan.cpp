@@ -1,5 +1,7 @@
 #include "plan.hpp"
 
+#include <math.h>
+
 namespace gradiometer {
 namespace {
 
@@ -9,20 +11,23 @@ int64_t size_of(gm_dtype dtype) { return dtype == GM_FLOAT32 ? 4 : 8; }
 struct Layout {
   int64_t bytes = 0;
   bool whole = true;
-  int64_t take(int64_t count, int64_t each) {
-    int64_t size, at = bytes;
-    if (!multiply(count, each, &size) || __builtin_add_overflow(size, kAlign - 1, &size) ||
-        __builtin_add_overflow(bytes, size / kAlign * kAlign, &bytes)) {
+  // Bytes of a x b elements, up to a cache line.
+  int64_t size(int64_t a, int64_t b, int64_t each) {
+    int64_t n = 0;
+    if (multiply(a, b, &n) && multiply(n, each, &n) && !__builtin_add_overflow(n, kAlign - 1, &n))
+      return n / kAlign * kAlign;
+    whole = false;
+    return 0;
+  }
+  int64_t take(int64_t a, int64_t b, int64_t each) {
+    const int64_t at = bytes;
+    if (__builtin_add_overflow(bytes, size(a, b, each), &bytes)) {
       whole = false;
       bytes = 0;
     }
     return at;
   }
-  int64_t take(int64_t a, int64_t b, int64_t each) {
-    int64_t count = 0;
-    if (!multiply(a, b, &count)) whole = false;
-    return take(count, each);
-  }
+  int64_t take(int64_t count, int64_t each) { return take(count, 1, each); }
 };
 
 }  // namespace
@@ -46,72 +51,250 @@ int64_t lay_out_tensors(Graph* graph, gm_dtype dtype, int64_t* state) {
   return parameters;
 }
 
-gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype dtype, int64_t batch,
-                        unsigned taps, int team, Plan* plan, gm_error* e) {
-  const int64_t each = size_of(dtype);
-  const int count = graph.nodes.size;
-  Layout layout;
-  plan->nodes.size = 0;
-  if (!plan->nodes.reserve(count))
-    return out_of_memory(e, "plan", count * static_cast<long long>(sizeof(NodePlan)));
-  Array<int> consumers, written;
-  if (!consumers.reserve(count) || !written.reserve(count)) return out_of_memory(e, "plan", count);
-  for (int i = 0; i < count; i++) {
-    consumers.push(0);
-    written.push(0);
-  }
-  for (const Node& node : graph.nodes)
-    for (int i = 0; i < node.input_count; i++) consumers[node.inputs[i]]++;
+namespace {
 
-  plan->widest = 1;
+// A piece of memory for the phases from..to; its offset is `at` and goes to *place.
+struct Lease {
+  int64_t* place;
+  int64_t at, size;
+  int from, to;
+};
+
+// First fit: the lowest place where no lease of a common phase lies.
+bool lease(Array<Lease>* leases, int64_t* place, int64_t size, int from, int to) {
+  Lease made = {place, 0, size, from, to};
+  for (bool moved = true; moved;) {
+    moved = false;
+    for (const Lease& l : *leases)
+      if (l.from <= to && from <= l.to && l.at < made.at + size && made.at < l.at + l.size) {
+        made.at = l.at + l.size;
+        moved = true;
+      }
+  }
+  return leases->push(made);
+}
+
+// What the graph says of a node's lifetime, in segments.
+struct Life {
+  int segment;
+  int last;      // the last that reads its value
+  int backward;  // the first that reads it for a backward; -1: none does
+  int root;      // the node whose gradient's place is also that of this one's
+  int lowest;    // of a root: the segment of the lowest node with its place
+  int readers;
+};
+
+bool leads_to_parameter(const Graph& graph, const Plan& plan, int id) {
+  const Node& node = graph.nodes[id];
+  for (int i = 0; i < node.parameter_count; i++)
+    if (!node.parameters[i].frozen) return true;
+  for (int i = 0; i < node.input_count; i++)
+    if (plan.nodes[node.inputs[i]].leads) return true;
+  return false;
+}
+
+// Elements of a node's value and cache, for a row.
+double width(const Node& node) {
+  return static_cast<double>(node.features) +
+         (node.type->cache_size_of_row ? 2.0 * static_cast<double>(node.type->cache_size_of_row(node)) : 0);
+}
+
+// Up to `wanted` segments of about equal width; near a cut that would be equal, the one that fewest elements
+// cross.
+bool cut_segments(const Graph& graph, int wanted, Plan* plan) {
+  const int count = graph.nodes.size;
+  Array<int> last;
+  Array<double> before, crossing;  // width of the nodes before a cut; elements that are read behind it
+  if (!last.reserve(count) || !before.reserve(count + 1) || !crossing.reserve(count + 1)) return false;
+  for (int id = 0; id < count; id++) last.push(0);
+  for (int id = 1; id < count; id++)
+    for (int i = 0; i < graph.nodes[id].input_count; i++) last[graph.nodes[id].inputs[i]] = id;
+  for (int p = 0; p <= count; p++) crossing.push(0);
+  for (int id = 1; id < count; id++) {
+    crossing[id + 1 <= count ? id + 1 : count] += static_cast<double>(graph.nodes[id].features);
+    if (last[id]) crossing[last[id] + 1] -= static_cast<double>(graph.nodes[id].features);
+  }
+  before.push(0);
+  before.push(0);
+  for (int p = 2; p <= count; p++) {
+    before.push(before[p - 1] + width(graph.nodes[p - 1]));
+    crossing[p] += crossing[p - 1];
+  }
+  plan->cut.size = 0;
+  int begin = 1;
+  for (int k = 1; k < wanted; k++) {
+    const double each = before[count] / wanted, equal = k * each;
+    int best = -1;
+    for (int p = begin + 1; p < count && before[p] < equal + each / 4; p++)
+      if (before[p] >= equal - each / 4 &&
+          (best < 0 || crossing[p] < crossing[best] ||
+           (crossing[p] == crossing[best] && fabs(before[p] - equal) < fabs(before[best] - equal))))
+        best = p;
+    if (best < 0) continue;
+    if (!plan->cut.push({begin, best, false})) return false;
+    begin = best;
+  }
+  return plan->cut.push({begin, count, false});
+}
+
+bool join_trainable(const Graph& graph, gm_dtype dtype, Plan* plan) {
+  const int64_t line = kAlign / size_of(dtype);
+  plan->trainable.size = 0;
+  for (const Node& node : graph.nodes)
+    for (int i = 0; i < node.parameter_count; i++) {
+      const Tensor& t = node.parameters[i];
+      const Range own = {t.offset, t.offset + align_up(t.size(), line)};
+      Array<Range>& all = plan->trainable;
+      if (t.frozen) continue;
+      if (all.size && all[all.size - 1].end == own.begin)
+        all[all.size - 1].end = own.end;
+      else if (!all.push(own))
+        return false;
+    }
+  return true;
+}
+
+}  // namespace
+
+gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype dtype, const Room& room,
+                        int team, Plan* plan, gm_error* e) {
+  const int64_t each = size_of(dtype), batch = room.batch;
+  const int count = graph.nodes.size;
+  const bool every = room.every_gradient || room.taps;
+  *static_cast<Room*>(plan) = room;
+  plan->batch = -1;  // until all is well
+  plan->nodes.size = 0;
+  Array<Life> lives;
+  Array<Lease> leases;
+  Array<int64_t> used;  // bytes of the workspace, by segment
+  const auto full = [&] {
+    return out_of_memory(e, "plan", count * static_cast<long long>(sizeof(NodePlan) + sizeof(Life)));
+  };
+  if (!plan->nodes.reserve(count) || !lives.reserve(count) || !join_trainable(graph, dtype, plan) ||
+      !cut_segments(graph, room.taps ? 1 : room.segments, plan) || !used.reserve(plan->cut.size))
+    return full();
+  const int S = plan->cut.size;
+
+  // Who reads what, when.
+  for (int id = 0, s = 0; id < count; id++) {
+    plan->nodes.push({-1, -1, -1, -1, -1, -1, -1, {false, false}, false, false});
+    plan->nodes[id].leads = id > 0 && leads_to_parameter(graph, *plan, id);
+    while (id >= plan->cut[s].end) s++;
+    if (plan->nodes[id].leads || every) plan->cut[s].leads = true;
+    lives.push({s, s, -1, id, s, 0});
+  }
+  for (int s = 0; s < S; s++) used.push(0);
+  for (int id = count - 1; id > 0; id--) {
+    const int s = lives[id].segment;
+    for (int i = 0; i < graph.nodes[id].input_count; i++) {
+      Life& in = lives[graph.nodes[id].inputs[i]];
+      in.readers++;
+      if (s > in.last) in.last = s;
+      if (plan->cut[s].leads) in.backward = s;
+    }
+  }
+
+  Layout layout;
+  const auto in_workspace = [&](int s, int64_t bytes) {
+    const int64_t at = used[s];
+    if (__builtin_add_overflow(used[s], bytes, &used[s])) layout.whole = false;
+    return at;
+  };
+  plan->widest = graph.nodes[0].features;
   plan->flops = 0;
+  for (int id = 1; id < count; id++) {
+    const Node& node = graph.nodes[id];
+    const LayerType& type = *node.type;
+    const Life& life = lives[id];
+    NodePlan& p = plan->nodes[id];
+    plan->flops += type.flops(node);
+    if (node.features > plan->widest) plan->widest = node.features;
+    p.kept = life.last > life.segment;
+    const int to = life.backward < 0 ? life.last : 2 * S - 2 - life.backward;
+    const int64_t bytes = layout.size(batch, node.features, each);
+    if (!p.kept)
+      p.value = in_workspace(life.segment, bytes);
+    else if (!lease(&leases, &p.value, bytes, life.segment, to))
+      return full();
+    if (type.cache_size_of_row) {
+      const int64_t cache = layout.size(batch, type.cache_size_of_row(node), 8);
+      if (!p.kept)
+        p.cache = in_workspace(life.segment, cache);
+      else if (!lease(&leases, &p.cache, cache, life.segment, 2 * S - 2 - life.segment))
+        return full();
+    }
+  }
+
+  // Gradients, from the output down. The input's has a place only for taps: else it is the caller's dx.
+  int64_t added = 0;  // features of the widest gradient that a second node adds to
+  Array<bool> written;
+  if (!written.reserve(count)) return full();
+  for (int id = 0; id < count; id++) written.push(false);
+  for (int id = count - 1; id > 0; id--) {
+    const Node& node = graph.nodes[id];
+    NodePlan& p = plan->nodes[id];
+    for (int i = 0; i < node.input_count; i++) {
+      const int in = node.inputs[i];
+      if (!every && !plan->nodes[in].leads) continue;
+      p.adds[i] = written[in];
+      written[in] = true;
+      if (p.adds[i] && node.in_features[i] > added) added = node.in_features[i];
+      if (node.type->backward_in_place && !room.taps && in > 0 && lives[in].readers == 1) {
+        lives[in].root = lives[id].root;
+        lives[lives[id].root].lowest = lives[in].segment;
+      }
+    }
+  }
+  for (int id = count - 1; id >= 0; id--) {
+    const Life& life = lives[id];
+    NodePlan& p = plan->nodes[id];
+    if (life.root != id || (id == 0 ? !room.taps : !every && !p.leads)) continue;
+    const int64_t bytes = layout.size(batch, graph.nodes[id].features, each);
+    if (life.last == life.lowest)
+      p.gradient = in_workspace(life.last, bytes);
+    else if (!lease(&leases, &p.gradient, bytes, 2 * S - 2 - life.last, 2 * S - 2 - life.lowest))
+      return full();
+  }
+
+  for (int s = 0; s < S; s++)
+    if (used[s] > layout.bytes) layout.bytes = used[s];
+  const int64_t pool = layout.bytes;
+  int64_t pooled = 0;
+  for (const Lease& l : leases) {
+    *l.place = pool + l.at;
+    if (l.at + l.size > pooled) pooled = l.at + l.size;
+  }
+  layout.take(pooled, 1);
+  for (int id = 0; id < count; id++) plan->nodes[id].gradient = plan->nodes[lives[id].root].gradient;
+
+  // What lives as long as the pass.
   for (int id = 0; id < count; id++) {
     const Node& node = graph.nodes[id];
-    NodePlan p = {-1, -1, -1, -1, -1, -1, -1, {false, false}};
-    if (node.features > plan->widest) plan->widest = node.features;
-    if (id > 0) {
-      const LayerType& type = *node.type;
-      p.value = layout.take(batch, node.features, each);
-      if (type.cache_size) p.cache = layout.take(type.cache_size(node), 8);
-      if (type.cache_size_of_row) p.cache = layout.take(batch, type.cache_size_of_row(node), 8);
-      if (type.packed_size) p.packed = layout.take(type.packed_size(node, table, dtype), each);
-      plan->flops += type.flops(node);
-    }
-    if (taps & GM_TAP_ROWS) {
+    NodePlan& p = plan->nodes[id];
+    if (id > 0 && node.type->cache_size) p.cache = layout.take(node.type->cache_size(node), 8);
+    if (id > 0 && node.type->packed_size)
+      p.packed = layout.take(node.type->packed_size(node, table, dtype), each);
+    if (room.taps & GM_TAP_ROWS) {
       p.value_rows = layout.take(batch, 8);
       p.gradient_rows = layout.take(batch, 8);
     }
-    if (taps & GM_TAP_COLUMNS) p.active = layout.take(node.features, 1);
-    plan->nodes.push(p);
-  }
-  // Gradients, from the output down. The input's has a place only for taps: else it is the caller's dx.
-  for (int id = count - 1; id >= 0; id--) {
-    const Node& node = graph.nodes[id];
-    NodePlan& p = plan->nodes[id];
-    if (p.gradient < 0 && (id > 0 || taps)) p.gradient = layout.take(batch, node.features, each);
-    for (int i = 0; i < node.input_count; i++) {
-      int in = node.inputs[i];
-      p.adds[i] = written[in] != 0;
-      written[in] = 1;
-      if (node.type->backward_in_place && !taps && in > 0 && consumers[in] == 1)
-        plan->nodes[in].gradient = p.gradient;
-    }
+    if (room.taps & GM_TAP_COLUMNS) p.active = layout.take(node.features, 1);
   }
   plan->row_loss = layout.take(batch, 8);
   int64_t parameters = 0;
   for (const Node& node : graph.nodes)
     for (int i = 0; i < node.parameter_count; i++)
-      parameters += align_up(node.parameters[i].size(), kAlign / each);
+      parameters = node.parameters[i].offset + align_up(node.parameters[i].size(), kAlign / each);
   plan->norm_blocks = layout.take((parameters + kNormBlock - 1) / kNormBlock, 8);
-  plan->temp = layout.take(batch, plan->widest, each);
+  plan->temp = layout.take(added ? batch : 0, plan->widest, each);
   const int64_t panel = plan->widest > kTapPanel ? plan->widest : kTapPanel;
-  plan->scratch_each = taps ? align_up(2 * panel * each + 2 * plan->widest * 8 + plan->widest + kAlign) : 0;
+  plan->scratch_each =
+      room.taps ? align_up(2 * panel * each + 2 * plan->widest * 8 + plan->widest + kAlign) : 0;
   plan->scratch = layout.take(team, plan->scratch_each);
   if (!layout.whole)
     return fail(e, GM_OUT_OF_MEMORY, "batch", "the arena for a batch of %lld is too big to count",
                 static_cast<long long>(batch));
   plan->batch = batch;
-  plan->taps = taps;
   plan->team = team;
   plan->bytes = layout.bytes;
   return GM_OK;

@@ -1,8 +1,12 @@
 // Where everything of a run lies: the layout of the arena for a batch, and who writes which gradient first.
 //
-// The arena holds, for every node: its value (N, C) and the gradient by it, the layer's cache and packed
-// weights. An activation's gradient overwrites that of its output (backward_in_place) unless taps want to see
-// both.
+// The nodes are cut into segments, one after another. Within a pass time is counted in phases: forward of
+// segment s is phase s, its backward phase 2 S - 2 - s; the last segment's two are one phase. What a segment
+// alone needs lies in a workspace that all segments use in turn, and its values are made again before its
+// backward; what is read across a cut is kept in a pool, where two pieces share memory if their phases do not
+// meet. One segment is the plain pass: nothing is shared and nothing made again.
+//
+// An activation's gradient overwrites that of its output (backward_in_place) unless taps want to see both.
 #pragma once
 #include "graph.hpp"
 
@@ -12,14 +16,29 @@ struct NodePlan {
   int64_t value, gradient, cache, packed;     // byte offsets in the arena, -1 where there is none
   int64_t value_rows, gradient_rows, active;  // for taps
   bool adds[kMaxInputs];                      // the gradient by this input has been written by a later node
+  bool leads;  // the gradient by its value is on the way to a parameter that is not frozen
+  bool kept;   // its value outlives its segment
 };
 
-struct Plan {
+struct Segment {
+  int begin, end;  // nodes
+  bool leads;      // one of them does: it has a backward
+};
+
+// What a pass wants of an arena.
+struct Room {
   int64_t batch = 0;
   unsigned taps = 0;
+  bool every_gradient = false;  // not only those that lead to a parameter
+  int segments = 1;             // at most; 1 with taps
+};
+
+struct Plan : Room {
   int team = 0;        // members that scratch has room for
   int64_t widest = 0;  // features
   Array<NodePlan> nodes;
+  Array<Segment> cut;
+  Array<Range> trainable;  // of the flat buffers, neighbours joined
   int64_t row_loss = 0, norm_blocks = 0, temp = 0, scratch = 0, scratch_each = 0;  // byte offsets and size
   int64_t bytes = 0;
   double flops = 0;  // of the forward pass, a row
@@ -36,7 +55,8 @@ constexpr int64_t kTapPanel = 16384;
 constexpr int64_t kMostElements = int64_t(1) << 58;
 int64_t lay_out_tensors(Graph* graph, gm_dtype dtype, int64_t* state);
 
-gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype dtype, int64_t batch,
-                        unsigned taps, int team, Plan* plan, gm_error* e);
+// Needs the tensors' offsets.
+gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype dtype, const Room& room,
+                        int team, Plan* plan, gm_error* e);
 
 }  // namespace gradiometer

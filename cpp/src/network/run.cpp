@@ -88,6 +88,19 @@ class Pass {
     if (id == count() - 1 && a_.y) return static_cast<T*>(a_.y);
     return at<T>(net_.plan.nodes[id].value);
   }
+  const Segment& segment(int s) const { return net_.plan.cut[s]; }
+  int segments() const { return net_.plan.cut.size; }
+  bool every_gradient() const { return net_.plan.taps || a_.dx; }
+  // Whether this pass makes the gradient by a node's value.
+  bool wanted(int id) const { return every_gradient() || net_.plan.nodes[id].leads; }
+  // Whether it makes that by parameter i of a node: a measurement sees frozen ones too.
+  bool trains(int id, int i) const { return net_.plan.taps || !node(id).parameters[i].frozen; }
+  bool trains(int id) const {
+    for (int i = 0; i < node(id).parameter_count; i++)
+      if (trains(id, i)) return true;
+    return false;
+  }
+
   T* gradient(int id) const {
     T* own = at<T>(net_.plan.nodes[id].gradient);
     return id == 0 && !own ? static_cast<T*>(a_.dx) : own;
@@ -116,7 +129,7 @@ class Pass {
     for (int i = 0; i < n.input_count; i++) c.x[i] = value(n.inputs[i]);
     for (int i = 0; i < n.parameter_count; i++) {
       c.parameters[i] = static_cast<T*>(net_.parameters) + n.parameters[i].offset;
-      c.gradients[i] = static_cast<T*>(net_.gradients) + n.parameters[i].offset;
+      c.gradients[i] = trains(id, i) ? static_cast<T*>(net_.gradients) + n.parameters[i].offset : nullptr;
     }
     for (int i = 0; i < n.state_count; i++) c.state[i] = static_cast<T*>(net_.state) + n.state[i].offset;
     return c;
@@ -125,12 +138,22 @@ class Pass {
   void member(Team team) {
     prepare(team);
     const Range rows = team.share(a_.N);
-    forward(team, rows);
+    for (int s = 0; s < segments(); s++) {
+      if (s > 0) team.barrier();  // the workspace is the next segment's
+      forward(team, rows, s, false);
+    }
     if (a_.loss) {
       loss(rows);
-      backward(team, rows);
-      team.barrier();
-      parameter_gradients(team);
+      for (int s = segments() - 1; s >= 0; s--) {
+        if (!every_gradient() && !segment(s).leads) continue;
+        if (s < segments() - 1) {
+          team.barrier();
+          forward(team, rows, s, true);
+        }
+        backward(team, rows, s);
+        team.barrier();
+        parameter_gradients(team, s);
+      }
       if (net_.plan.taps) taps(team);
       if (a_.optimizer) {
         team.barrier();  // all gradients are there; and `stop` is seen alike by everyone
@@ -165,8 +188,10 @@ class Pass {
     }
   }
 
-  void forward(Team team, Range rows) {
-    for (int id = 1; id < count(); id++) {
+  // A segment's nodes; `again`: those whose values the workspace has lost.
+  void forward(Team team, Range rows, int s, bool again) {
+    for (int id = segment(s).begin; id < segment(s).end; id++) {
+      if (again && net_.plan.nodes[id].kept) continue;
       Call<T> c = call(id);
       divide(team, rows, id, [&](Range r) { layer(id).forward(c, r); });
     }
@@ -190,13 +215,13 @@ class Pass {
     run_loss(*a_.loss, args);
   }
 
-  void backward(Team team, Range rows) {
-    for (int id = count() - 1; id >= 1; id--) {
+  void backward(Team team, Range rows, int s) {
+    for (int id = segment(s).end - 1; id >= segment(s).begin; id--) {
       const Node& n = node(id);
       for (int i = 0; i < n.input_count; i++) {
-        T* to = gradient(n.inputs[i]);
-        bool columns = n.type->splits_columns(context_.training != 0);
-        if (!to && !columns) continue;
+        T* to = wanted(n.inputs[i]) ? gradient(n.inputs[i]) : nullptr;
+        const bool columns = n.type->splits_columns(context_.training != 0);
+        if (!to && !(columns && trains(id))) continue;
         Call<T> c = call(id);
         c.input = i;
         c.dy = gradient(id);
@@ -220,9 +245,9 @@ class Pass {
     }
   }
 
-  void parameter_gradients(Team team) {
-    for (int id = 1; id < count(); id++) {
-      if (!layer(id).parameter_gradient || node(id).parameter_count == 0) continue;
+  void parameter_gradients(Team team, int s) {
+    for (int id = segment(s).begin; id < segment(s).end; id++) {
+      if (!layer(id).parameter_gradient || !trains(id)) continue;
       Call<T> c = call(id);
       c.dy = gradient(id);
       const Range mine = team.share(node(id).features, 16);
@@ -238,24 +263,42 @@ class Pass {
     }
   }
 
+  // f over what is not frozen of a range of the flat vectors.
+  template <class F>
+  void trainable(Range r, F f) {
+    for (const Range& t : net_.plan.trainable) {
+      const Range part = {t.begin > r.begin ? t.begin : r.begin, t.end < r.end ? t.end : r.end};
+      if (part.begin < part.end) f(part);
+    }
+  }
+
   // A member's share of the flat vectors: gradients clipped, then the optimiser.
   void step(Team team) {
     const int64_t n = net_.parameter_count;
     const Range mine = team.share(n, kNormBlock);
     T* g = static_cast<T*>(net_.gradients);
-    if (context_.clip_value > 0) k_.clamp(mine.size(), g + mine.begin, context_.clip_value, g + mine.begin);
+    if (context_.clip_value > 0)
+      trainable(mine, [&](Range r) { k_.clamp(r.size(), g + r.begin, context_.clip_value, g + r.begin); });
     if (context_.clip_norm > 0) {
       double* squares = at<double>(net_.plan.norm_blocks);
-      for (int64_t i = mine.begin; i < mine.end; i += kNormBlock)
-        k_.row_squares(1, i + kNormBlock < n ? kNormBlock : n - i, g + i, n, squares + i / kNormBlock);
+      for (int64_t i = mine.begin; i < mine.end; i += kNormBlock) {
+        double part, sum = 0;
+        trainable({i, i + kNormBlock < n ? i + kNormBlock : n}, [&](Range r) {
+          k_.row_squares(1, r.size(), g + r.begin, n, &part);
+          sum += part;
+        });
+        squares[i / kNormBlock] = sum;
+      }
       team.barrier();
       double sum = 0;
       for (int64_t b = 0; b < (n + kNormBlock - 1) / kNormBlock; b++) sum += squares[b];
       const double norm = sqrt(sum);
       if (!(norm <= context_.clip_norm))
-        k_.scale(mine.size(), g + mine.begin, context_.clip_norm / (norm + 1e-6), g + mine.begin);
+        trainable(mine, [&](Range r) {
+          k_.scale(r.size(), g + r.begin, context_.clip_norm / (norm + 1e-6), g + r.begin);
+        });
     }
-    if (!context_.decay_matrices_only) return step(mine, a_.params);
+    if (!context_.decay_matrices_only) return trainable(mine, [&](Range r) { step(r, a_.params); });
     double without[kMaxParameters];
     for (int i = 0; i < a_.optimizer->parameter_count; i++)
       without[i] = strcmp(a_.optimizer->parameters[i].name, "weight_decay") ? a_.params[i] : 0;
@@ -264,7 +307,7 @@ class Pass {
         const Tensor& t = node(id).parameters[i];
         const Range r = {t.offset > mine.begin ? t.offset : mine.begin,
                          t.offset + t.size() < mine.end ? t.offset + t.size() : mine.end};
-        if (r.begin < r.end) step(r, t.rank > 1 ? a_.params : without);
+        if (!t.frozen && r.begin < r.end) step(r, t.rank > 1 ? a_.params : without);
       }
   }
   void step(Range r, const double* params) {

@@ -39,6 +39,8 @@ class BatchNorm1d(Module):
            [ 1.]], dtype=float32)
     """
 
+    _state = ("running_mean", "running_var")
+
     def __init__(
         self,
         num_features: int,

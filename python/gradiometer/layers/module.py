@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -55,6 +55,8 @@ class Module:
 
     dtype: str
     _arrays: dict[str, NDArray[Any]]
+    _state: tuple[str, ...] = ()  # arrays that are no parameters
+    _frozen: frozenset[str]  # parameters that are not trained
     _home: Compiled | None  # where the arrays live
 
     def __init__(self, dtype: str = "float32") -> None:
@@ -62,6 +64,7 @@ class Module:
             raise ValueError(f"dtype is {dtype!r}; expected 'float32' or 'float64'")
         self.dtype = dtype
         self._arrays = {}
+        self._frozen = frozenset()
         self._home = None
 
     # ---- what a subclass says of itself
@@ -102,7 +105,8 @@ class Module:
     def backward(
         self, x: ArrayLike, dy: ArrayLike, *, training: bool = True
     ) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
-        """Forward and backward pass: ``dx`` (N, in_features) and the gradients of all parameters by name.
+        """Forward and backward pass: ``dx`` (N, in_features) and the gradients by name of all parameters that are not
+        frozen.
 
         Parameters
         ----------
@@ -116,6 +120,70 @@ class Module:
         with compiled.lock:
             _, dx = compiled.network.gradient(x, "dot", dy, want_dx=True, training=training)
             return dx, {name: array.copy() for name, array in compiled.gradients().items()}
+
+    @property
+    def requires_grad(self) -> dict[str, bool]:
+        """Whether a parameter is trained, by name; `requires_grad_` changes it."""
+        return {name: own not in module._frozen for name, module, own in self._named_parameters()}
+
+    def requires_grad_(self, requires_grad: bool = True, *names: str) -> Self:
+        """Freeze parameters, or train them again; torch's name, in place.
+
+        A frozen parameter keeps its value: the optimiser leaves it and its slots alone, without decay, and clipping
+        does not see its gradient. Training saves its work: no gradient by it is computed, and none by the layers
+        beneath the lowest one that trains. Batch norm still normalises by the batch and moves its running statistics
+        when training, as in torch. `measure` sees every layer, frozen or not. Copies and pickles keep the flags;
+        ``state_dict`` and checkpoints hold values only.
+
+        Parameters
+        ----------
+        requires_grad : bool
+            False: freeze.
+        *names : str
+            Parameters by their names in this module, as in ``state_dict``; default: all of this module and those below.
+
+        Returns
+        -------
+        Module
+            Itself.
+
+        Raises
+        ------
+        KeyError, TypeError
+            For a name that is no parameter, or another value; nothing is changed then.
+
+        Examples
+        --------
+        Train a new last layer on a network that stays as it is:
+
+        >>> import gradiometer as gm
+        >>> train, val, _ = gm.datasets.digits()
+        >>> body = gm.Sequential(gm.Linear(64, 32, rng=0), gm.Activation("relu")).requires_grad_(False)
+        >>> net = gm.Sequential(body, gm.Linear(32, 10, rng=1))
+        >>> before = net.state_dict()
+        >>> history = net.fit(train, epochs=3, rng=0)
+        >>> [name for name, value in net.state_dict().items() if (value != before[name]).any()]
+        ['1.weight', '1.bias']
+
+        The bias alone, or the body as well:
+
+        >>> net.requires_grad_(False, "1.weight").requires_grad
+        {'0.0.weight': False, '0.0.bias': False, '1.weight': False, '1.bias': True}
+        >>> net[0].requires_grad_()[0].requires_grad
+        {'weight': True, 'bias': True}
+        """
+        if not isinstance(requires_grad, bool | np.bool_):
+            raise TypeError(f"requires_grad is {requires_grad!r}; expected True or False")
+        known = {name: (module, own) for name, module, own in self._named_parameters()}
+        for name in names:
+            if name not in known:
+                raise KeyError(f"{name!r} is no parameter of the module; expected one of {list(known)}")
+        for name in names or known:
+            module, own = known[name]
+            module._frozen = module._frozen - {own} if requires_grad else module._frozen | {own}
+            if module._home is not None:
+                module._home.set_trainable(module, own)
+        return self
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This module and all below it, by dotted name."""
@@ -174,7 +242,8 @@ class Module:
         return self.copy()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self._config(), {name: a.copy() for name, a in self._arrays.items()})
+        arrays = {name: a.copy() for name, a in self._arrays.items()}
+        return _rebuild, (type(self), self._config(), arrays, self._frozen)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Module:
         rebuild, arguments = self.__reduce__()
@@ -189,6 +258,12 @@ class Module:
         for prefix, module in self.named_modules():
             for name, array in module._arrays.items():
                 yield (f"{prefix}.{name}" if prefix else name), array
+
+    def _named_parameters(self) -> Iterator[tuple[str, Module, str]]:
+        for prefix, module in self.named_modules():
+            for name in module._arrays:
+                if name not in module._state:
+                    yield (f"{prefix}.{name}" if prefix else name), module, name
 
     def _compile(self, x: ArrayLike | None = None) -> Compiled:
         """The native network, made when first needed; `x` tells the width of one that takes any."""
@@ -207,8 +282,14 @@ class Module:
         return self._home
 
 
-def _rebuild(cls: type[Module], config: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Module:
+def _rebuild(
+    cls: type[Module],
+    config: dict[str, Any],
+    arrays: dict[str, NDArray[Any]],
+    frozen: frozenset[str] = frozenset(),
+) -> Module:
     module = cls(**config)
+    module._frozen = frozen
     for name, array in arrays.items():
         module._arrays[name][...] = array
     return module
@@ -252,6 +333,8 @@ class Compiled:
                 if not of_state:
                     gradient = self.network.gradients[offset : offset + size].reshape(shape)
                     self._gradients.append((module, name, gradient))
+                    if name in module._frozen:
+                        self.set_trainable(module, name)
 
     @property
     def nodes(self) -> list[Node]:
@@ -263,16 +346,30 @@ class Compiled:
         """Number of parameters, padding left out."""
         return sum(gradient.size for _, _, gradient in self._gradients)
 
+    @property
+    def frozen(self) -> tuple[int, ...]:
+        """The parameters that are not trained, by their place."""
+        return tuple(i for i, (module, name, _) in enumerate(self._gradients) if name in module._frozen)
+
+    def set_trainable(self, module: Module, name: str) -> None:
+        """Tell the native network whether a parameter is frozen."""
+        for i, (owner, own, _) in enumerate(self._gradients):
+            if owner is module and own == name:
+                self.network.set_trainable(i, name not in module._frozen)
+
     def gradients(self) -> dict[str, NDArray[Any]]:
-        """Views of the gradients by name, as the last pass left them."""
+        """Views of the gradients by name, as the last pass left them; those of frozen parameters are left out."""
         names = {id(module): prefix for prefix, module in self.root.named_modules()}
-        prefixes = ((names[id(module)], name, gradient) for module, name, gradient in self._gradients)
+        trained = (row for row in self._gradients if row[1] not in row[0]._frozen)
+        prefixes = ((names[id(module)], name, gradient) for module, name, gradient in trained)
         return {(f"{prefix}.{name}" if prefix else name): gradient for prefix, name, gradient in prefixes}
 
     def gradients_of(self, module: Module) -> dict[str, NDArray[Any]]:
         """Views of the gradients of one module's own parameters, by their names within it."""
         return {name: gradient for owner, name, gradient in self._gradients if owner is module}
 
-    def memory(self, batch: int, taps: int = 0) -> dict[str, int]:
-        """Elements of parameters and state, and bytes of the arena, for a batch."""
-        return self.builder.graph.memory(self.root.dtype, batch, taps)
+    def memory(self, batch: int, taps: int = 0, segments: int = 1) -> int:
+        """Bytes of parameters, gradients and state, and of the arena for a training pass over a batch."""
+        network = self.network
+        buffers: int = 2 * network.parameters.nbytes + network.state.nbytes
+        return buffers + int(network.arena(batch, taps, segments))

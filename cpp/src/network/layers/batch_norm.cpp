@@ -76,9 +76,7 @@ void backward(const Call<T>& c, Range range) {
     return;
   }
   if (range.size() == 0) return;
-  bool affine = c.node.parameter_count != 0;
-  backward_columns<T>(c, {0, c.N}, range, affine ? c.gradients[0] : nullptr,
-                      affine ? c.gradients[1] : nullptr);
+  backward_columns<T>(c, {0, c.N}, range, c.gradients[0], c.gradients[1]);
 }
 
 template <class T>

@@ -55,8 +55,7 @@ void backward(const Call<T>& c, Range rows) {
 template <class T>
 void parameter_gradient(const Call<T>& c, Range columns) {
   c.k.group_norm_parameters(c.N, c.node.features, groups(c.node), c.x[0], c.cache, c.dy, columns.begin,
-                            columns.end, c.gradients[0],
-                            c.node.parameter_count > 1 ? c.gradients[1] : nullptr, c.accumulate);
+                            columns.end, c.gradients[0], c.gradients[1], c.accumulate);
 }
 
 template <class T>

@@ -63,11 +63,13 @@ void backward(const Call<T>& c, Range rows) {
 template <class T>
 void parameter_gradient(const Call<T>& c, Range out) {
   const int64_t I = c.node.in_features[0], H = c.node.features;
-  Gemm<T> g = {out.size(), I,       c.N,         c.dy + out.begin, 1,
-               H,          c.x[0],  I,           nullptr,          c.gradients[0] + out.begin * I,
-               I,          nullptr, c.accumulate};
-  c.k.gemm(g);
-  if (c.node.parameter_count == 2)
+  Gemm<T> g = {out.size(), I,       c.N, c.dy + out.begin, 1,           H, c.x[0], I,
+               nullptr,    nullptr, I,   nullptr,          c.accumulate};
+  if (c.gradients[0]) {
+    g.c = c.gradients[0] + out.begin * I;
+    c.k.gemm(g);
+  }
+  if (c.gradients[1])
     c.k.column_sum(c.N, out.size(), c.dy + out.begin, H, c.gradients[1] + out.begin, c.accumulate);
 }
 
