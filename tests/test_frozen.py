@@ -24,6 +24,7 @@ def network(dtype: str = "float64") -> gm.Sequential:
         gm.Residual(
             gm.LayerNorm(8, dtype=dtype), gm.Activation("tanh", dtype=dtype), gm.Linear(8, 8, rng=1, dtype=dtype)
         ),
+        gm.PReLU(8, dtype=dtype),
         gm.DenseSkip(gm.Linear(8, 4, rng=2, dtype=dtype), gm.Activation("gelu", dtype=dtype)),
         gm.Linear(12, 3, rng=3, dtype=dtype),
         dtype=dtype,

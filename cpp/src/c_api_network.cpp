@@ -341,8 +341,9 @@ gm_status gm_network_limit_arena(gm_network* network, int64_t bytes, gm_error* e
                 static_cast<long long>(bytes));
   if (net.lent)
     return fail(e, GM_INVALID_ARGUMENT, "network", "the arena was lent; expected one of the network's own");
-  forget_room(net);
-  net.most = bytes > 0 ? bytes : -1;
+  const int64_t most = bytes > 0 ? bytes : -1;
+  if (net.most != most) forget_room(net);
+  net.most = most;
   return ok(e);
 }
 

@@ -206,6 +206,87 @@ static void a_cancelled_step_changes_nothing(void) {
   free(still);
 }
 
+/* The same bits from segments that are run again, in an arena that is lent to the byte; and what is frozen.
+ */
+static void segments_and_frozen_parameters(void) {
+  enum { kLayers = 12, kWidth = 16, kRows = 33, kCanary = 64 };
+  gm_graph* graph = NULL;
+  gm_network* net = NULL;
+  gm_attribute wide[] = {{"features", kWidth, NULL}}, tanh_[] = {{"function", 0, "tanh"}};
+  int node = 0, skip = 0;
+  CHECK(gm_graph_create(kWidth, &graph, NULL) == GM_OK);
+  for (int i = 0; i < kLayers; i++) {
+    CHECK(gm_graph_add(graph, "linear", &node, 1, wide, 1, &node, NULL) == GM_OK);
+    CHECK(gm_graph_add(graph, i == 5 ? "batch_norm" : "activation", &node, 1, tanh_, i == 5 ? 0 : 1, &node,
+                       NULL) == GM_OK);
+    if (i == 2) skip = node;
+  }
+  const int both[] = {node, skip};
+  CHECK(gm_graph_add(graph, "add", both, 2, NULL, 0, &node, NULL) == GM_OK);
+  CHECK(gm_network_create(graph, GM_FLOAT64, NULL, NULL, NULL, &net, NULL) == GM_OK);
+  gm_memory need = {sizeof need, 0, 0, 0};
+  CHECK(gm_network_memory(graph, GM_FLOAT64, kRows, GM_TAP_NONE, &need, NULL) == GM_OK);
+  double *parameters = gm_network_parameters(net), *gradients = gm_network_gradients(net), x[kRows * kWidth];
+  for (int64_t i = 0; i < need.parameters; i++) parameters[i] = 0.1 * (double)(i % 7 - 3);
+  for (int i = 0; i < kRows * kWidth; i++) x[i] = (double)(i % 11) - 5;
+  size_t bytes = (size_t)need.parameters * sizeof(double);
+  double *plain = malloc(bytes), value = 0, again = 1;
+  int mse = gm_loss_find("mse");
+  gm_context context = {0};
+  context.struct_size = sizeof context;
+  context.training = 1;
+  CHECK(gm_network_gradient(net, &context, kRows, x, mse, x, &value, NULL, NULL) == GM_OK);
+  memcpy(plain, gradients, bytes);
+
+  int64_t all = 0, least = 0;
+  CHECK(gm_network_arena(net, &context, kRows, &all, NULL) == GM_OK);
+  for (context.segments = 2; context.segments < 9; context.segments++) {
+    CHECK(gm_network_arena(net, &context, kRows, &least, NULL) == GM_OK);
+    CHECK(least < all);
+    unsigned char* arena = aligned_alloc(64, (size_t)least + kCanary);
+    memset(arena + least, 0x5a, kCanary);
+    memset(gradients, 0xff, bytes);
+    CHECK(gm_network_lend_arena(net, arena, least, NULL) == GM_OK);
+    CHECK(gm_network_gradient(net, &context, kRows, x, mse, x, &again, NULL, NULL) == GM_OK);
+    CHECK(again == value);
+    for (int i = 0; i < gm_network_parameter_count(net); i++) {
+      gm_tensor t;
+      gm_network_parameter(net, i, &t);
+      CHECK(memcmp(plain + t.offset, gradients + t.offset, (size_t)t.size * sizeof(double)) == 0);
+    }
+    for (int i = 0; i < kCanary; i++) CHECK(arena[least + i] == 0x5a);
+    CHECK(gm_network_lend_arena(net, NULL, 0, NULL) == GM_OK);
+    free(arena);
+  }
+  gm_error error = {sizeof error, GM_OK, "", ""};
+  CHECK(gm_network_limit_arena(net, least - 1, NULL) == GM_OK);
+  CHECK(gm_network_gradient(net, &context, kRows, x, mse, x, &again, NULL, &error) == GM_OUT_OF_MEMORY);
+  CHECK(strstr(error.message, "were allowed") != NULL);
+  CHECK(gm_network_limit_arena(net, least + 1, NULL) == GM_OK);
+
+  CHECK(gm_network_trainable(net, 0) == 1);
+  CHECK(gm_network_set_trainable(net, -1, 0, &error) == GM_INVALID_ARGUMENT);
+  for (int i = 0; i < 4; i++) CHECK(gm_network_set_trainable(net, i, 0, NULL) == GM_OK); /* two layers */
+  CHECK(gm_network_trainable(net, 0) == 0);
+  context.segments = 0;
+  CHECK(gm_network_limit_arena(net, 0, NULL) == GM_OK);
+  CHECK(gm_network_arena(net, &context, kRows, &least, NULL) == GM_OK);
+  CHECK(least < all);
+  memset(gradients, 0xff, bytes);
+  CHECK(gm_network_gradient(net, &context, kRows, x, mse, x, &again, NULL, NULL) == GM_OK);
+  CHECK(again == value);
+  for (int i = 0; i < gm_network_parameter_count(net); i++) {
+    gm_tensor t;
+    gm_network_parameter(net, i, &t);
+    int same = memcmp(plain + t.offset, gradients + t.offset, (size_t)t.size * sizeof(double)) == 0;
+    CHECK(same == (i >= 4));
+    CHECK((gradients[t.offset] != gradients[t.offset]) == (i < 4)); /* NaN still: nothing was written */
+  }
+  gm_network_destroy(net);
+  gm_graph_destroy(graph);
+  free(plain);
+}
+
 int main(void) {
   identity();
   activation();
@@ -215,5 +296,6 @@ int main(void) {
   network_in_the_callers_memory();
   training_lowers_the_loss_and_taps_see_every_node();
   a_cancelled_step_changes_nothing();
+  segments_and_frozen_parameters();
   return failures;
 }

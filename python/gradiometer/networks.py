@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradiometer import budget
 from gradiometer import init as initialisers
 from gradiometer import kernels
 from gradiometer import train as training
 from gradiometer.arguments import choice, positive, real
-from gradiometer.batches import ArrayBatches
+from gradiometer.batches import ArrayBatches, checked, converted
 from gradiometer.layers import Activation, BatchNorm1d, Chain, LayerNorm, Linear, Module, PReLU, Residual, RMSNorm
 from gradiometer.losses import Loss, as_loss
 from gradiometer.measurement import measure
+from gradiometer.measurement.instrument import TAPS
 from gradiometer.optim import Optimizer
 from gradiometer.progress import Bar, bar
 from gradiometer.schedules import Schedule
@@ -117,9 +119,25 @@ class Sequential(Chain):
         """Gradients by name as the last pass left them: views. Frozen parameters (`requires_grad_`) are left out."""
         return self._compile().gradients()
 
-    def memory(self, batch: int) -> int:
-        """Bytes of parameters, gradients and state, and of the arena for a training batch of that many rows."""
-        return self._compile().memory(positive("batch", batch))
+    def memory(self, batch: int, *, recompute: bool | int = False) -> int:
+        """Bytes of parameters, gradients and state, and of the arena for a training batch of that many rows.
+
+        Parameters
+        ----------
+        batch : int
+        recompute : bool or int
+            As in `fit`.
+
+        Examples
+        --------
+        >>> import gradiometer as gm
+        >>> net = gm.mlp(64, [64] * 50, 10, rng=0)
+        >>> net.memory(1024, recompute=True) < net.memory(1024) / 3
+        True
+        """
+        compiled = self._compile()
+        batch = positive("batch", batch)
+        return compiled.memory(batch, segments=budget.segments(compiled, batch, recompute))
 
     def predict(self, x: ArrayLike) -> NDArray[Any]:
         """Output (N, out_features) in evaluation mode; a row has the same bits in any batch."""
@@ -160,6 +178,7 @@ class Sequential(Chain):
         checkpoint_every: int | None = None,
         resume: bool = False,
         memory_budget: int | None = None,
+        recompute: bool | int = False,
     ) -> History:
         """Train in place; one native call a step.
 
@@ -198,8 +217,13 @@ class Sequential(Chain):
             Go on from `checkpoint` if the file exists, bit for bit as if the run had not stopped (the call must be the
             same; an iterable must give the same batches; `attenuation` and `grad_norms` start anew).
         memory_budget : int, optional
-            Bytes for parameters, gradients, optimiser and the arena of a pass: batches are cut into parts that fit,
-            whose gradients are added up. Not for networks with batch statistics.
+            Bytes for parameters, gradients, optimiser and the arena of a pass, validation and monitor included. A batch
+            that does not fit is cut into parts whose gradients are added up, or the network is run in segments as
+            with `recompute`, whichever costs less; a network with batch statistics keeps its batches whole.
+        recompute : bool or int
+            Segments: a pass keeps the values between them and runs each forward again before its backward. At most a
+            third more work, gradients with the same bits, about ``2 / sqrt(layers)`` of the memory (Chen et al. 2016,
+            arXiv:1604.06174). True: as many as need the least; `memory` says the bytes.
 
         Returns
         -------
@@ -254,14 +278,27 @@ class Sequential(Chain):
                 f"train is an iterator and epochs is {epochs!r}; expected 1, or what can be iterated again"
             )
         trainer.steps = total
+        arena = 0  # bytes it may take; 0: any
         if memory_budget is not None:
-            trainer.micro_batch = self._micro_batch(positive("memory_budget", memory_budget), trainer)
+            besides = trainer.slots.nbytes
+            positive("memory_budget", memory_budget)
+            rows, trainer.segments = budget.divide(compiled, trainer.batch_size, memory_budget, besides, recompute)
+            trainer.micro_batch = None if compiled.network.state.size else rows
+            arena = memory_budget - besides - compiled.buffers
+        else:
+            trainer.segments = budget.segments(compiled, trainer.batch_size, recompute)
         first = trainer.batches if isinstance(trainer.batches, ArrayBatches) else None
         if monitor and first is None:
             raise ValueError(f"monitor is {monitor!r} with batches; expected arrays (x, y) in train")
         if monitor and first is not None and len(first.x) < 2:
             raise ValueError(f"monitor is {monitor!r} with one sample in train; expected 2 samples or more")
         monitor = positive("monitor", monitor) if monitor != 0 else 0
+        if monitor and arena and first is not None:
+            needed = compiled.network.arena(min(256, len(first.x)), TAPS)
+            if needed > arena:
+                raise ValueError(
+                    f"memory_budget is {memory_budget}; a measurement, as monitor wants, needs {needed - arena} more"
+                )
         every = positive("checkpoint_every", checkpoint_every) if checkpoint_every is not None else None
         if checkpoint is None and (resume or every):
             raise ValueError("checkpoint is None; expected a path with resume or checkpoint_every")
@@ -271,7 +308,9 @@ class Sequential(Chain):
                 raise ValueError(f"patience is {patience!r} without val; expected validation data")
         if val is not None:
             val = _pair("val", val)
-            training.evaluate(compiled, *val, kind)  # refuses bad data before the first step
+            converted(
+                compiled.network, *checked(compiled.network, *val, kind.name)
+            )  # refuses bad data before the first step
         self.loss = kind
         show = bar() if progress is True else progress or None
         history = History()
@@ -306,32 +345,16 @@ class Sequential(Chain):
             return done
 
         if not (trainer.step and (trainer.step >= total > 0 or enough())):
+            compiled.network.limit_arena(arena)
             try:
                 trainer.run(total - trainer.step if total else sys.maxsize, history, after)
             finally:
+                compiled.network.limit_arena(0)
                 if isinstance(show, Bar):
                     show.close()
         if best:
             compiled.network.parameters[...], compiled.network.state[...] = best
         return history
-
-    def _micro_batch(self, budget: int, trainer: Trainer) -> int:
-        """The most rows, up to a batch, of a pass that fits `budget` bytes."""
-        if self._compile().network.state.size:
-            raise ValueError(
-                "memory_budget is given for a network with batch statistics, which parts of a batch change"
-            )
-
-        def need(rows: int) -> int:
-            return self.memory(rows) + trainer.slots.nbytes
-
-        if need(1) > budget:
-            raise ValueError(f"memory_budget is {budget}; one row at a time needs {need(1)} bytes")
-        low, high = 1, trainer.batch_size
-        while low < high:
-            middle = (low + high + 1) // 2
-            low, high = (middle, high) if need(middle) <= budget else (low, middle - 1)
-        return low
 
 
 def mlp(

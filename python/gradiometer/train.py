@@ -141,6 +141,8 @@ class Trainer:
         Weight decay leaves biases and the parameters of norms alone.
     micro_batch : int, optional
         Rows of a native pass; gradients of a batch's parts are added up.
+    segments : int
+        Of a native pass; what only one of them reads is made again for its backward.
     """
 
     def __init__(
@@ -158,6 +160,7 @@ class Trainer:
         clip_value: float | None = None,
         decay_matrices_only: bool = False,
         micro_batch: int | None = None,
+        segments: int = 1,
     ) -> None:
         self.compiled = compiled
         self.network = compiled.network
@@ -180,6 +183,7 @@ class Trainer:
             "decay_matrices_only": bool(decay_matrices_only),
         }
         self.micro_batch = micro_batch
+        self.segments = segments
         self.rng = np.random.default_rng(rng)
         self.seed = int(self.rng.spawn(1)[0].integers(2**63))  # of dropout's masks; the order of samples is untouched
         self.slots = np.zeros((self.optimizer.slots, self.network.parameters.size), self.network.parameters.dtype)
@@ -250,6 +254,7 @@ class Trainer:
                 seed=self.seed,
                 first_row=r,
                 step=self.step + 1,
+                segments=self.segments,
             )[0]
         value += self.network.step(
             x[last:],
@@ -263,6 +268,7 @@ class Trainer:
             mean_over=mean_over,
             seed=self.seed,
             first_row=last,
+            segments=self.segments,
             **self.options,
         )
         return value

@@ -210,7 +210,9 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
     plan->flops += type.flops(node);
     if (node.features > plan->widest) plan->widest = node.features;
     p.kept = life.last > life.segment;
-    const int to = life.backward < 0 ? life.last : 2 * S - 2 - life.backward;
+    // A backward may read its own node's value.
+    const int back = plan->cut[life.segment].leads ? life.segment : life.backward;
+    const int to = back < 0 ? life.last : 2 * S - 2 - back;
     const int64_t bytes = layout.size(batch, node.features, each);
     if (!p.kept)
       p.value = in_workspace(life.segment, bytes);

@@ -368,8 +368,11 @@ class Compiled:
         """Views of the gradients of one module's own parameters, by their names within it."""
         return {name: gradient for owner, name, gradient in self._gradients if owner is module}
 
+    @property
+    def buffers(self) -> int:
+        """Bytes of parameters, gradients and state."""
+        return int(2 * self.network.parameters.nbytes + self.network.state.nbytes)
+
     def memory(self, batch: int, taps: int = 0, segments: int = 1) -> int:
         """Bytes of parameters, gradients and state, and of the arena for a training pass over a batch."""
-        network = self.network
-        buffers: int = 2 * network.parameters.nbytes + network.state.nbytes
-        return buffers + int(network.arena(batch, taps, segments))
+        return self.buffers + int(self.network.arena(batch, taps, segments))

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["measure"]
 
+TAPS = _core.TAP_MOMENTS | _core.TAP_COLUMNS
+"""What a measurement looks at in every node."""
+
 
 def measure(
     net: Module,
@@ -87,7 +90,7 @@ def measure(
     if not layers:
         raise ValueError(f"net has no Linear layer: {net!r}; expected one or more")
 
-    taps = _core.TAP_MOMENTS | _core.TAP_COLUMNS | (_core.TAP_ROWS if per_sample else 0)
+    taps = TAPS | (_core.TAP_ROWS if per_sample else 0)
     with compiled.lock:  # another thread's pass would put its own gradients and taps in the place of these
         value, _ = network.gradient(samples, kind.native, target, taps=taps)
         seen = [network.tap(node) for node in range(len(compiled.nodes) + 1)]
