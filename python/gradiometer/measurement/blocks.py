@@ -27,7 +27,8 @@ class Block:
     add: Node | None
     pre: int
     output: int
-    beyond_theory: bool  # a dropout, a concatenation or a softmax stands in it
+    # A dropout, a concatenation or a softmax stands in it, two parts of a kind, or a skip not around this layer alone.
+    beyond_theory: bool
 
     @property
     def norm_name(self) -> str | None:
@@ -53,6 +54,7 @@ def blocks(nodes: list[Node]) -> tuple[Block, ...]:
         for source in node.inputs:
             read_last[source] = max(read_last[source], node.id)
     starts = [i for i, node in enumerate(nodes) if node.type == "linear"]
+    skips = {node.inputs[0]: node for node in nodes if node.type == "add"}
     made = []
     for start, end in zip(starts, [*starts[1:], len(nodes)], strict=True):
         group = nodes[start:end]
@@ -63,7 +65,9 @@ def blocks(nodes: list[Node]) -> tuple[Block, ...]:
         pre = activation.inputs[0] if activation else group[-1].id
         passed = [node.id for node in group if max(read_last[: node.id]) <= node.id]
         output = add.id if add and add.id in passed else (passed or [group[-1].id])[-1]
-        beyond = any(node.type in ("dropout", "concat", "softmax", "log_softmax") for node in group)
+        parts = ["norm" if node.type.endswith("_norm") else node.type for node in group]
+        beyond = len(set(parts)) < len(parts) or not {"dropout", "concat", "softmax", "log_softmax"}.isdisjoint(parts)
+        beyond |= skips.get(group[0].inputs[0]) is not add
         made.append(Block(group[0], norm, activation, add, pre, output, beyond))
     return tuple(made)
 

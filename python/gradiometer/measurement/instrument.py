@@ -199,6 +199,9 @@ def _predict(layers: tuple[Block, ...], x: dict[str, Any], batch: int) -> list[f
                 params=function[1] if function else {},
                 norm="unknown" if block.beyond_theory else block.norm_name,
                 residual=float(block.add.attributes["scale"]) if block.add else None,
+                norm_last=block.norm is not None
+                and block.activation is not None
+                and block.activation.id < block.norm.id,
             )
         )
     value = x["value"]

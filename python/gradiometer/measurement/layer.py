@@ -102,9 +102,10 @@ def ratio(a: float, b: float) -> float:
 
 
 def even_slope(activation: str, params: Mapping[str, float]) -> bool:
-    """Whether f'(-z) = f'(z). Where a branch without norm ends in another activation, E z f'(z) is not 0 and theory
-    is silent: the skip's gradient and the branch's are not orthogonal, and over 30 blocks scaled 1 / sqrt(30) of
-    He-ReLU the factor is 1.055 where theory says 1.017.
+    """Whether f'(-z) = f'(z). Where a branch without norm ends in another activation, the skip's gradient and the
+    branch's share a direction, and a measurement gives no theory: ``theory.predict`` knows the mean for a gradient that
+    begins without one (1.029 a layer over 30 blocks of He-relu), but a loss gives it one (1.036), and an interval taken
+    around that theory held the mean of 80 nets in 79 % of them only.
 
     Examples
     --------

@@ -53,6 +53,10 @@ class Moments:
         ``E phi'(x)^2`` and ``E phi'(x)^4``.
     cross : float
         ``E phi(x) phi'(x) (x - shift)``, which is ``q`` times the derivative of `second` by ``q``.
+    curvature : float
+        ``E phi''(x)``, a kink counted by its jump: ``E z phi'(x) / sqrt(q)``.
+    pull2 : float
+        ``E (phi'(x) (x - shift))^2``.
     """
 
     mean: float
@@ -60,6 +64,8 @@ class Moments:
     slope2: float
     slope4: float
     cross: float
+    curvature: float
+    pull2: float
 
     @property
     def variance(self) -> float:
@@ -120,6 +126,8 @@ def _moments(activation: str, q: float, shift: float, params: Parameters) -> Mom
         slope2=float(weight @ slope**2),
         slope4=float(weight @ slope**4),
         cross=float(weight @ (value * slope * (x - shift))),
+        curvature=float(weight @ (slope * z)) / sd,
+        pull2=float(weight @ (slope * (x - shift)) ** 2),
     )
 
 

@@ -281,6 +281,9 @@ def _predict(layers: list[Layer], batch: int) -> list[float]:
                 params=params,
                 norm=layer.norm if layer.plain else "unknown",
                 residual=layer.residual,
+                norm_last=layer.parts.index("norm") > layer.parts.index("activation")
+                if {"norm", "activation"} <= set(layer.parts)
+                else False,
             )
         )
     value = layers[0].x.values

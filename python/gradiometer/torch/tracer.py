@@ -256,7 +256,7 @@ class Trace:
             return
         unbroken = self._tips.get(key) is layer
         if norm:
-            layer.plain &= module.training and not layer.parts
+            layer.plain &= (module.training or norm != "batch") and not {"norm", "add"} & set(layer.parts)
             layer.norm = layer.norm or norm
             layer.parts.append("norm")
         elif _is_activation(module):
