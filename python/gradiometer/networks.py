@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradiometer import budget
+from gradiometer import budget, kernels
 from gradiometer import init as initialisers
-from gradiometer import kernels
 from gradiometer import train as training
 from gradiometer.arguments import choice, positive, real
 from gradiometer.batches import ArrayBatches, checked, converted
