@@ -246,23 +246,54 @@ def test_version(capsys: Any) -> None:
 def test_selftest_passes_and_leaves_the_settings(capsys: Any) -> None:
     chosen, threads = kernels.isa(), kernels.threads()
     assert cli.main(["selftest"]) == 0
-    assert capsys.readouterr().out.startswith("ok: ")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].startswith("ok: ")
+    assert max(map(len, lines)) <= 80
+    [gelu] = [line.split() for line in lines if line.startswith("gelu  ")]
+    assert (gelu[2], gelu[4:]) == ("4", ["3.5", "ulp"])
+    assert float(gelu[1]) <= 4
     assert (kernels.isa(), kernels.threads()) == (chosen, threads)
 
 
-@pytest.mark.parametrize("broken", ["forward", "backward", "gemm", "batch_norm_forward"])
+KERNELS = [
+    "forward", "backward", "gemm", "linear_forward", "linear_backward", "batch_norm_forward", "batch_norm_backward",
+    "group_norm_forward", "group_norm_backward", "softmax_forward", "softmax_backward", "log_softmax_forward",
+    "log_softmax_backward", "prelu_forward", "prelu_backward", "loss", "optimizer_step",
+]  # fmt: skip
+
+
+def test_selftest_checks_every_kernel() -> None:
+    from gradiometer import definitions
+
+    assert definitions.LOSSES.keys() >= set(kernels.losses())
+    assert definitions.OPTIMIZERS.keys() >= set(kernels.optimizers())
+    plain = {"activations", "losses", "optimizers", "isas", "isa", "set_isa", "threads", "set_threads", "Moments"}
+    assert set(KERNELS) == {
+        name
+        for name in kernels.__all__
+        if name not in plain | {"moments"} and not name.endswith(("parameters", "slots"))
+    }
+    seen = list(checks())
+    assert all(check.passed for check in seen)
+    assert {check.isa for check in seen} == set(kernels.isas())
+    names = {check.name for check in seen if (check.isa, check.dtype) == (kernels.isas()[-1], "float64")}
+    assert {"moments, norm", "dropout, share", *kernels.activations()} <= names
+
+
+@pytest.mark.parametrize("broken", KERNELS)
 def test_selftest_finds_a_wrong_kernel(broken: str, monkeypatch: Any, capsys: Any) -> None:
-    right = getattr(kernels, broken)
+    right, best = getattr(kernels, broken), kernels.isa()
 
     def wrong(*arguments: Any, **more: Any) -> Any:
         result = right(*arguments, **more)
-        array = result[0] if isinstance(result, tuple) else result
+        arrays = [*result, *arguments] if isinstance(result, tuple) else [*arguments] if result is None else [result]
+        array = next(a for a in arrays if isinstance(a, np.ndarray))
         if array.dtype == np.float32:
             array *= np.float32(1 + 1e-5)
         return result
 
     monkeypatch.setattr(kernels, broken, wrong)
-    assert any(not check.passed for check in checks())
+    monkeypatch.setattr(kernels, "isas", lambda: (best,))
     assert cli.main(["selftest"]) == 3
     assert "FAIL" in capsys.readouterr().out
 

@@ -441,7 +441,7 @@ def run_info(arguments: argparse.Namespace) -> int:
 def run_selftest(arguments: argparse.Namespace) -> int:
     """Every kernel on every instruction set of this CPU."""
     from gradiometer.report.text import Column, Table
-    from gradiometer.selftest import checks
+    from gradiometer.selftest import checks, largest
 
     table = []
     failed = 0
@@ -458,8 +458,13 @@ def run_selftest(arguments: argparse.Namespace) -> int:
         Column("unit", align="left"),
     ]
     rows = [(c.isa, c.dtype, c.name, c.error, c.allowed, c.unit) for c in table if not c.passed]
+    every = [Column("kernel", align="left")]
+    for dtype in ("float32", "float64"):
+        every.append(Column(dtype, lambda v: "" if v != v else f"{v:.3g}"))
+        every.append(Column("allowed", lambda v: "" if v != v else f"{v:.3g}"))
+    print(Table([*every, Column("unit", align="left")], largest(table)).text(style=paint))
     if rows:
-        print(Table(columns, rows).text(style=paint))
+        print("\n" + Table(columns, rows).text(style=paint))
     isas = ", ".join(dict.fromkeys(check.isa for check in table))
     print(f"{paint.status('FAIL' if failed else 'ok')}: {len(table) - failed} of {len(table)} checks passed on {isas}")
     return FAILED if failed else 0
