@@ -43,6 +43,15 @@ KERNELS: dict[str, Callable[[Array], Any]] = {
     "linear_forward": lambda x: K.linear_forward(x, x),
     "linear_backward": lambda x: K.linear_backward(x, x, x)[0],
     "batch_norm_forward": lambda x: K.batch_norm_forward(x)[0],
+    "batch_norm_backward": lambda x: K.batch_norm_backward(x, x, K.batch_norm_forward(x)[1])[0],
+    "group_norm_forward": lambda x: K.group_norm_forward(x, 2)[0],
+    "group_norm_backward": lambda x: K.group_norm_backward(x, x, K.group_norm_forward(x)[1])[0],
+    "prelu_forward": lambda x: K.prelu_forward(x, vector()),
+    "prelu_backward": lambda x: K.prelu_backward(x, vector(), x)[0],
+    "softmax_forward": lambda x: K.softmax_forward(x),
+    "softmax_backward": lambda x: K.softmax_backward(x, x),
+    "log_softmax_forward": lambda x: K.log_softmax_forward(x),
+    "log_softmax_backward": lambda x: K.log_softmax_backward(x, x),
     "loss": lambda x: K.loss("mse", x, square())[1],
     "moments": lambda x: K.moments(x),
 }
@@ -147,6 +156,12 @@ def test_networks_refuse_what_is_no_number(dtype: str) -> None:
         (lambda x: K.batch_norm_forward(x, x[0, :3]), r"gamma has shape \(3,\); expected \(4,\)"),
         (lambda x: K.batch_norm_forward(x[0]), r"x has shape \(4,\); expected 2 dimensions"),
         (lambda x: K.batch_norm_forward(x[:1]), "more than 1 value per channel"),
+        (lambda x: K.group_norm_backward(x, x[:3], np.zeros((4, 1, 2))), r"dy has shape \(3, 4\); expected \(4, 4\)"),
+        (lambda x: K.group_norm_forward(x, 1, x[0, :3]), r"gamma has shape \(3,\); expected \(4,\)"),
+        (lambda x: K.batch_norm_backward(x, x, np.zeros((2, 3))), r"cache has shape \(2, 3\); expected \(2, 4\)"),
+        (lambda x: K.batch_norm_forward(x[:, :0]), "C is 0; expected 1 or more"),
+        (lambda x: K.softmax_backward(x, x[:3]), r"dy has shape \(3, 4\); expected \(4, 4\)"),
+        (lambda x: K.prelu_forward(x, x[0, :3]), r"weight has shape \(3,\)"),
         (lambda x: K.loss("mse", x[:3], x[:3, :1]), r"target has shape \(3, 1\); expected \(3, 4\)"),
         (lambda x: K.loss("mse", x[:, :1], x[:, 0]), r"target has shape \(4,\); expected \(4, 1\)"),
         (lambda x: K.loss("cross_entropy", x, [0, 1]), r"target has shape \(2,\); expected \(4,\)"),
@@ -267,6 +282,21 @@ def test_classes_outside_the_range() -> None:
         (lambda: gm.optim.Adam(eps="x"), TypeError, "eps is 'x'; expected a number"),  # type: ignore[arg-type]
         (lambda: gm.optim.Optimizer("sgd", 0.1, beta=1), TypeError, "sgd has no parameter 'beta'"),
         (lambda: gm.optim.Optimizer("lion", 0.1), ValueError, "'lion'; expected one of"),
+        (lambda: gm.Dropout(1.5), ValueError, "p is 1.5"),
+        (lambda: gm.Dropout(float("nan")), ValueError, "p is nan"),
+        (lambda: gm.Dropout("0.5"), TypeError, "p is '0.5'; expected a number"),  # type: ignore[arg-type]
+        (lambda: gm.LayerNorm(0), ValueError, "is 0; expected 1 or more"),
+        (lambda: gm.LayerNorm(3, eps=-1.0), ValueError, "eps is -1"),
+        (lambda: gm.RMSNorm(3, eps=0.0), ValueError, "eps is 0"),
+        (lambda: gm.GroupNorm(0, 4), ValueError, "num_groups is 0"),
+        (lambda: gm.GroupNorm(3, 4), ValueError, "3"),
+        (lambda: gm.losses.Huber(float("nan")), ValueError, "delta of huber is nan"),
+        (lambda: gm.losses.CrossEntropy(label_smoothing=1.5), ValueError, "label_smoothing of cross_entropy is 1.5"),
+        (lambda: gm.losses.CrossEntropy([1.0, -1.0]), ValueError, "class_weights"),
+        (lambda: gm.losses.CrossEntropy([1.0, float("inf")]), ValueError, "class_weights"),
+        (lambda: K.set_threads(-1), ValueError, "threads is -1; expected 1 to 1024"),
+        (lambda: K.set_threads("2"), TypeError, "set_threads"),  # type: ignore[arg-type]
+        (lambda: K.group_norm_forward(square(), 3), ValueError, "groups is 3; expected a divisor of 4"),
         (lambda: K.forward("elu", square(), alpha=float("nan")), ValueError, "alpha of elu is nan"),
         (lambda: K.forward("elu", square(), beta=1.0), TypeError, "no parameter 'beta'"),
         (lambda: K.batch_norm_forward(square(), eps=0.0), ValueError, "eps is 0"),
@@ -319,6 +349,48 @@ def test_evaluate_knows_the_loss_of_the_last_fit() -> None:
     wanted = net.evaluate((x, y), loss=gm.losses.Huber(0.5))
     assert net.evaluate((x, y)) == wanted == net.copy().evaluate((x, y))
     assert net.evaluate((x, y), loss="mse") != wanted
+
+
+def test_targets_of_a_network() -> None:
+    """A column of values is not taken for a matrix, nor a vector for several columns."""
+    x = square()
+    net, one = gm.mlp(4, [3], 2, rng=0), gm.mlp(4, [3], 1, rng=0)
+    for y in (np.ones((4, 1)), np.ones(4), np.ones((3, 2))):
+        with pytest.raises(ValueError, match=r"y has shape .*; expected \(4, 2\) for mse"):
+            net.fit((x, y), steps=1, loss="mse")
+    y = np.arange(4.0)
+    assert one.evaluate((x, y), "mse") == one.evaluate((x, y[:, None]), "mse")
+    with pytest.raises(ValueError, match="train has no samples"):
+        net.fit((x[:0], np.zeros(0, int)), steps=1)
+
+
+@pytest.mark.parametrize("pair", [(0, 4), (4, 0), (1, 17), (16, 4)])
+def test_outputs_that_overlap_their_inputs_in_part(pair: tuple[int, int]) -> None:
+    """As if the input had been copied."""
+    memory = np.random.default_rng(0).normal(size=100).astype(np.float32)
+    source, goal = (slice(start, start + 60) for start in pair)
+    for call in (
+        lambda x, out: K.forward("tanh", x, out=out),
+        lambda x, out: K.backward("tanh", x, x, out=out),
+        lambda x, out: K.softmax_forward(x.reshape(6, 10), out=out.reshape(6, 10)).reshape(-1),
+    ):
+        shared = memory.copy()
+        wanted = call(shared[source].copy(), np.empty(60, np.float32))
+        call(shared[source], shared[goal])
+        np.testing.assert_array_equal(shared[goal], wanted)
+
+
+def test_sizes_that_no_memory_holds() -> None:
+    """Views of one element: the output alone would take 2**44 bytes and more."""
+    wide = np.broadcast_to(np.float32(1), (1 << 21, 1 << 21))
+    for call in (
+        lambda: gm.Linear(1 << 30, 1 << 30),
+        lambda: gm.Linear(1 << 62, 1 << 62),
+        lambda: K.forward("tanh", wide),
+        lambda: K.gemm(np.ones((1 << 22, 0), np.float32), np.ones((0, 1 << 22), np.float32)),
+    ):
+        with pytest.raises((MemoryError, ValueError)):
+            call()
 
 
 # ---- sizes at the ends
