@@ -129,6 +129,59 @@ def test_element_depends_on_its_row_and_column_only(
         assert same_bits(product(a, b[:, columns], form), whole[:, columns])
 
 
+# Rows of 4 KiB: where there are many, B is packed and A copied on the way.
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("size", [(1024, 1024, 140), (1, 70, 1024), (5, 50, 1024), (300, 40, 1024)])
+def test_rows_that_collide_in_the_cache(isa: str, dtype: Dtype, form: Form, size: tuple[int, int, int]) -> None:
+    a, b = operands(*size, dtype)
+    whole = product(a, b, form)
+    assert same_bits(whole[:3], product(a[:3], np.ascontiguousarray(b), "NN"))
+    assert same_bits(whole[-1:, -30:], product(a[-1:], b[:, -30:], form))
+    assert np.all(np.abs(whole[-20:] - exact(a[-20:], b)) <= bound(a[-20:], b))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("size", [*SIZES, (3, 0, 4), (0, 5, 3), (4, 21, 0)])
+def test_packed(isa: str, dtype: Dtype, form: Form, size: tuple[int, int, int]) -> None:
+    a, b = operands(*size, dtype)
+    a_stored, b_stored = stored(a, b, form)
+    packed = kernels.pack(b_stored, form)
+    assert packed.shape == b.shape
+    assert packed.dtype == b.dtype
+    assert same_bits(kernels.gemm(a_stored, packed, form), product(a, b))
+    out = np.ones(size[:2], dtype)
+    assert kernels.gemm(a_stored, packed, form, out=out, accumulate=True) is out
+    assert same_bits(out, product(a, b, out=np.ones(size[:2], dtype), accumulate=True))
+
+
+def test_packed_keeps_its_own_copy_and_instruction_set(dtype: Dtype, thread_counts: Iterator[int]) -> None:
+    a, b = operands(150, 90, 70, dtype)
+    first = kernels.isa()
+    expected, kept = product(a, b), b.copy()
+    packed = kernels.pack(b)
+    b[:] = np.nan
+    for _ in thread_counts:
+        for name in kernels.isas():
+            kernels.set_isa(name)
+            try:
+                assert same_bits(kernels.gemm(a, packed), expected)
+                assert same_bits(kernels.gemm(a, kernels.pack(kept.T, "NT")), product(a, kept))
+            finally:
+                kernels.set_isa(first)
+
+
+def test_packed_misfits_are_named() -> None:
+    packed = kernels.pack(np.ones((3, 5)))
+    with pytest.raises(ValueError, match=r"b has shape \(3, 5\); expected 4 rows"):
+        kernels.gemm(np.ones((2, 4)), packed)
+    with pytest.raises(TypeError, match="b was packed as float64; expected float32"):
+        kernels.gemm(np.ones((2, 3), np.float32), packed)
+    with pytest.raises(ValueError, match=r"\bb\b"):
+        kernels.pack(np.ones(3))
+    with pytest.raises(ValueError, match="form"):
+        kernels.pack(np.ones((3, 5)), "XY")  # type: ignore[arg-type]
+
+
 def test_forms_agree_to_the_bit(isa: str, dtype: Dtype) -> None:
     a, b = operands(45, 50, 530, dtype)
     results = [product(a, b, form) for form in FORMS]

@@ -52,60 +52,46 @@ auto with_type(gm_dtype dtype, F f) {
   return dtype == GM_FLOAT32 ? f(float{}) : f(double{});
 }
 
-template <class T>
-struct Packed {
-  T* data = nullptr;
-  ~Packed() { free(data); }
-};
+// The greatest share of n units among `members`, over the mean share.
+double imbalance(int64_t n, int members) {
+  return static_cast<double>((n + members - 1) / members * members) / static_cast<double>(n);
+}
 
-// C (M, N) = A B by a team. It shares the columns of C, each member packing its columns of B some at a time
-// into memory that stays in its cache (1 x 2048 x 2048: twice as fast as packing all of B first); or, where
-// there are more rows than columns, the rows, and the packing of B.
+// C (M, N) = A B by a team, which shares the columns of C or, where these do not come out even, its rows. By
+// rows each member lays out all of B for itself: up to a tenth of imbalance costs less.
 template <class T>
-gm_status multiply_matrices(const Gemm<T>& whole, int64_t b_row, int64_t b_col, gm_error* e) {
-  const Kernels<T>& k = of<T>(kernels());
-  const int64_t M = whole.M, N = whole.N, K = whole.K, some = 2 * k.gemm_columns;
+gm_status multiply_matrices(const Kernels<T>& k, const Gemm<T>& whole, gm_error* e) {
+  const int64_t M = whole.M, N = whole.N, K = whole.K;
   if (M == 0 || N == 0) return ok(e);
   const double flops = 2.0 * static_cast<double>(M) * static_cast<double>(N) * static_cast<double>(K);
   const int members = team_for(flops < 9e18 ? static_cast<int64_t>(flops) : INT64_MAX, kFlopsPerThread);
-  const bool by_rows = members > 1 && (M >= N || N < some);
-  Packed<T> pack;
-  if (K > 0 && (b_col != 1 || k.gemm_wants_pack(M, K, whole.ldb))) {
-    const int64_t bytes = static_cast<int64_t>(sizeof(T)) *
-                          (by_rows ? k.gemm_packed_size(K, N) : members * k.gemm_packed_size(K, some));
-    pack.data = static_cast<T*>(allocate_raw(bytes));
-    if (!pack.data) return out_of_memory(e, "b", bytes);
-  }
+  const bool by_rows = members > 1 && imbalance((N + k.gemm_columns - 1) / k.gemm_columns, members) >
+                                          imbalance(M, members) + 0.1;
+  int64_t missing = 0;
   parallel(members, [&](Team team) {
-    Range columns = team.share(N, k.gemm_columns);
+    Gemm<T> g = whole;
     if (by_rows) {
-      Gemm<T> g = whole;
-      if (pack.data) {
-        k.gemm_pack(K, N, whole.b, b_row, b_col, columns.begin, columns.end, pack.data);
-        g.packed = pack.data;
-        team.barrier();
-      }
-      Range rows = team.share(M);
+      const Range rows = team.share(M);
       g.M = rows.size();
       g.a += rows.begin * g.a_row;
       g.c += rows.begin * g.ldc;
-      k.gemm(g);
-      return;
+    } else {
+      const Range columns = team.share(N, k.gemm_columns);
+      g.N = columns.size();
+      g.c += columns.begin;
+      if (g.packed) g.packed += columns.begin * K;
+      if (g.b && K > 0) g.b += columns.begin * g.b_col;
+      if (g.bias) g.bias += columns.begin;
     }
-    T* packed = pack.data ? pack.data + team.rank * k.gemm_packed_size(K, some) : nullptr;
-    const int64_t step = packed ? some : columns.size();
-    for (int64_t n = columns.begin; n < columns.end; n += step) {
-      Gemm<T> g = whole;
-      g.N = columns.end - n < step ? columns.end - n : step;
-      g.c += n;
-      if (g.bias) g.bias += n;
-      if (K > 0) g.b += n * b_col;
-      if (packed) k.gemm_pack(K, g.N, g.b, b_row, b_col, 0, g.N, packed);
-      g.packed = packed;
+    const int64_t bytes = k.gemm_workspace(g) * static_cast<int64_t>(sizeof(T));
+    Scratch scratch(team.rank, bytes);
+    g.workspace = static_cast<T*>(scratch.data());
+    if (bytes > 0 && !g.workspace)
+      __atomic_store_n(&missing, bytes, __ATOMIC_RELAXED);
+    else
       k.gemm(g);
-    }
   });
-  return ok(e);
+  return missing ? out_of_memory(e, "b", missing) : ok(e);
 }
 
 // run(kernels, rows) by a team that shares the rows.
@@ -220,41 +206,105 @@ gm_status gm_activation_backward(int i, gm_dtype dtype, int64_t n, const void* x
 
 // ---- dense
 
+static gm_status check_form(gm_error* e, gm_form form) {
+  if (form == GM_NN || form == GM_NT || form == GM_TN) return ok(e);
+  return fail(e, GM_INVALID_ARGUMENT, "form", "form is %d; expected GM_NN, GM_NT or GM_TN",
+              static_cast<int>(form));
+}
+static gm_status check_distance(gm_error* e, const char* argument, int64_t ld, int64_t least) {
+  if (ld >= least) return ok(e);
+  return fail(e, GM_INVALID_ARGUMENT, argument, "%s is %lld, less than a row; expected %lld or more",
+              argument, static_cast<long long>(ld), static_cast<long long>(least));
+}
+
 gm_status gm_gemm(gm_form form, gm_dtype dtype, int64_t M, int64_t N, int64_t K, const void* a, int64_t lda,
                   const void* b, int64_t ldb, void* c, int64_t ldc, int accumulate, gm_error* e) {
   GM_TRY(check_dtype(e, dtype));
   GM_TRY(check_count(e, "M", M));
   GM_TRY(check_count(e, "N", N));
   GM_TRY(check_count(e, "K", K));
-  if (form != GM_NN && form != GM_NT && form != GM_TN)
-    return fail(e, GM_INVALID_ARGUMENT, "form", "form is %d; expected GM_NN, GM_NT or GM_TN",
-                static_cast<int>(form));
-  const int64_t least_a = form == GM_TN ? M : K, least_b = form == GM_NT ? K : N;
-  if (lda < least_a || ldb < least_b || ldc < N)
-    return fail(e, GM_INVALID_ARGUMENT,
-                lda < least_a   ? "lda"
-                : ldb < least_b ? "ldb"
-                                : "ldc",
-                "a row's distance is shorter than the row: lda %lld, ldb %lld, ldc %lld; expected at least "
-                "%lld, %lld, %lld",
-                static_cast<long long>(lda), static_cast<long long>(ldb), static_cast<long long>(ldc),
-                static_cast<long long>(least_a), static_cast<long long>(least_b), static_cast<long long>(N));
+  GM_TRY(check_form(e, form));
+  GM_TRY(check_distance(e, "lda", lda, form == GM_TN ? M : K));
+  GM_TRY(check_distance(e, "ldb", ldb, form == GM_NT ? K : N));
+  GM_TRY(check_distance(e, "ldc", ldc, N));
   return with_type(dtype, [&](auto zero) {
     using T = decltype(zero);
-    Gemm<T> g = {M,
-                 N,
-                 K,
-                 static_cast<const T*>(a),
-                 form == GM_TN ? 1 : lda,
-                 form == GM_TN ? lda : 1,
-                 static_cast<const T*>(b),
-                 ldb,
-                 nullptr,
-                 static_cast<T*>(c),
-                 ldc,
-                 nullptr,
-                 accumulate != 0};
-    return multiply_matrices(g, form == GM_NT ? 1 : ldb, form == GM_NT ? ldb : 1, e);
+    Gemm<T> g = {};
+    g.M = M, g.N = N, g.K = K;
+    g.a = static_cast<const T*>(a);
+    g.a_row = form == GM_TN ? 1 : lda, g.a_col = form == GM_TN ? lda : 1;
+    g.b = static_cast<const T*>(b);
+    g.b_row = form == GM_NT ? 1 : ldb, g.b_col = form == GM_NT ? ldb : 1;
+    g.c = static_cast<T*>(c);
+    g.ldc = ldc;
+    g.accumulate = accumulate != 0;
+    return multiply_matrices(of<T>(kernels()), g, e);
+  });
+}
+
+// The layout is that of the instruction set in force when B was packed, and it is what multiplies.
+struct gm_packed {
+  const KernelTable* table;
+  gm_dtype dtype;
+  int64_t K, N;
+  void* data;
+};
+
+gm_status gm_gemm_pack(gm_form form, gm_dtype dtype, int64_t N, int64_t K, const void* b, int64_t ldb,
+                       gm_packed** packed, gm_error* e) {
+  GM_TRY(check_dtype(e, dtype));
+  GM_TRY(check_count(e, "N", N));
+  GM_TRY(check_count(e, "K", K));
+  GM_TRY(check_form(e, form));
+  GM_TRY(check_distance(e, "ldb", ldb, form == GM_NT ? K : N));
+  if (!packed) return fail(e, GM_INVALID_ARGUMENT, "packed", "packed is null");
+  GM_TRY(check_product(e, "b", N < INT64_MAX - 64 ? N + 64 : N, K, sizeof(double)));
+  return with_type(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const Kernels<T>& k = of<T>(kernels());
+    const int64_t bytes = k.gemm_packed_size(K, N) * static_cast<int64_t>(sizeof(T));
+    gm_packed* made = static_cast<gm_packed*>(malloc(sizeof(gm_packed)));
+    void* data = made ? allocate_raw(bytes) : nullptr;
+    if (!data) {
+      free(made);
+      return out_of_memory(e, "b", bytes);
+    }
+    if (K > 0)
+      parallel(team_for(N * K, kElementsPerThread), [&](Team team) {
+        const Range n = team.share(N, k.gemm_columns);
+        if (n.size() > 0)
+          k.gemm_pack(K, N, static_cast<const T*>(b), form == GM_NT ? 1 : ldb, form == GM_NT ? ldb : 1,
+                      n.begin, n.end, static_cast<T*>(data));
+      });
+    *made = {&kernels(), dtype, K, N, data};
+    *packed = made;
+    return ok(e);
+  });
+}
+
+void gm_packed_free(gm_packed* packed) {
+  if (packed) free(packed->data);
+  free(packed);
+}
+
+gm_status gm_gemm_packed(gm_form form, int64_t M, const void* a, int64_t lda, const gm_packed* b, void* c,
+                         int64_t ldc, int accumulate, gm_error* e) {
+  GM_TRY(check_count(e, "M", M));
+  GM_TRY(check_form(e, form));
+  if (!b) return fail(e, GM_INVALID_ARGUMENT, "b", "b is null; expected what gm_gemm_pack made");
+  GM_TRY(check_distance(e, "lda", lda, form == GM_TN ? M : b->K));
+  GM_TRY(check_distance(e, "ldc", ldc, b->N));
+  return with_type(b->dtype, [&](auto zero) {
+    using T = decltype(zero);
+    Gemm<T> g = {};
+    g.M = M, g.N = b->N, g.K = b->K;
+    g.a = static_cast<const T*>(a);
+    g.a_row = form == GM_TN ? 1 : lda, g.a_col = form == GM_TN ? lda : 1;
+    g.packed = static_cast<const T*>(b->data);
+    g.c = static_cast<T*>(c);
+    g.ldc = ldc;
+    g.accumulate = accumulate != 0;
+    return multiply_matrices(of<T>(*b->table), g, e);
   });
 }
 
@@ -266,20 +316,16 @@ gm_status gm_linear_forward(gm_dtype dtype, int64_t N, int64_t I, int64_t H, con
   GM_TRY(check_count(e, "H", H));
   return with_type(dtype, [&](auto zero) {
     using T = decltype(zero);
-    Gemm<T> g = {N,
-                 H,
-                 I,
-                 static_cast<const T*>(x),
-                 I,
-                 1,
-                 static_cast<const T*>(weight),
-                 I,
-                 nullptr,
-                 static_cast<T*>(y),
-                 H,
-                 static_cast<const T*>(bias),
-                 false};
-    return multiply_matrices(g, 1, I, e);
+    Gemm<T> g = {};
+    g.M = N, g.N = H, g.K = I;
+    g.a = static_cast<const T*>(x);
+    g.a_row = I, g.a_col = 1;
+    g.b = static_cast<const T*>(weight);
+    g.b_row = 1, g.b_col = I;
+    g.c = static_cast<T*>(y);
+    g.ldc = H;
+    g.bias = static_cast<const T*>(bias);
+    return multiply_matrices(of<T>(kernels()), g, e);
   });
 }
 
@@ -292,29 +338,33 @@ gm_status gm_linear_backward(gm_dtype dtype, int64_t N, int64_t I, int64_t H, co
   GM_TRY(check_count(e, "H", H));
   return with_type(dtype, [&](auto zero) {
     using T = decltype(zero);
-    const T* d = static_cast<const T*>(dy);
+    const Kernels<T>& k = of<T>(kernels());
+    Gemm<T> g = {};
+    g.a = static_cast<const T*>(dy);
+    g.b_col = 1, g.N = I, g.b_row = I, g.ldc = I;
     if (dx) {
-      Gemm<T> g = {N, I,       H,    d, H, 1, static_cast<const T*>(weight), I, nullptr, static_cast<T*>(dx),
-                   I, nullptr, false};
-      GM_TRY(multiply_matrices(g, I, 1, e));
+      Gemm<T> by_x = g;
+      by_x.M = N, by_x.K = H;
+      by_x.a_row = H, by_x.a_col = 1;
+      by_x.b = static_cast<const T*>(weight);
+      by_x.c = static_cast<T*>(dx);
+      GM_TRY(multiply_matrices(k, by_x, e));
     }
     if (dweight) {
-      Gemm<T> g = {H,
-                   I,
-                   N,
-                   d,
-                   1,
-                   H,
-                   static_cast<const T*>(x),
-                   I,
-                   nullptr,
-                   static_cast<T*>(dweight),
-                   I,
-                   nullptr,
-                   accumulate != 0};
-      GM_TRY(multiply_matrices(g, I, 1, e));
+      Gemm<T> by_weight = g;
+      by_weight.M = H, by_weight.K = N;
+      by_weight.a_row = 1, by_weight.a_col = H;
+      by_weight.b = static_cast<const T*>(x);
+      by_weight.c = static_cast<T*>(dweight);
+      by_weight.accumulate = accumulate != 0;
+      GM_TRY(multiply_matrices(k, by_weight, e));
     }
-    if (dbias) of<T>(kernels()).column_sum(N, H, d, H, static_cast<T*>(dbias), accumulate != 0);
+    if (dbias)
+      parallel(team_for(N * H, kElementsPerThread), [&](Team team) {
+        const Range c = team.share(H, 16);
+        k.column_sum(N, c.size(), static_cast<const T*>(dy) + c.begin, H, static_cast<T*>(dbias) + c.begin,
+                     accumulate != 0);
+      });
     return ok(e);
   });
 }

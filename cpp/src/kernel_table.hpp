@@ -34,22 +34,24 @@ struct Activation {
 };
 
 // C = A B (+ C), A is M x K with element (m, k) at a[m * a_row + k * a_col], one of the two strides 1.
-// B is K x N: row-major with ldb when `packed` is null, else what gemm_pack made (b is then not read).
-// K goes in blocks of 512, each summed from zero in order by fma; then the old C (under accumulate), the
-// blocks in order and bias[n] are added up, from the left. An element's bits depend on nothing but these, its
-// row of A and its column of B: not on M, N, how C is cut into calls, or packing.
+// B is K x N: element (k, n) at b[k * b_row + n * b_col], one of the two strides 1, when `packed` is null,
+// else what gemm_pack made (b is then not read). K goes in blocks of 512, each summed from zero in order by
+// fma; then the old C (under accumulate), the blocks in order and bias[n] are added up, from the left. An
+// element's bits depend on nothing but these, its row of A and its column of B: not on M, N, how C is cut
+// into calls, or packing.
 template <class T>
 struct Gemm {
   int64_t M, N, K;
   const T* a;
   int64_t a_row, a_col;
   const T* b;
-  int64_t ldb;
+  int64_t b_row, b_col;
   const T* packed;  // columns n.. of a B packed whole, n a multiple of gemm_columns, start at packed + n * K
   T* c;
   int64_t ldc;
   const T* bias;    // N values or null
   bool accumulate;  // add to C instead of overwriting it (C is not read otherwise)
+  T* workspace;     // gemm_workspace elements, best on a cache line; may be null where b_col is 1
 };
 
 // Sums over a matrix in float64, whatever its type: the material of every measurement.
@@ -116,10 +118,10 @@ struct Kernels {
   // Dense. gemm_pack lays B out for gemm: B is K x N at b[k * b_row + n * b_col], one of the two 1 (so a
   // weight (H, I) is packed for x Wᵀ with b_row 1, b_col I). Columns n0..n1 may be packed apart, n0 a
   // multiple of gemm_columns, n1 too or N; `packed` is the start of all, best on a cache line.
-  // gemm_wants_pack: whether packing a row-major B for one product pays for itself.
+  // gemm_workspace: memory in which gemm lays out what it reads again and again, in elements, or 0.
   int64_t gemm_columns;
   int64_t (*gemm_packed_size)(int64_t K, int64_t N);  // in elements
-  bool (*gemm_wants_pack)(int64_t M, int64_t K, int64_t ldb);
+  int64_t (*gemm_workspace)(const Gemm<T>& args);
   void (*gemm_pack)(int64_t K, int64_t N, const T* b, int64_t b_row, int64_t b_col, int64_t n0, int64_t n1,
                     T* packed);
   void (*gemm)(const Gemm<T>& args);

@@ -85,7 +85,7 @@ template <class T>
 constexpr Kernels<T> kernels() {
   return {kGemmColumns<T>,
           gemm_packed_size<T>,
-          gemm_wants_pack<T>,
+          gemm_workspace<T>,
           gemm_pack<T>,
           gemm<T>,
           column_sum<T>,

@@ -23,6 +23,41 @@ inline void* allocate(int64_t bytes) {
   return p;
 }
 
+// Memory for one call that the next one finds again, up to 64 MiB in each slot: 2 MiB of fresh pages cost 0.4
+// ms where 1024 x 1024 x 1024 takes 8. `data` is null where bytes is 0 or there is no memory.
+class Scratch {
+ public:
+  Scratch(int slot, int64_t bytes) : slot_(kept() + slot % kSlots) {
+    if (bytes <= 0) return;
+    head_ = __atomic_exchange_n(slot_, nullptr, __ATOMIC_ACQUIRE);
+    if (head_ && head_->bytes >= bytes) return;
+    free(head_);
+    const int64_t size = bytes <= INT64_MAX - kAlign ? bytes + kAlign : -1;
+    head_ = static_cast<Head*>(allocate_raw(size));
+    if (head_) head_->bytes = bytes;
+  }
+  ~Scratch() {
+    if (head_ && head_->bytes <= kMost) head_ = __atomic_exchange_n(slot_, head_, __ATOMIC_RELEASE);
+    free(head_);
+  }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  void* data() const { return head_ ? reinterpret_cast<char*>(head_) + kAlign : nullptr; }
+
+ private:
+  struct Head {
+    int64_t bytes;
+  };
+  static constexpr int kSlots = 64;
+  static constexpr int64_t kMost = int64_t{64} << 20;
+  static Head** kept() {
+    static Head* slots[kSlots];
+    return slots;
+  }
+  Head** slot_;
+  Head* head_ = nullptr;
+};
+
 // a * b in *out, false on overflow.
 inline bool multiply(int64_t a, int64_t b, int64_t* out) { return !__builtin_mul_overflow(a, b, out); }
 

@@ -34,6 +34,21 @@ static void failure_names_the_argument_and_changes_nothing(void) {
   CHECK(y[0] == 3 && y[1] == 4);
 }
 
+static void packed(void) {
+  gm_error error = {sizeof error, GM_OK, "", ""};
+  const double a[] = {1, 2}, b[] = {1, 2, 3, 4, 5, 6};
+  double c[3] = {0};
+  gm_packed* once = NULL;
+  CHECK(gm_gemm_pack(GM_NT, GM_FLOAT64, 3, 2, b, 2, &once, &error) == GM_OK);
+  CHECK(gm_gemm_packed(GM_NN, 1, a, 2, once, c, 3, 0, &error) == GM_OK);
+  CHECK(c[0] == 5 && c[1] == 11 && c[2] == 17);
+  CHECK(gm_gemm_packed(GM_NN, 1, a, 1, once, c, 3, 0, &error) == GM_INVALID_ARGUMENT);
+  CHECK(strcmp(error.argument, "lda") == 0);
+  gm_packed_free(once);
+  gm_packed_free(NULL);
+  CHECK(gm_gemm_packed(GM_NN, 1, a, 2, NULL, c, 3, 0, &error) == GM_INVALID_ARGUMENT);
+}
+
 static void dense(void) {
   double x[] = {1, 2, 3, 4}, weight[] = {1, 10, 100, 1000}, bias[] = {0.5, -0.5}, y[4];
   CHECK(gm_linear_forward(GM_FLOAT64, 2, 2, 2, x, weight, bias, y, NULL) == GM_OK);
@@ -291,6 +306,7 @@ int main(void) {
   identity();
   activation();
   failure_names_the_argument_and_changes_nothing();
+  packed();
   dense();
   slopes_and_softmax();
   network_in_the_callers_memory();

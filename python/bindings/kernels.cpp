@@ -1,5 +1,8 @@
 // The raw kernels. The GIL is released around every native call: it touches no Python object, and the arrays
 // are kept alive by the Input and output holders of the calling frame.
+#include <memory>
+#include <optional>
+
 #include "arrays.hpp"
 #include "loss.hpp"
 #include "parameters.hpp"
@@ -91,33 +94,100 @@ void bind_activations(py::module_& m) {
       py::arg("name"), py::arg("x"), py::arg("dy"), py::arg("out") = py::none());
 }
 
+namespace {
+
+// A B of `kernels.pack`.
+struct Packed {
+  gm_packed* handle = nullptr;
+  gm_dtype dtype;
+  py::ssize_t K, N;
+  Packed(gm_dtype dtype_, py::ssize_t K_, py::ssize_t N_) : dtype(dtype_), K(K_), N(N_) {}
+  Packed(const Packed&) = delete;
+  Packed& operator=(const Packed&) = delete;
+  ~Packed() { gm_packed_free(handle); }
+};
+
+gm_form form_of(const std::string& form) {
+  if (form != "NN" && form != "NT" && form != "TN")
+    throw py::value_error("form is '" + form + "'; expected 'NN', 'NT' or 'TN'");
+  return form == "NN" ? GM_NN : form == "NT" ? GM_NT : GM_TN;
+}
+
+}  // namespace
+
 void bind_dense(py::module_& m) {
+  const py::handle packed_type =
+      py::class_<Packed>(m, "Packed")
+          .def_property_readonly("shape", [](const Packed& b) { return py::make_tuple(b.K, b.N); })
+          .def_property_readonly(
+              "dtype", [](const Packed& b) { return numpy_dtype(b.dtype); });  // as long as the module lives
+
+  m.def(
+      "pack",
+      [](py::object b_, const std::string& form_) {
+        const gm_form form = form_of(form_);
+        Input b = input(b_, "b");
+        expect_ndim(b.array, "b", 2);
+        const bool turned = form == GM_NT;
+        auto packed =
+            std::make_unique<Packed>(b.dtype, b.array.shape(turned ? 1 : 0), b.array.shape(turned ? 0 : 1));
+        Error e;
+        gm_status status;
+        {
+          py::gil_scoped_release release;
+          status = gm_gemm_pack(form, b.dtype, packed->N, packed->K, b.data(), b.array.shape(1),
+                                &packed->handle, &e);
+        }
+        check(status, e);
+        return packed;
+      },
+      py::arg("b"), py::arg("form") = "NN");
+
   m.def(
       "gemm",
-      [](py::object a_, py::object b_, const std::string& form_, py::object out, bool accumulate) {
-        gm_form form = form_ == "NN" ? GM_NN : form_ == "NT" ? GM_NT : GM_TN;
-        if (form_ != "NN" && form_ != "NT" && form_ != "TN")
-          throw py::value_error("form is '" + form_ + "'; expected 'NN', 'NT' or 'TN'");
-        Input a = input(a_, "a"), b = input(b_, "b", a.dtype);
+      [packed_type](py::object a_, py::object b_, const std::string& form_, py::object out, bool accumulate) {
+        const gm_form form = form_of(form_);
+        const Packed* packed = b_.get_type().is(packed_type) ? py::cast<const Packed*>(b_) : nullptr;
+        Input a = input(a_, "a");
+        std::optional<Input> b;  // an empty py::array costs 0.2 us
+        if (packed && packed->dtype != a.dtype)
+          throw py::type_error("b was packed as " + std::string(py::str(numpy_dtype(packed->dtype))) +
+                               "; expected " + std::string(py::str(numpy_dtype(a.dtype))) + " to match a");
         expect_ndim(a.array, "a", 2);
-        expect_ndim(b.array, "b", 2);
+        if (!packed) {
+          b = input(b_, "b", a.dtype);
+          expect_ndim(b->array, "b", 2);
+        }
         py::ssize_t M = a.array.shape(form == GM_TN ? 1 : 0), K = a.array.shape(form == GM_TN ? 0 : 1);
-        py::ssize_t N = b.array.shape(form == GM_NT ? 0 : 1), Kb = b.array.shape(form == GM_NT ? 1 : 0);
+        py::ssize_t N = packed ? packed->N : b->array.shape(form == GM_NT ? 0 : 1);
+        py::ssize_t Kb = packed ? packed->K : b->array.shape(form == GM_NT ? 1 : 0);
         if (K != Kb)
-          throw py::value_error("b has shape " + shape_text(b.array) + "; expected " + std::to_string(K) +
-                                (form == GM_NT ? " columns" : " rows") + " to match a of shape " +
+          throw py::value_error("b has shape " + (packed ? shape_text(Shape{Kb, N}) : shape_text(b->array)) +
+                                "; expected " + std::to_string(K) +
+                                (form == GM_NT && !packed ? " columns" : " rows") + " to match a of shape " +
                                 shape_text(a.array));
         if (accumulate && out.is_none())
           throw py::value_error("out is None; accumulate=True needs an array to add to");
         py::array c = output(out, "out", a.dtype, {M, N});
         if (!out.is_none()) {
-          if (a.data() == c.data() || b.data() == c.data())
+          if (a.data() == c.data() || (!packed && b->data() == c.data()))
             throw py::value_error("out is one of the factors; expected memory of its own");
           separate(a, c);
-          separate(b, c);
+          if (!packed) separate(*b, c);
         }
-        gemm_in_pieces(form, a.dtype, M, N, K, a.data(), a.array.shape(1), b.data(), b.array.shape(1),
-                       c.mutable_data(), N, accumulate);
+        if (packed) {
+          const py::ssize_t step = (form == GM_TN ? 1 : K) * c.itemsize(), lda = a.array.shape(1);
+          const char* from = static_cast<const char*>(a.data());
+          char* to = static_cast<char*>(c.mutable_data());
+          in_pieces(M, piece_of(M, 2.0 * static_cast<double>(K) * static_cast<double>(N)),
+                    [&](std::int64_t m, std::int64_t count, Error& e) {
+                      return gm_gemm_packed(form, count, from + m * step, lda, packed->handle,
+                                            to + m * N * c.itemsize(), N, accumulate, &e);
+                    });
+        } else {
+          gemm_in_pieces(form, a.dtype, M, N, K, a.data(), a.array.shape(1), b->data(), b->array.shape(1),
+                         c.mutable_data(), N, accumulate);
+        }
         return c;
       },
       py::arg("a"), py::arg("b"), py::arg("form") = "NN", py::arg("out") = py::none(),
@@ -131,16 +201,16 @@ void bind_dense(py::module_& m) {
         expect_ndim(w.array, "weight", 2);
         py::ssize_t N = x.array.shape(0), I = x.array.shape(1), H = w.array.shape(0);
         expect_shape(w.array, "weight", {H, I});
-        Input b;
+        std::optional<Input> b;
         if (!bias_.is_none()) {
           b = input(bias_, "bias", x.dtype);
-          expect_shape(b.array, "bias", {H});
+          expect_shape(b->array, "bias", {H});
         }
         py::array y = output(out, "out", x.dtype, {N, H});
         if (!out.is_none() && (x.data() == y.data() || w.data() == y.data()))
           throw py::value_error("out is x or weight; expected memory of its own");
         separate(x, y);
-        const void* bias = bias_.is_none() ? nullptr : b.data();
+        const void* bias = bias_.is_none() ? nullptr : b->data();
         const py::ssize_t size = y.itemsize();
         const char* from = static_cast<const char*>(x.data());
         char* to = static_cast<char*>(y.mutable_data());

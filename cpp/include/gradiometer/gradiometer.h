@@ -100,6 +100,14 @@ typedef enum gm_form { GM_NN = 0, GM_NT = 1, GM_TN = 2 } gm_form;
 GM_API gm_status gm_gemm(gm_form form, gm_dtype dtype, int64_t M, int64_t N, int64_t K, const void* a,
                          int64_t lda, const void* b, int64_t ldb, void* c, int64_t ldc, int accumulate,
                          gm_error* error);
+/* B laid out once for many products: NN and TN: B (K, N); NT: B is stored (N, K). gm_gemm_packed: form says
+ * how A is stored (TN or not); M, lda, ldc as above. Safe to share between threads; free(null) is allowed. */
+typedef struct gm_packed gm_packed;
+GM_API gm_status gm_gemm_pack(gm_form form, gm_dtype dtype, int64_t N, int64_t K, const void* b, int64_t ldb,
+                              gm_packed** packed, gm_error* error);
+GM_API gm_status gm_gemm_packed(gm_form form, int64_t M, const void* a, int64_t lda, const gm_packed* b,
+                                void* c, int64_t ldc, int accumulate, gm_error* error);
+GM_API void gm_packed_free(gm_packed* packed);
 /* y (N, H) = x (N, I) Wᵀ + b; weight (H, I), bias (H) or null. */
 GM_API gm_status gm_linear_forward(gm_dtype dtype, int64_t N, int64_t I, int64_t H, const void* x,
                                    const void* weight, const void* bias, void* y, gm_error* error);

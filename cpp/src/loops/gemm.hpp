@@ -66,46 +66,164 @@ int tile_vectors(int64_t rows, int64_t left, bool packed) {
   return left >= 2 ? 2 : 1;
 }
 
+template <class T>
+struct TurnedKernels {
+  void (*rows[kTurnedRows + 1])(const Tile<T>&, int64_t columns);
+  constexpr TurnedKernels() : rows{} { fill<kTurnedRows>(); }
+  template <int MR>
+  constexpr void fill() {
+    rows[MR] = turned_kernel<T, MR>;
+    if constexpr (MR > 1) fill<MR - 1>();
+  }
+};
+
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 template <class T>
+void copy_rows(int64_t rows, int64_t columns, const T* from, int64_t from_stride, T* to, int64_t to_stride) {
+  for (int64_t r = 0; r < rows; r++)
+    memcpy(to + r * to_stride, from + r * from_stride, static_cast<size_t>(columns) * sizeof(T));
+}
+
+// Few rows of a B whose columns are contiguous: it is turned in registers on its way into the sums (1 x 256 x
+// 256: 47 GF/s, packed 25).
+template <class T>
+void gemm_turned(const Gemm<T>& g) {
+  constexpr int64_t W = V<T>::lanes, kBytes = static_cast<int64_t>(sizeof(T));
+  static constexpr TurnedKernels<T> kernels;
+  Tile<T> t;
+  t.a_row = g.a_row * kBytes;
+  t.a_col = g.a_col * kBytes;
+  t.b_vector = g.b_col * kBytes;
+  t.ldc = g.ldc;
+  for (int64_t n = 0; n < g.N; n += kTurnedVectors * W) {
+    t.c = g.c + n;
+    int64_t k = 0;
+    do {
+      t.depth = smaller(g.K - k, kGemmDepth);
+      t.add = g.accumulate || k > 0;
+      t.bias = g.bias && k + t.depth == g.K ? g.bias + n : nullptr;
+      t.a = reinterpret_cast<const char*>(g.a + k * g.a_col);
+      t.b = reinterpret_cast<const char*>(g.b + n * g.b_col + k);
+      kernels.rows[g.M](t, smaller(g.N - n, kTurnedVectors * W));
+      k += kGemmDepth;
+    } while (k < g.K);
+  }
+}
+
+// What gemm does with its operands: B as it lies, turned in registers, or packed a tile at a time on the way;
+// A as it lies or copied a block at a time.
+template <class T>
+bool turns_b(const Gemm<T>& g) {
+  return !g.packed && g.b_col != 1 && g.M <= kTurnedRows && !collides<T>(g.b_col);
+}
+// 1024^3 by rows of 4 KiB: 253 GF/s with both, 208 as they lie; 512 x 1024 x 1024 229 and 257.
+template <class T>
+bool packs_b(const Gemm<T>& g) {
+  constexpr int64_t kLeast = V<T>::lanes * sizeof(T) == 64 ? 768 : 256;
+  return !g.packed && (g.b_col != 1 || (g.M >= kLeast && g.K >= 128 && collides<T>(g.b_row)));
+}
+template <class T>
+bool copies_a(const Gemm<T>& g) {
+  return g.N >= 256 && g.M >= 512 && g.K >= 128 && collides<T>(g.a_col == 1 ? g.a_row : g.a_col);
+}
+template <class T>
+constexpr int64_t kBlockRows = kGemmBlockBytes / (kGemmDepth * static_cast<int64_t>(sizeof(T)));
+// A line more than a power of two.
+template <class T>
+constexpr int64_t padded(int64_t n) {
+  constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
+  return (ceil_div(n, kLine) | 1) * kLine;
+}
+
+template <class T>
+struct Workspace {
+  int64_t b, a;  // elements of each
+  int64_t a_stride;
+};
+template <class T>
+Workspace<T> workspace_for(const Gemm<T>& g) {
+  constexpr int64_t W = V<T>::lanes;
+  Workspace<T> w = {0, 0, 0};
+  if (turns_b(g)) return w;
+  const int64_t depth = smaller(g.K, kGemmDepth), rows = smaller(g.M, kBlockRows<T>);
+  const int64_t widest = g.M == 1 ? 8 : g.M == 2 ? 4 : 3, vectors = ceil_div(g.N, W);
+  if (packs_b(g))
+    w.b = depth * W * (g.M > kBlockRows<T> || g.b_col == 1 ? vectors : smaller(widest, vectors));
+  if (copies_a(g)) {
+    w.a_stride = padded<T>(g.a_col == 1 ? depth : rows);
+    w.a = w.a_stride * (g.a_col == 1 ? rows : depth);
+  }
+  return w;
+}
+template <class T>
+int64_t gemm_workspace(const Gemm<T>& g) {
+  const Workspace<T> w = workspace_for(g);
+  return w.a + w.b;
+}
+
+template <class T>
 void gemm(const Gemm<T>& g) {
   constexpr int64_t W = V<T>::lanes, kBytes = static_cast<int64_t>(sizeof(T));
-  constexpr int64_t kBlockRows = kGemmBlockBytes / (kGemmDepth * kBytes);
-  const char* a = reinterpret_cast<const char*>(g.a);
-  const char* b = reinterpret_cast<const char*>(g.packed ? g.packed : g.b);
   if (g.M <= 0 || g.N <= 0) return;
+  if (turns_b(g)) return gemm_turned(g);
+  const Workspace<T> workspace = g.workspace ? workspace_for(g) : Workspace<T>{0, 0, 0};
   const int64_t vectors = ceil_div(g.N, W);
-  const int64_t blocks = ceil_div(g.M, kBlockRows);
+  const int64_t blocks = ceil_div(g.M, kBlockRows<T>);
   const int64_t height = ceil_div(g.M, ceil_div(g.M, tile_rows<T, 2>()));
+  const bool contiguous = g.packed || workspace.b;  // B's tiles
 
   Tile<T> t;
   t.a_row = g.a_row * kBytes;
   t.a_col = g.a_col * kBytes;
-  t.b_row = (g.packed ? W : g.ldb) * kBytes;
-  t.b_vector = (g.packed ? g.K * W : W) * kBytes;
+  if (workspace.a) {
+    t.a_row = (g.a_col == 1 ? workspace.a_stride : 1) * kBytes;
+    t.a_col = (g.a_col == 1 ? 1 : workspace.a_stride) * kBytes;
+  }
   t.ldc = g.ldc;
 
   int64_t k = 0;
   do {
     t.depth = smaller(g.K - k, kGemmDepth);
+    t.b_row = (contiguous ? W : g.b_row) * kBytes;
+    t.b_vector = (g.packed ? g.K * W : workspace.b ? t.depth * W : W) * kBytes;
     t.add = g.accumulate || k > 0;
     const bool ends = k + t.depth == g.K;
+    if (workspace.b && g.b_col == 1)
+      gemm_pack(t.depth, g.N, g.b + k * g.b_row, g.b_row, 1, 0, g.N, g.workspace);
     for (int64_t block = 0; block < blocks; block++) {
       const int64_t m0 = g.M * block / blocks, m1 = g.M * (block + 1) / blocks;
+      const T* a = g.a + m0 * g.a_row + k * g.a_col;
+      if (workspace.a) {
+        T* copy = g.workspace + workspace.b;
+        if (g.a_col == 1)
+          copy_rows(m1 - m0, t.depth, a, g.a_row, copy, workspace.a_stride);
+        else
+          copy_rows(t.depth, m1 - m0, a, g.a_col, copy, workspace.a_stride);
+        a = copy;
+      }
       for (int64_t v = 0; v < vectors;) {
-        const int width = tile_vectors<T>(height, vectors - v, g.packed);
+        const int width = tile_vectors<T>(height, vectors - v, contiguous);
         const int64_t n = v * W, rest = smaller(g.N - n, width * W);
         t.last = static_cast<int>(rest - (width - 1) * W);
-        t.b = b + k * t.b_row + v * t.b_vector;
+        if (workspace.b) {
+          T* tile = g.workspace + (blocks > 1 || g.b_col == 1 ? v * W * t.depth : 0);
+          if (block == 0 && g.b_col != 1)
+            gemm_pack(t.depth, rest, g.b + n * g.b_col + k * g.b_row, g.b_row, g.b_col, 0, rest, tile);
+          t.b = reinterpret_cast<const char*>(tile);
+        } else if (g.packed) {
+          t.b = reinterpret_cast<const char*>(g.packed + k * W + n * g.K);
+        } else {
+          t.b = reinterpret_cast<const char*>(g.b + k * g.b_row + n);
+        }
         t.bias = g.bias && ends ? g.bias + n : nullptr;
         const TileShape<T> shape = tile_shape<T>(width, t.last < W);
         const int64_t panels = ceil_div(m1 - m0, shape.tallest);
-        for (int64_t panel = 0, m = m0; panel < panels; panel++) {
-          const int64_t next = m0 + (m1 - m0) * (panel + 1) / panels;
-          t.a = a + m * t.a_row + k * t.a_col;
-          t.c = g.c + m * g.ldc + n;
+        for (int64_t panel = 0, m = 0; panel < panels; panel++) {
+          const int64_t next = (m1 - m0) * (panel + 1) / panels;
+          t.a = reinterpret_cast<const char*>(a) + m * t.a_row;
+          t.c = g.c + (m0 + m) * g.ldc + n;
           shape.rows[next - m](t);
           m = next;
         }

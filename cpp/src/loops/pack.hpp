@@ -7,7 +7,7 @@ namespace gradiometer {
 namespace GM_ISA {
 
 template <class T>
-constexpr int64_t kGemmColumns = 2 * V<T>::lanes;
+constexpr int64_t kGemmColumns = V<T>::lanes;
 
 template <class T>
 int64_t gemm_packed_size(int64_t K, int64_t N) {
@@ -15,37 +15,41 @@ int64_t gemm_packed_size(int64_t K, int64_t N) {
   return (N + W - 1) / W * W * K;
 }
 
-// Rows a multiple of 4 KiB apart compete for the same few cache sets. With vectors of half a line 512 x 1024
-// x 1024 runs at 92 GF/s, packed in the call at 124, and at 131 where the row is 1000; with AVX-512 at 251
-// and 244.
+// Of a B whose rows are contiguous (b_col 1): row by row, as memory likes it.
 template <class T>
-bool gemm_wants_pack(int64_t M, int64_t K, int64_t ldb) {
-  constexpr int64_t kBytes = static_cast<int64_t>(sizeof(T)), kVector = V<T>::lanes * kBytes;
-  return kVector >= 16 && kVector < 64 && M >= 64 && K >= 256 && ldb * kBytes % 4096 == 0;
-}
-
-// One group, w columns of it: of a B whose rows are contiguous (b_col 1), or whose columns are (b_row 1).
-template <class T>
-inline void pack_rows(int64_t K, const T* b, int64_t b_row, int w, T* p) {
-  constexpr int W = V<T>::lanes;
+inline void pack_rows(int64_t K, int64_t N, const T* b, int64_t b_row, T* packed) {
+  constexpr int64_t W = V<T>::lanes;
   for (int64_t k = 0; k < K; k++) {
-    (w == W ? V<T>::load(b) : V<T>::load(b, w)).store(p);
-    b += b_row;
-    p += W;
+    const T* row = b + k * b_row;
+    T* p = packed + k * W;
+    int64_t n = 0;
+    for (; n + W <= N; n += W, p += K * W) V<T>::load(row + n).store(p);
+    if (n < N) V<T>::load(row + n, static_cast<int>(N - n)).store(p);
   }
 }
+// Rows or columns this far apart lie in the same few cache sets, where each line costs some 7 cycles.
+template <class T>
+bool collides(int64_t stride) {
+  return stride * static_cast<int64_t>(sizeof(T)) % 4096 == 0;
+}
+// One group, w columns of it, of a B whose columns are contiguous (b_row 1).
 template <class T>
 inline void pack_columns(int64_t K, const T* b, int64_t b_col, int w, T* p) {
   constexpr int W = V<T>::lanes;
+  constexpr int64_t kBytes = static_cast<int64_t>(sizeof(T));
   V<T> r[W];
-  for (int64_t k = 0; k < K; k += W) {
-    const int depth = static_cast<int>(K - k < W ? K - k : W);
+  // Columns that share their place in a line are read by whole lines: 4 KiB apart, a line is gone from the
+  // cache before its second half is wanted (8 x 64 x 1024: 115 GF/s, 96 by halves; 91 from a copy made
+  // first).
+  int64_t step = W;
+  if (b_col * kBytes % 64 == 0) step -= reinterpret_cast<intptr_t>(b) / kBytes % W;
+  for (int64_t k = 0; k < K; k += step, step = W) {
+    const int depth = static_cast<int>(K - k < step ? K - k : step);
     const T* column = b + k;
     if (w == W && depth == W) {
 #pragma GCC unroll 16
       for (int j = 0; j < W; j++, column += b_col) r[j] = V<T>::load(column);
     } else {
-#pragma GCC unroll 16
       for (int j = 0; j < W; j++, column += b_col)
         r[j] = j < w ? V<T>::load(column, depth) : V<T>::set1(T(0));
     }
@@ -53,21 +57,18 @@ inline void pack_columns(int64_t K, const T* b, int64_t b_col, int w, T* p) {
 #pragma GCC unroll 16
     for (int j = 0; j < W; j++)
       if (j < depth) r[j].store(p + j * W);
-    p += W * W;
+    p += depth * W;
   }
 }
-
 template <class T>
 void gemm_pack(int64_t K, int64_t N, const T* b, int64_t b_row, int64_t b_col, int64_t n0, int64_t n1,
                T* packed) {
   constexpr int64_t W = V<T>::lanes;
   (void)N;
+  if (b_col == 1) return pack_rows(K, n1 - n0, b + n0, b_row, packed + n0 * K);
   for (int64_t n = n0; n < n1; n += W) {
     const int w = static_cast<int>(n1 - n < W ? n1 - n : W);
-    if (b_col == 1)
-      pack_rows(K, b + n, b_row, w, packed + n * K);
-    else
-      pack_columns(K, b + n * b_col, b_col, w, packed + n * K);
+    pack_columns(K, b + n * b_col, b_col, w, packed + n * K);
   }
 }
 

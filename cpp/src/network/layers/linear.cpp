@@ -31,42 +31,52 @@ void prepare(const Call<T>& c, Team team) {
 template <class T>
 void forward(const Call<T>& c, Range rows) {
   const int64_t I = c.node.in_features[0], H = c.node.features;
-  Gemm<T> g = {rows.size(), H,
-               I,           c.x[0] + rows.begin * I,
-               I,           1,
-               nullptr,     0,
-               c.packed,    c.y + rows.begin * H,
-               H,           c.node.parameter_count == 2 ? c.parameters[1] : nullptr,
-               false};
+  Gemm<T> g = {rows.size(),
+               H,
+               I,
+               c.x[0] + rows.begin * I,
+               I,
+               1,
+               nullptr,
+               0,
+               0,
+               c.packed,
+               c.y + rows.begin * H,
+               H,
+               c.node.parameter_count == 2 ? c.parameters[1] : nullptr,
+               false,
+               nullptr};
   c.k.gemm(g);
 }
 
 template <class T>
 void backward(const Call<T>& c, Range rows) {
   const int64_t I = c.node.in_features[0], H = c.node.features;
-  Gemm<T> g = {rows.size(),
-               I,
-               H,
-               c.dy + rows.begin * H,
-               H,
-               1,
-               c.parameters[0],
-               I,
-               nullptr,
-               c.dx + rows.begin * I,
-               I,
-               nullptr,
-               false};
+  Gemm<T> g = {rows.size(), I, H,       c.dy + rows.begin * H, H, 1,       c.parameters[0],
+               I,           1, nullptr, c.dx + rows.begin * I, I, nullptr, false,
+               nullptr};
   c.k.gemm(g);
 }
 
 template <class T>
 void parameter_gradient(const Call<T>& c, Range out) {
   const int64_t I = c.node.in_features[0], H = c.node.features;
-  Gemm<T> g = {out.size(), I,       c.N, c.dy + out.begin, 1,           H, c.x[0], I,
-               nullptr,    nullptr, I,   nullptr,          c.accumulate};
   if (c.gradients[0]) {
-    g.c = c.gradients[0] + out.begin * I;
+    Gemm<T> g = {out.size(),
+                 I,
+                 c.N,
+                 c.dy + out.begin,
+                 1,
+                 H,
+                 c.x[0],
+                 I,
+                 1,
+                 nullptr,
+                 c.gradients[0] + out.begin * I,
+                 I,
+                 nullptr,
+                 c.accumulate,
+                 nullptr};
     c.k.gemm(g);
   }
   if (c.gradients[1])
