@@ -87,6 +87,21 @@ void learns_and_shows_its_gradient() {
   for (int n = 0; n < N; n++) CHECK((y[2 * n + 1] > y[2 * n]) == (target[n] == 1));
 }
 
+void frozen_parameters_and_the_arena() {
+  gm::Network<double> net(two_layers());
+  fill(net);
+  gm_context run = gm::context();
+  const int64_t all = net.arena(run, N);
+  const gm_tensor first = net.parameters()[0];
+  const double weight = net.parameter(first)[0];
+  net.set_trainable(0, false);
+  CHECK(!net.trainable(0) && net.trainable(1));
+  net.gradient(first)[0] = 7;
+  net.limit_arena(all);
+  net.gradient(run, N, x, gm_loss_find("cross_entropy"), target);
+  CHECK(net.gradient(first)[0] == 7 && net.parameter(first)[0] == weight);
+}
+
 void error_names_the_argument() {
   gm::Graph graph(2);
   bool thrown = false;
@@ -113,6 +128,7 @@ int main() {
   graph_knows_its_nodes();
   gradient_is_the_derivative();
   learns_and_shows_its_gradient();
+  frozen_parameters_and_the_arena();
   error_names_the_argument();
   a_graph_moves();
   return failures;

@@ -109,6 +109,15 @@ class Network {
   void reset() { gm_network_reset(get()); }
   void reserve(int64_t batch, unsigned taps = GM_TAP_NONE) { call(gm_network_reserve, get(), batch, taps); }
 
+  void limit_arena(int64_t bytes) { call(gm_network_limit_arena, get(), bytes); }
+  int64_t arena(const gm_context& context, int64_t batch) const {
+    int64_t bytes = 0;
+    call(gm_network_arena, get(), &context, batch, &bytes);
+    return bytes;
+  }
+  void set_trainable(int i, bool trainable) { call(gm_network_set_trainable, get(), i, int{trainable}); }
+  bool trainable(int i) const { return gm_network_trainable(get(), i) != 0; }
+
   // Tensors in the order of the flat buffer; `parameter` and `gradient` are their places in it.
   std::vector<gm_tensor> parameters() const {
     return tensors(gm_network_parameter_count(get()), gm_network_parameter);
