@@ -275,7 +275,7 @@ void mathematics() {
   accurate<T>([](U x) { return g::log(x); }, [](L x) { return logl(x); }, 0.5, 2, 0.9);
   accurate<T>([](U x) { return g::log1p(x); }, [](L x) { return log1pl(x); }, -0.999, 20, 0.9);
   accurate<T>([](U x) { return g::tanh(x); }, [](L x) { return tanhl(x); }, -25, 25,
-              U::octave_table ? 0.73 : 2.4);
+              U::table_lookup ? 0.73 : 2.4);
   accurate<T>([](U x) { return g::sigmoid(x); },
               [](L x) { return x < 0 ? expl(x) / (1 + expl(x)) : 1 / (1 + expl(-x)); }, under, 40, 2.3);
   accurate<T>([](U x) { return g::erf(x); }, [](L x) { return erfl(x); }, -6, 6, 1.2);

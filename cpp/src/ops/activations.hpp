@@ -149,6 +149,14 @@ struct Selu : WithoutParameters {
   }
 };
 
+// A derivative whose values at x and -x add up to 1.
+template <class Table, class T, class Formula>
+inline V<T> slope_by_table(V<T> x, Formula formula) {
+  V<T> a = abs(x), d = by_table<Table>(a);
+  V<T> y = select(negative(x), d, V<T>::set1(T(1)) - d);
+  return unless(lt(V<T>::set1(Table::limit), a), y, formula);
+}
+
 // x Φ(x), Φ the normal distribution. Hendrycks, Gimpel 2016, arXiv:1606.08415.
 // With a = |x| and Φ(-a) = g(a) exp(-a²/2) (math/erf.hpp): x Φ(x) = max(x, 0) - a Φ(-a), which has no
 // difference of large numbers on either side; the usual x/2 (1 + erf(x/√2)) has lost all digits at -5.5 in
@@ -157,19 +165,34 @@ struct Gelu : WithoutParameters {
   static constexpr const char* name = "gelu";
   template <class T>
   static V<T> forward(V<T> x, const double*) {
-    V<T> a = tail_argument(x);
-    Scaled<T> e = exp_minus_square(a, T(0.5));
-    return max(V<T>::set1(T(0)), x) - product(normal_tail(a).a_g, e);
+    V<T> relu = max(V<T>::set1(T(0)), x);
+    auto by_exp = [=] {
+      V<T> a = tail_argument(x);
+      Scaled<T> e = exp_minus_square(a, T(0.5));
+      return relu - product(normal_tail(a).a_g, e);
+    };
+    if constexpr (V<T>::table_lookup) {
+      V<T> a = min(V<T>::set1(NormalTable::limit), abs(x));
+      return unless(lt(x, V<T>::set1(-NormalTable::limit)), fnma(a, by_table<NormalTable>(a), relu), by_exp);
+    } else {
+      return by_exp();
+    }
   }
   // Φ(x) + x φ(x). For x < 0 it is exp(-a²/2) (g(a) - a / √2π), with a root at x = -0.7518, for x >= 0 what
   // that lacks to 1.
   template <class T>
   static V<T> derivative(V<T> x, const double*) {
-    V<T> a = tail_argument(x);
-    Scaled<T> e = exp_minus_square(a, T(0.5));
-    V<T> bracket = fnma(a, V<T>::set1(T(0.398942280401432678)), normal_tail(a).g);
-    V<T> tail = product(bracket, e);
-    return select(negative(x), tail, V<T>::set1(T(1)) - tail);
+    auto by_exp = [=] {
+      V<T> a = tail_argument(x);
+      Scaled<T> e = exp_minus_square(a, T(0.5));
+      V<T> bracket = fnma(a, V<T>::set1(T(0.398942280401432678)), normal_tail(a).g);
+      V<T> tail = product(bracket, e);
+      return select(negative(x), tail, V<T>::set1(T(1)) - tail);
+    };
+    if constexpr (V<T>::table_lookup)
+      return slope_by_table<GeluSlopeTable>(x, by_exp);
+    else
+      return by_exp();
   }
 };
 
@@ -196,14 +219,26 @@ struct Silu : WithoutParameters {
   static constexpr const char* name = "silu";
   template <class T>
   static V<T> forward(V<T> x, const double*) {
-    x = max(V<T>::set1(ExpConstants<T>::low), x);
-    return gated(x, exp_scaled(-abs(x)));
+    auto by_exp = [=] {
+      V<T> v = max(V<T>::set1(ExpConstants<T>::low), x);
+      return gated(v, exp_scaled(-abs(v)));
+    };
+    if constexpr (V<T>::table_lookup)
+      return unless(lt(x, V<T>::set1(-SigmoidTable::limit)), x * sigmoid_by_table(x), by_exp);
+    else
+      return by_exp();
   }
   template <class T>
   static V<T> derivative(V<T> x, const double*) {
-    V<T> bound = V<T>::set1(-ExpConstants<T>::low);
-    x = max(-bound, min(bound, x));
-    return gated_derivative(x, exp_scaled(-abs(x)));
+    auto by_exp = [=] {
+      V<T> bound = V<T>::set1(-ExpConstants<T>::low);
+      V<T> v = max(-bound, min(bound, x));
+      return gated_derivative(v, exp_scaled(-abs(v)));
+    };
+    if constexpr (V<T>::table_lookup)
+      return slope_by_table<SiluSlopeTable>(x, by_exp);
+    else
+      return by_exp();
   }
 };
 
@@ -289,7 +324,12 @@ struct Softplus : WithoutParameters {
   static constexpr const char* name = "softplus";
   template <class T>
   static V<T> forward(V<T> x, const double*) {
-    return max(V<T>::set1(T(0)), x) + log1p(value(exp_scaled(-abs(x))));
+    V<T> relu = max(V<T>::set1(T(0)), x), a = abs(x);
+    auto by_exp = [=] { return relu + log1p_of_small(value(exp_scaled(-a))); };
+    if constexpr (V<T>::table_lookup)
+      return unless(lt(x, V<T>::set1(-SoftplusTable::limit)), relu + by_table<SoftplusTable>(a), by_exp);
+    else
+      return by_exp();
   }
   template <class T>
   static V<T> derivative(V<T> x, const double*) {
@@ -316,11 +356,10 @@ struct Sigmoid : WithoutParameters {
   static V<T> forward(V<T> x, const double*) {
     return sigmoid(x);
   }
-  // σ(x) σ(-x) = e / (1 + e)², e = exp(-|x|).
+  // σ(x) σ(-x).
   template <class T>
   static V<T> derivative(V<T> x, const double*) {
-    V<T> e = value(exp_scaled(-abs(x))), s = V<T>::set1(T(1)) + e;
-    return e / (s * s);
+    return bell(abs(x), T(1));
   }
 };
 
@@ -330,14 +369,10 @@ struct Tanh : WithoutParameters {
   static V<T> forward(V<T> x, const double*) {
     return tanh(x);
   }
-  // 1 - tanh² = 4 e / (1 + e)², e = exp(-2 |x|); 4 e is made at once, for its subnormals are the result.
+  // 1 - tanh² = 4 σ(2 x) σ(-2 x).
   template <class T>
   static V<T> derivative(V<T> x, const double*) {
-    V<T> a = abs(x);
-    Scaled<T> e = exp_scaled(-(a + a));
-    V<T> e4 = product(V<T>::set1(T(4)), e);
-    V<T> s = fma(e4, V<T>::set1(T(0.25)), V<T>::set1(T(1)));
-    return e4 / (s * s);
+    return bell(abs(x + x), T(4));
   }
 };
 

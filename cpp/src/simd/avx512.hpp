@@ -48,28 +48,32 @@ template <>
 struct V<float> {
   static constexpr int lanes = 16;
   static constexpr bool fused = true;
-  static constexpr bool octave_table = true;
+  static constexpr bool table_lookup = true;
   __m512 v;
   static __mmask16 first(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
   static V load(const float* p) { return {_mm512_loadu_ps(p)}; }
   static V load(const float* p, int n) { return {_mm512_maskz_loadu_ps(first(n), p)}; }
   static V set1(float s) { return {_mm512_set1_ps(s)}; }
   void store(float* p) const { _mm512_storeu_ps(p, v); }
+  void stream(float* p) const { _mm512_stream_ps(p, v); }
   void store(float* p, int n) const { _mm512_mask_storeu_ps(p, first(n), v); }
 };
 template <>
 struct V<double> {
   static constexpr int lanes = 8;
   static constexpr bool fused = true;
-  static constexpr bool octave_table = false;
+  static constexpr bool table_lookup = false;
   __m512d v;
   static __mmask8 first(int n) { return static_cast<__mmask8>((1u << n) - 1u); }
   static V load(const double* p) { return {_mm512_loadu_pd(p)}; }
   static V load(const double* p, int n) { return {_mm512_maskz_loadu_pd(first(n), p)}; }
   static V set1(double s) { return {_mm512_set1_pd(s)}; }
   void store(double* p) const { _mm512_storeu_pd(p, v); }
+  void stream(double* p) const { _mm512_stream_pd(p, v); }
   void store(double* p, int n) const { _mm512_mask_storeu_pd(p, first(n), v); }
 };
+
+inline void stream_end() { _mm_sfence(); }
 
 inline V<float> operator+(V<float> a, V<float> b) { return {_mm512_add_ps(a.v, b.v)}; }
 inline V<double> operator+(V<double> a, V<double> b) { return {_mm512_add_pd(a.v, b.v)}; }
@@ -118,9 +122,14 @@ inline V<float> mantissa(V<float> x) {
 inline V<double> mantissa(V<double> x) {
   return {_mm512_getmant_pd(x.v, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_zero)};
 }
+inline V<float> lookup(const float (&table)[32], __m512i index) {
+  return {_mm512_permutex2var_ps(_mm512_loadu_ps(table), index, _mm512_loadu_ps(table + 16))};
+}
+inline V<float> lookup(const float (&table)[32], V<float> x) {
+  return lookup(table, _mm512_castps_si512(x.v));
+}
 inline V<float> octave_lookup(const float (&table)[32], V<float> x) {
-  return {_mm512_permutex2var_ps(_mm512_loadu_ps(table), _mm512_srli_epi32(_mm512_castps_si512(x.v), 21),
-                                 _mm512_loadu_ps(table + 16))};
+  return lookup(table, _mm512_srli_epi32(_mm512_castps_si512(x.v), 21));
 }
 inline M<float> lt(V<float> a, V<float> b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
 inline M<double> lt(V<double> a, V<double> b) { return {_mm512_cmp_pd_mask(a.v, b.v, _CMP_LT_OQ)}; }

@@ -7,7 +7,8 @@
 //   lanes                 elements in a vector
 //   load(p) store(p)      unaligned
 //   load(p,n) store(p,n)  the first n lanes, 0 <= n <= lanes; lanes beyond n load as 0 and are not written
-//   set1(s)               broadcast
+//   stream(p)             a store past the caches, p a multiple of the vector's size; stream_end() after the
+//   last set1(s)               broadcast
 //   + - * / and unary -   IEEE, one rounding each
 //   fma(a,b,c)            a*b + c; fnma(a,b,c) c - a*b. Fused where the ISA has it, two roundings where not:
 //                         formulas must hold their accuracy either way
@@ -21,8 +22,10 @@
 //   mantissa(x)           |x| / 2^exponent(x), in [1, 2), for the same x
 //   lt le eq unordered    masks M<T>; & | ! on masks; select(m,a,b); any(m); count(m)
 //   transpose(r)          the lanes x lanes matrix of the rows r[0], r[1], ...
-//   octave_lookup(t,x)    only where V<T>::octave_table: of the 32 floats t, kept in registers, that at
-//                         bits 21 to 25 of x: four to an octave, that of 2^k from 4 (k + 7) modulo 32 on
+//   lookup(t,x)           only where V<T>::table_lookup: of the 32 floats t, kept in registers, that at the
+//   octave_lookup(t,x)    lowest 5 bits of x, or at bits 21 to 25: four to an octave, that of 2^k from 4 (k +
+//   7)
+//                         modulo 32 on
 //   sum(v) largest(v)     over the lanes; sum in a fixed tree that does not depend on anything but lanes
 //   widen_low/high(v)     the lower/upper half of the lanes of V<float>, as V<double>
 //   widen(p) widen(p,n)   V<double> from float or double memory, lanes beyond n as 0
@@ -63,7 +66,7 @@ template <class T>
 struct V {
   static constexpr int lanes = 1;
   static constexpr bool fused = false;
-  static constexpr bool octave_table = false;
+  static constexpr bool table_lookup = false;
   T v;
   static V load(const T* p) {
     V r;
@@ -73,10 +76,13 @@ struct V {
   static V load(const T* p, int n) { return n > 0 ? load(p) : V{T(0)}; }
   static V set1(T s) { return {s}; }
   void store(T* p) const { memcpy(p, &v, sizeof(T)); }
+  void stream(T* p) const { store(p); }
   void store(T* p, int n) const {
     if (n > 0) store(p);
   }
 };
+
+inline void stream_end() {}
 
 template <class T>
 inline V<T> operator+(V<T> a, V<T> b) {
