@@ -18,14 +18,14 @@ inline V<T> sigmoid_by_exp(V<T> x) {
   return select(lt(x, V<T>::set1(T(0))), e, one) / (one + e);
 }
 template <class T>
-inline V<T> sigmoid_by_table(V<T> x) {  // x >= -SigmoidTable::limit
+inline V<T> sigmoid_by_table(V<T> x) {  // |x| <= SigmoidTable::limit
   V<T> s = by_table<SigmoidTable>(abs(x));
   return select(lt(x, V<T>::set1(T(0))), s, V<T>::set1(T(1)) - s);
 }
 template <class T>
 inline V<T> sigmoid(V<T> x) {
   if constexpr (V<T>::table_lookup)
-    return unless(lt(x, V<T>::set1(-SigmoidTable::limit)), sigmoid_by_table(x),
+    return unless(lt(V<T>::set1(SigmoidTable::limit), abs(x)), sigmoid_by_table(x),
                   [=] { return sigmoid_by_exp(x); });
   else
     return sigmoid_by_exp(x);

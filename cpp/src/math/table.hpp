@@ -7,13 +7,14 @@
 namespace gradiometer {
 namespace GM_ISA {
 
-// Of each table: interval i is centred at i step, c[k][i] its coefficient of (a - i step)^k, limit the end of
-// the last. Fitted as polynomial.hpp says, error 2^-29 before c[0] is rounded.
+// Of each table: interval i is centred at i step, c[k][i] its coefficient of (a - i step)^k, limit the
+// largest a (at 31.5 step the number would round to 32). Fitted as polynomial.hpp says, error 2^-29 before
+// c[0] is rounded.
 struct TableOfLogistic {
-  static constexpr float step = 0.5f, limit = 31.5f * step;
+  static constexpr float step = 0.5f, limit = 31.25f * step;
 };
 struct TableOfNormal {
-  static constexpr float step = 0.1875f, limit = 31.5f * step;
+  static constexpr float step = 0.1875f, limit = 31.25f * step;
 };
 // 1 / (1 + exp(a))
 struct SigmoidTable : TableOfLogistic {

@@ -224,7 +224,7 @@ struct Silu : WithoutParameters {
       return gated(v, exp_scaled(-abs(v)));
     };
     if constexpr (V<T>::table_lookup)
-      return unless(lt(x, V<T>::set1(-SigmoidTable::limit)), x * sigmoid_by_table(x), by_exp);
+      return unless(lt(V<T>::set1(SigmoidTable::limit), abs(x)), x * sigmoid_by_table(x), by_exp);
     else
       return by_exp();
   }
