@@ -227,6 +227,10 @@ void memory_and_sums() {
     CHECK(sum(v) == total && largest(v) == top);
     CHECK(count(lt(v, V<T>::set1(T(0)))) == below && any(lt(v, V<T>::set1(T(0)))) == (below > 0));
     CHECK(count(!lt(v, V<T>::set1(T(0)))) == W - below);
+    alignas(64) T past[W];
+    v.stream(past);
+    g::stream_end();
+    for (int i = 0; i < W; i++) CHECK(same(past[i], a[i]));
     for (int n = 0; n <= W; n++) {
       V<T>::load(a, n).store(whole);
       for (int i = 0; i < W; i++) CHECK(same(whole[i], i < n ? a[i] : T(0)));
@@ -263,6 +267,37 @@ void accurate(F f, Wide wide, double from, double to, double promised) {
   if (!(worst <= promised)) fprintf(stderr, "  %g ulp, promised %g\n", worst, promised);
 }
 
+// Of a type with lookup.
+template <class T>
+void tables() {
+  using U = V<T>;
+  using L = typename Type<T>::Wide;
+  T numbers[32];
+  for (int i = 0; i < 32; i++) numbers[i] = static_cast<T>(i);
+  for (int i = -40; i < 40; i++) {
+    T at_bits[U::lanes], at_octave[U::lanes];
+    lookup(numbers, U::set1(static_cast<T>(12582912 + i))).store(at_bits);
+    octave_lookup(numbers, U::set1(static_cast<T>(ldexp(1.0 + (i & 3) * 0.25, (i >> 2) - 7))))
+        .store(at_octave);
+    CHECK(at_bits[0] == static_cast<T>(i & 31) && at_octave[0] == static_cast<T>(i & 31));
+  }
+  auto phi = [](L x) { return expl(-x * x / 2) / sqrtl(2 * acosl(-1.0L)); };
+  auto sigma = [](L x) { return 1 / (1 + expl(-x)); };
+  const double logistic = g::SigmoidTable::limit, normal = g::NormalTable::limit;
+  accurate<T>([](U x) { return g::by_table<g::SigmoidTable>(x); }, [=](L x) { return sigma(-x); }, 0,
+              logistic, 1.6);
+  accurate<T>([](U x) { return g::by_table<g::BellTable>(x); }, [=](L x) { return sigma(-x) * sigma(x); }, 0,
+              logistic, 1.6);
+  accurate<T>([](U x) { return g::by_table<g::SoftplusTable>(x); }, [](L x) { return log1pl(expl(-x)); }, 0,
+              logistic, 1.6);
+  accurate<T>([](U x) { return g::by_table<g::SiluSlopeTable>(x); },
+              [=](L x) { return sigma(-x) * (1 - x * sigma(x)); }, 2, logistic, 2.0);
+  accurate<T>([](U x) { return g::by_table<g::NormalTable>(x); }, [](L x) { return erfcl(x / sqrtl(2)) / 2; },
+              0, normal, 1.6);
+  accurate<T>([](U x) { return g::by_table<g::GeluSlopeTable>(x); },
+              [=](L x) { return erfcl(x / sqrtl(2)) / 2 - x * phi(x); }, 1.5, normal, 1.6);
+}
+
 template <class T>
 void mathematics() {
   using U = V<T>;
@@ -278,6 +313,10 @@ void mathematics() {
               U::table_lookup ? 0.73 : 2.4);
   accurate<T>([](U x) { return g::sigmoid(x); },
               [](L x) { return x < 0 ? expl(x) / (1 + expl(x)) : 1 / (1 + expl(-x)); }, under, 40, 2.3);
+  accurate<T>([](U x) { return g::bell(x, T(1)); },
+              [](L x) { return expl(-x) / ((1 + expl(-x)) * (1 + expl(-x))); }, 0, -under, 4);
+  accurate<T>([](U x) { return g::log1p_of_small(x); }, [](L x) { return log1pl(x); }, 0, 1, 1.4);
+  if constexpr (U::table_lookup) tables<T>();
   accurate<T>([](U x) { return g::erf(x); }, [](L x) { return erfl(x); }, -6, 6, 1.2);
   accurate<T>([](U x) { return g::erfc(x); }, [](L x) { return erfcl(x); }, -6, far, 3.9);
   accurate<T>([](U x) { return g::tanhshrink(x); }, [](L x) { return x - tanhl(x); }, 0.5, 25,
