@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
+import gradiometer as gm
 import numpy as np
 import pytest
 from gradiometer import kernels
@@ -54,6 +55,70 @@ def test_training(N: int, C: int, dtype: str) -> None:
     assert_close(got_dbeta, dbeta, 1e-15 * np.abs(dy).sum(0))
 
 
+def rows_of(x: Any) -> Any:
+    """(N, C, L) as the matrix (N L, C) whose columns are the channels."""
+    return np.moveaxis(x, 1, 2).reshape(-1, x.shape[1])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 1, 2), (2, 3, 1), (3, 9, 5), (2, 17, 31), (5, 2, 32), (3, 5, 67), (1, 4, 1030), (1100, 2, 3), (7, 1030, 2)],
+)
+def test_channels_of_lines(shape: tuple[int, int, int], dtype: str) -> None:
+    """Statistics over N and L: those of the matrix of all values of each channel."""
+    N, C, L = shape
+    x, dy, gamma, beta, (y, mean, var), (dx, dgamma, dbeta) = case(N * L, C, dtype)
+    x3, dy3 = (np.ascontiguousarray(np.moveaxis(a.reshape(N, L, C), 2, 1)) for a in (x, dy))
+    got, cache = kernels.batch_norm_forward(x3, gamma, beta)
+    assert got.shape == shape
+    far = 4e-15 * (1 + np.abs(mean) / np.sqrt(var + EPS))
+    assert_close(cache[0], mean, 1e-15 * np.sqrt(var))
+    assert_close(cache[1], var, 1e-14 * var)
+    assert_close(rows_of(got), y, far * np.abs(gamma) * (1 + np.abs(y - beta)))
+    got_dx, got_dgamma, got_dbeta = kernels.batch_norm_backward(x3, dy3, cache, gamma)
+    assert got_dx.shape == shape
+    scale = np.abs(gamma) / np.sqrt(var + EPS) * (1 + np.abs(dy).max(0)) * np.sqrt(N * L)
+    assert_close(rows_of(got_dx), dx, far * scale)
+    assert_close(got_dgamma, dgamma, far * np.abs(dy).sum(0))
+    assert_close(got_dbeta, dbeta, 1e-15 * np.abs(dy).sum(0))
+
+    running = beta.copy(), np.abs(gamma) + np.ones(C, dtype)
+    evaluated, kept = kernels.batch_norm_forward(x3, gamma, beta, *running, training=False)
+    flat, flat_kept = kernels.batch_norm_forward(x, gamma, beta, *running, training=False)
+    np.testing.assert_array_equal(rows_of(evaluated), flat)
+    slopes = kernels.batch_norm_backward(x3, dy3, kept, gamma, training=False)
+    flat_slopes = kernels.batch_norm_backward(x, dy, flat_kept, gamma, training=False)
+    np.testing.assert_array_equal(rows_of(slopes[0]), flat_slopes[0])
+    assert_close(slopes[1], flat_slopes[1], 1e-14 * np.abs(dy).sum(0) * (1 + np.abs(x).max(0)))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_bad_value_stays_in_its_channel(bad: float) -> None:
+    x, dy = (np.random.default_rng(s).normal(size=(4, 9, 21)).astype(np.float32) for s in (10, 11))
+    clean, _ = kernels.batch_norm_forward(x)
+    x[2, 5, 20] = bad
+    y, cache = kernels.batch_norm_forward(x)
+    dx, dgamma, dbeta = kernels.batch_norm_backward(x, dy, cache)
+    others = np.arange(9) != 5
+    assert np.isnan(y[:, 5]).all()
+    assert np.isnan(dx[:, 5]).all()
+    assert np.array_equal(cache[0, 5], bad, equal_nan=True)
+    np.testing.assert_array_equal(y[:, others], clean[:, others])
+    assert np.isfinite(dx[:, others]).all()
+    assert np.isfinite(dgamma[others]).all()
+    assert np.isfinite(dbeta).all()
+
+
+@pytest.mark.parametrize("value", [5.0, 0.1, -1e30])
+def test_constant_channel_of_lines_is_exactly_beta(value: float) -> None:
+    x, beta = np.full((3, 2, 77), value, np.float32), np.array([0.25, -3], np.float32)
+    y, cache = kernels.batch_norm_forward(x, None, beta)
+    np.testing.assert_array_equal(y, np.broadcast_to(beta[:, None], y.shape))
+    dy = np.random.default_rng(12).normal(size=x.shape).astype(np.float32)
+    np.testing.assert_array_equal(kernels.batch_norm_backward(x, dy, cache)[1], [0, 0])
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("N", "C"), [(1, 5), (2, 1), (7, 33), (513, 17)])
 def test_evaluation(N: int, C: int, dtype: str) -> None:
@@ -97,9 +162,16 @@ def test_central_differences() -> None:
 # ---- what a batch norm must survive
 
 
-def test_one_row_has_no_variance() -> None:
+@pytest.mark.parametrize("shape", [(1, 3), (1, 3, 1)])
+def test_one_value_has_no_variance(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="more than 1 value"):
-        kernels.batch_norm_forward(np.ones((1, 3)))
+        kernels.batch_norm_forward(np.ones(shape))
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 3, 4, 5)])
+def test_other_dimensions_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"x has shape .*; expected \(N, C\) or \(N, C, L\)"):
+        kernels.batch_norm_forward(np.ones(shape))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -229,7 +301,68 @@ def plain_case(N: int, C: int, dtype: str) -> tuple[Any, ...]:
 def everything(x: Any, dy: Any, gamma: Any, beta: Any) -> Any:
     y, cache = kernels.batch_norm_forward(x, gamma, beta)
     dx, dgamma, dbeta = kernels.batch_norm_backward(x, dy, cache, gamma)
-    return np.vstack([y, dx, dgamma, dbeta, cache])
+    return np.vstack([y.reshape(-1, y.shape[1]), dx.reshape(-1, y.shape[1]), dgamma, dbeta, cache])
+
+
+def lines_case(shape: tuple[int, ...], dtype: str) -> tuple[Any, ...]:
+    rng = np.random.default_rng(8)
+    return tuple(rng.normal(1, 2, s).astype(dtype) for s in (shape, shape, shape[1], shape[1]))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(5000, 9), (37, 3, 700), (3000, 2, 9), (16, 33, 70)])
+@pytest.mark.parametrize("training", [True, False])
+def test_bits_do_not_depend_on_who_takes_which_samples(
+    shape: tuple[int, ...], dtype: str, training: bool, thread_counts: Iterator[int]
+) -> None:
+    x, dy, gamma, beta = lines_case(shape, dtype)
+    results = []
+    for _ in thread_counts:
+        running = beta.copy(), np.abs(gamma)
+        y, cache = kernels.batch_norm_forward(x, gamma, beta, *running, training=training)
+        results.append((y, cache, *running, *kernels.batch_norm_backward(x, dy, cache, gamma, training)))
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            assert np.array_equal(a, b)
+
+
+def test_arrays_beyond_the_caches(thread_counts: Iterator[int]) -> None:
+    """Past 16 MiB lines are written in another way: the bits are those of a smaller array, and nothing is missed."""
+    x, dy, gamma, beta = lines_case((70001, 61), "float32")
+    x[512:], dy[512:] = x[:512][np.arange(69489) % 512], dy[:512][np.arange(69489) % 512]
+    running = beta.copy(), np.abs(gamma)
+    small, cache = kernels.batch_norm_forward(x[:512], gamma, beta, *running, training=False)
+    slopes = kernels.batch_norm_backward(x[:512], dy[:512], cache, gamma, training=False)[0]
+    rows = np.arange(70001) % 512
+    trained = []
+    for _ in thread_counts:
+        y, _ = kernels.batch_norm_forward(x, gamma, beta, *running, training=False)
+        assert np.array_equal(y, small[rows])
+        assert np.array_equal(kernels.batch_norm_backward(x, dy, cache, gamma, training=False)[0], slopes[rows])
+        trained.append(everything(x, dy, gamma, beta))
+    assert np.array_equal(trained[0], trained[1])
+    assert np.array_equal(trained[0], trained[2])
+
+
+@pytest.mark.parametrize("shape", [(31, 17), (4, 9, 21)])
+def test_out(shape: tuple[int, ...]) -> None:
+    x, dy, gamma, beta = lines_case(shape, "float32")
+    y, cache = kernels.batch_norm_forward(x, gamma, beta)
+    dx = kernels.batch_norm_backward(x, dy, cache, gamma)[0]
+    out = np.empty_like(x)
+    assert kernels.batch_norm_forward(x, gamma, beta, out=out)[0] is out
+    np.testing.assert_array_equal(out, y)
+    assert kernels.batch_norm_backward(x, dy, cache, gamma, out=out)[0] is out
+    np.testing.assert_array_equal(out, dx)
+    kept = x.copy()
+    np.testing.assert_array_equal(kernels.batch_norm_forward(kept, gamma, beta, out=kept)[0], y)
+    for one in (x.copy(), dy.copy()):
+        arrays = (one, dy) if np.array_equal(one, x) else (x, one)
+        np.testing.assert_array_equal(kernels.batch_norm_backward(*arrays, cache, gamma, out=one)[0], dx)
+    with pytest.raises(ValueError, match="out has shape"):
+        kernels.batch_norm_forward(x, out=np.empty((2, 2), np.float32))
+    with pytest.raises(TypeError, match="out has dtype"):
+        kernels.batch_norm_backward(x, dy, cache, out=np.empty(shape))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -267,3 +400,68 @@ def test_instruction_sets_agree(isa: str) -> None:
     got = everything(x, dy, gamma, beta)
     kernels.set_isa("scalar")
     np.testing.assert_allclose(got, everything(x, dy, gamma, beta), rtol=1e-11, atol=1e-12)
+
+
+# ---- the layer
+
+
+def fitted(momentum: float | None) -> tuple[Any, Any]:
+    """A network that has seen three batches, and what its norm saw."""
+    net = gm.Sequential(gm.BatchNorm1d(5, momentum=momentum, dtype="float64"), gm.Linear(5, 2, rng=0, dtype="float64"))
+    x = np.random.default_rng(13).normal(3, 2, (24, 5))
+    batches = [(rows, np.arange(8) % 2) for rows in x.reshape(3, 8, 5)]
+    net.fit(batches, optimizer=gm.optim.SGD(0.01), steps=3)
+    return net, x
+
+
+def test_no_momentum_is_the_mean_over_all_batches() -> None:
+    net, x = fitted(None)
+    batches = x.reshape(3, 8, 5)
+    norm = net[0]
+    assert norm.num_batches_tracked == 3
+    np.testing.assert_allclose(norm.running_mean, batches.mean(1).mean(0), rtol=1e-13)
+    np.testing.assert_allclose(norm.running_var, batches.var(1, ddof=1).mean(0), rtol=1e-13)
+    assert norm.copy().num_batches_tracked == 3
+    assert norm.copy().momentum is None
+    other = gm.Sequential(gm.BatchNorm1d(5, momentum=None, dtype="float64"), gm.Linear(5, 2, rng=1, dtype="float64"))
+    other.load_state_dict(net.state_dict())
+    assert other[0].num_batches_tracked == 3
+    np.testing.assert_array_equal(other(x), net(x))
+
+
+def test_batches_are_counted_with_a_momentum_too() -> None:
+    net, x = fitted(0.5)
+    assert net[0].num_batches_tracked == 3
+    mean = np.zeros(5)
+    for batch in x.reshape(3, 8, 5):
+        mean = 0.5 * mean + 0.5 * batch.mean(0)
+    np.testing.assert_allclose(net[0].running_mean, mean, rtol=1e-13)
+    net(x, training=True)
+    assert net[0].num_batches_tracked == 3
+    state = net.state_dict()
+    state.pop("0.num_batches_tracked")  # as written before batches were counted
+    net.load_state_dict(state)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("training", [True, False])
+def test_layer_on_lines(training: bool, affine: bool) -> None:
+    norm = gm.BatchNorm1d(4, affine=affine, dtype="float64")
+    if affine:
+        norm.weight[...] = [1, -2, 3, 0.5]
+        norm.bias[...] = [0, 1, -1, 2]
+    norm.running_mean[...] = [0.5, 0, -1, 2]
+    x, dy, *_ = lines_case((3, 4, 7), "float64")
+    flat = norm(rows_of(x), training=training)
+    flat_dx, flat_gradients = norm.backward(rows_of(x), rows_of(dy), training=training)
+    np.testing.assert_allclose(rows_of(norm(x, training=training)), flat, rtol=1e-12, atol=1e-13)
+    dx, gradients = norm.backward(x, dy, training=training)
+    np.testing.assert_allclose(rows_of(dx), flat_dx, rtol=1e-12, atol=1e-13)
+    assert gradients.keys() == flat_gradients.keys() == ({"weight", "bias"} if affine else set())
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(gradient, flat_gradients[name], rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(norm.running_mean, [0.5, 0, -1, 2])
+    if affine:
+        assert norm.requires_grad_(False, "weight").backward(x, dy, training=training)[1].keys() == {"bias"}
+    with pytest.raises(ValueError, match=r"x has shape \(3, 5, 7\); expected \(N, 4, L\)"):
+        norm(np.ones((3, 5, 7)))

@@ -50,6 +50,7 @@ def test_names_are_those_of_torch() -> None:
         "1.bias",
         "1.running_mean",
         "1.running_var",
+        "1.num_batches_tracked",
         "3.0.weight",
         "3.0.bias",
         "4.0.weight",
@@ -57,7 +58,7 @@ def test_names_are_those_of_torch() -> None:
     assert state["0.weight"].shape == (9, 6)
     assert gm.Linear(2, 3).state_dict().keys() == {"weight", "bias"}
     plain = gm.BatchNorm1d(4, affine=False)
-    assert plain.state_dict().keys() == {"running_mean", "running_var"}
+    assert plain.state_dict().keys() == {"running_mean", "running_var", "num_batches_tracked"}
     assert plain.weight is None
     assert plain.bias is None
     assert gm.Linear(2, 3, bias=False).bias is None
@@ -166,7 +167,7 @@ def test_arrays_are_views_into_one_vector() -> None:
 
 def test_padding_between_parameters_stays_zero() -> None:
     net = network()
-    total = sum(array.size for name, array in net._named_arrays() if "running" not in name)
+    total = sum(array.size for name, array in net._named_arrays() if "running" not in name and "tracked" not in name)
     assert net.parameters.size > total
     net.fit((samples(), np.zeros(20, int)), optimizer=gm.optim.AdamW(1e-2), steps=3, rng=0)
     assert np.count_nonzero(net.parameters) == total

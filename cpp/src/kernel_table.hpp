@@ -107,6 +107,17 @@ struct Loss {
   void (*f64)(const LossArgs<double>&);
 };
 
+// Samples and channels of a batch norm: element (n, c, l) of x, and of y, dy and dx, lies at n ld + c L + l.
+constexpr int64_t kBatchNormChannels = 1024;
+template <class T>
+struct BatchNorm {
+  int64_t N, C, L, ld;
+  const T* x;
+  const double *mean, *var;
+  double eps;
+  const T *gamma, *beta;  // (C), null for 1 and 0
+};
+
 struct DropoutKey {
   double p;  // 0 to 1
   uint64_t seed;
@@ -135,22 +146,24 @@ struct Kernels {
   // y = a within -limit..limit, NaN left as it is.
   void (*clamp)(int64_t n, const T* a, double limit, T* y);
 
-  // Batch norm over C columns of an (N, C) matrix (a range of columns is a shifted pointer and a smaller C).
-  // statistics: mean[c] and biased variance var[c] in float64. forward: y = (x - mean) / sqrt(var + eps) *
-  // gamma
-  // + beta, gamma and beta null for 1 and 0; the same kernel serves evaluation with running statistics.
-  // backward: through the batch statistics; dgamma, dbeta null where not wanted, added to under accumulate;
-  // backward_evaluated: mean and var are constants.
-  void (*batch_norm_statistics)(int64_t N, int64_t C, const T* x, int64_t ld, double* mean, double* var);
-  void (*batch_norm_forward)(int64_t N, int64_t C, const T* x, int64_t ldx, const double* mean,
-                             const double* var, double eps, const T* gamma, const T* beta, T* y, int64_t ldy);
-  void (*batch_norm_backward)(int64_t N, int64_t C, const T* x, int64_t ldx, const double* mean,
-                              const double* var, double eps, const T* gamma, const T* dy, int64_t lddy, T* dx,
-                              int64_t lddx, T* dgamma, T* dbeta, bool accumulate);
-  void (*batch_norm_backward_evaluated)(int64_t N, int64_t C, const T* x, int64_t ldx, const double* mean,
-                                        const double* var, double eps, const T* gamma, const T* dy,
-                                        int64_t lddy, T* dx, int64_t lddx, T* dgamma, T* dbeta,
-                                        bool accumulate);
+  // Batch norm over a block of channels, kBatchNormChannels at most. The caller puts the passes together
+  // (batch_norm.hpp). n: number of values of a channel, N L over all samples.
+  // sums: with v = x - middle[c], u = dy or, where that is null, v: sum[c] = sum of u, dot[c] = sum of u v.
+  // statistics: from the sums about a pivot, which mean holds before: mean and biased variance.
+  // forward: y = (x - mean) / sqrt(var + eps) * gamma + beta.
+  // gradients: from the sums of dy about the mean; dgamma, dbeta null where not wanted, added to under
+  // accumulate. backward: dx from the same sums, or with null for them as where mean and var are constants.
+  // far: the arrays are too big to be found in a cache; lines are asked for ahead and written past the
+  // caches.
+  void (*batch_norm_sums)(int64_t N, int64_t C, int64_t L, int64_t ld, const T* x, const double* middle,
+                          const T* dy, bool far, double* sum, double* dot);
+  void (*batch_norm_statistics)(double n, int64_t C, const double* sum, const double* dot, double* mean,
+                                double* var);
+  void (*batch_norm_forward)(const BatchNorm<T>&, T* y, bool far);
+  void (*batch_norm_gradients)(int64_t C, const double* var, double eps, const double* sum, const double* dot,
+                               T* dgamma, T* dbeta, bool accumulate);
+  void (*batch_norm_backward)(const BatchNorm<T>&, double n, const T* dy, const double* sum,
+                              const double* dot, T* dx, bool far);
 
   // Norm over `groups` equal groups of features of each row of x (N, C), rows C apart; mean and
   // 1 / sqrt(var + eps) of each group are written to cache (2 N groups). Not centred: the mean is 0 and var

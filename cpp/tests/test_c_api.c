@@ -1,5 +1,6 @@
 /* The header is plain C11, and the library answers a C program. */
 #include <gradiometer/gradiometer.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -79,6 +80,56 @@ static void slopes_and_softmax(void) {
   CHECK(gm_log_softmax_backward(GM_FLOAT32, 2, 2, logits, back, dlogits, NULL) == GM_OK);
   CHECK(dlogits[0] > 0.4999f && dlogits[0] < 0.5001f && dlogits[1] == -dlogits[0]);
   CHECK(gm_softmax_forward(GM_FLOAT32, -1, 2, logits, p, &error) == GM_INVALID_ARGUMENT);
+}
+
+static void batch_norm_over_lines(void) {
+  /* (N, C, L) = (2, 2, 2): channel 0 holds -1, 1, -1, 1; channel 1 is constant. */
+  double x[] = {-1, 1, 5, 5, -1, 1, 5, 5}, dy[] = {1, 2, 3, 4, 5, 6, 7, 8}, beta[] = {0, 3};
+  double y[8], dx[8], cache[4], dgamma[2] = {1, 1}, dbeta[2] = {1, 1};
+  gm_batch_norm norm = {sizeof norm, 1e-12, 0.1, 1, NULL, beta, NULL, NULL};
+  gm_error error = {sizeof error, GM_OK, "", ""};
+  CHECK(gm_batch_norm_forward(GM_FLOAT64, 2, 2, 2, x, &norm, y, cache, NULL) == GM_OK);
+  CHECK(cache[0] == 0 && cache[1] == 5 && cache[2] == 1 && cache[3] == 0);
+  for (int i = 0; i < 8; i++) CHECK(i % 4 > 1 ? y[i] == 3 : y[i] * x[i] > 1 - 1e-9);
+  CHECK(gm_batch_norm_backward(GM_FLOAT64, 2, 2, 2, x, &norm, cache, dy, dx, dgamma, dbeta, 1, NULL) ==
+        GM_OK);
+  CHECK(dbeta[0] == 15 && dbeta[1] == 23 && dgamma[1] == 1 && dgamma[0] > 3 - 1e-9 && dgamma[0] <= 3);
+  CHECK(gm_batch_norm_forward(GM_FLOAT64, 1, 2, 1, x, &norm, y, NULL, &error) == GM_INVALID_ARGUMENT);
+  CHECK(gm_batch_norm_forward(GM_FLOAT64, 2, 2, -1, x, &norm, y, NULL, &error) == GM_INVALID_ARGUMENT);
+  CHECK(strcmp(error.argument, "L") == 0);
+}
+
+static void group_norm(void) {
+  /* Groups (1, 3) and (4, 4) of each row; then all four as one group without the mean taken out. */
+  double x[] = {1, 3, 4, 4, -3, -1, 7, 7}, dy[] = {1, 2, 3, 4, 5, 6, 7, 8}, beta[] = {0, 0, 2, 2};
+  double y[8], cache[8], dx[8], dgamma[4] = {1, 1, 1, 1}, dbeta[4] = {1, 1, 1, 1};
+  gm_group_norm norm = {sizeof norm, 2, 1, 1e-12, NULL, beta};
+  gm_error error = {sizeof error, GM_OK, "", ""};
+  CHECK(gm_group_norm_forward(GM_FLOAT64, 2, 4, x, &norm, y, cache, NULL) == GM_OK);
+  CHECK(cache[0] == 2 && cache[2] == 4 && cache[4] == -2 && cache[6] == 7);
+  for (int r = 0; r < 8; r += 4)
+    CHECK(fabs(y[r] + 1) < 1e-9 && fabs(y[r + 1] - 1) < 1e-9 && y[r + 2] == 2 && y[r + 3] == 2);
+  CHECK(gm_group_norm_backward(GM_FLOAT64, 2, 4, x, &norm, cache, dy, dx, dgamma, dbeta, 1, NULL) == GM_OK);
+  CHECK(dbeta[0] == 7 && dbeta[1] == 9 && dbeta[2] == 11 && dbeta[3] == 13);
+  CHECK(fabs(dgamma[0] + 5) < 1e-9 && fabs(dgamma[1] - 9) < 1e-9 && dgamma[2] == 1 && dgamma[3] == 1);
+  /* Two values a group: y is +-1 whatever they are, so that dx is 0 but for eps. */
+  for (int r = 0; r < 8; r += 4) CHECK(fabs(dx[r]) < 1e-9 && fabs(dx[r + 1]) < 1e-9);
+  norm.groups = 1;
+  norm.centred = 0;
+  norm.beta = NULL;
+  CHECK(gm_group_norm_forward(GM_FLOAT64, 1, 4, x, &norm, y, NULL, NULL) == GM_OK);
+  for (int i = 0; i < 4; i++) CHECK(fabs(y[i] * sqrt(10.5) - x[i]) < 1e-9);
+  norm.groups = 3;
+  CHECK(gm_group_norm_forward(GM_FLOAT64, 1, 4, x, &norm, y, NULL, &error) == GM_INVALID_ARGUMENT);
+  CHECK(strcmp(error.argument, "groups") == 0);
+  norm.groups = 4;
+  norm.eps = 0;
+  CHECK(gm_group_norm_forward(GM_FLOAT64, 1, 4, x, &norm, y, NULL, &error) == GM_INVALID_ARGUMENT);
+  CHECK(strcmp(error.argument, "eps") == 0);
+  norm.eps = 1;
+  CHECK(gm_group_norm_backward(GM_FLOAT64, 1, 4, x, &norm, NULL, dy, dx, NULL, NULL, 0, &error) ==
+        GM_INVALID_ARGUMENT);
+  CHECK(strcmp(error.argument, "cache") == 0);
 }
 
 /* A 2-8-2 tanh net. */
@@ -308,6 +359,8 @@ int main(void) {
   failure_names_the_argument_and_changes_nothing();
   packed();
   dense();
+  batch_norm_over_lines();
+  group_norm();
   slopes_and_softmax();
   network_in_the_callers_memory();
   training_lowers_the_loss_and_taps_see_every_node();

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "batch_norm.hpp"
 #include "check.h"
 #include "dispatch.hpp"
 
@@ -63,14 +64,15 @@ void batch_norm_backward(const Kernels<T>& k, int C, bool training) {
   for (int i = 0; i < kRows * kLd; i++)
     dy[i] = static_cast<T>(i % 7 - 3), dx[i] = alone[i] = static_cast<T>(99);
   double mean[kWidest], var[kWidest];
-  k.batch_norm_statistics(kRows, C, x, kLd, mean, var);
+  const BatchNorm<T> b = {kRows, C, 1, kLd, x, mean, var, 1e-5, nullptr, nullptr};
+  channel_statistics(k, b, {0, C}, true, mean, var);
   T dgamma[kWidest + 1], dbeta[kWidest + 1], more_dgamma[kWidest + 1], more_dbeta[kWidest + 1];
   for (int c = 0; c <= kWidest; c++)
     more_dgamma[c] = more_dbeta[c] = dgamma[c] = dbeta[c] = static_cast<T>(64);
-  auto run = training ? k.batch_norm_backward : k.batch_norm_backward_evaluated;
-  run(kRows, C, x, kLd, mean, var, 1e-5, nullptr, dy, kLd, dx, kLd, dgamma, dbeta, false);
-  run(kRows, C, x, kLd, mean, var, 1e-5, nullptr, dy, kLd, nullptr, 0, more_dgamma, more_dbeta, true);
-  run(kRows, C, x, kLd, mean, var, 1e-5, nullptr, dy, kLd, alone, kLd, nullptr, nullptr, false);
+  gradiometer::batch_norm_backward<T>(k, b, {0, C}, !training, dy, {dx, dgamma, dbeta, false}, false);
+  gradiometer::batch_norm_backward<T>(k, b, {0, C}, !training, dy, {nullptr, more_dgamma, more_dbeta, true},
+                                      false);
+  gradiometer::batch_norm_backward<T>(k, b, {0, C}, !training, dy, {alone, nullptr, nullptr, false}, true);
   for (int c = 0; c < C; c++) {
     double sum = 0;
     for (int r = 0; r < kRows; r++) sum += static_cast<double>(dy[r * kLd + c]);

@@ -249,21 +249,24 @@ namespace {
 
 // The arrays of a batch norm call, checked together.
 struct Norm {
+  Input x, gamma, beta;
+  Shape shape;
+  py::ssize_t N, C, L;
   gm_batch_norm c = {};
-  Input gamma, beta;
-  Norm(const Input& x, py::handle gamma_, py::handle beta_, py::handle mean, py::handle var, bool training,
-       double momentum, double eps) {
-    py::ssize_t C = x.array.shape(1);
+  Norm(py::handle x_, py::handle gamma_, py::handle beta_, py::handle mean, py::handle var, bool training,
+       double momentum, double eps)
+      : x(input(x_, "x")) {
+    const py::array& a = x.array;
+    if (a.ndim() != 2 && a.ndim() != 3)
+      throw py::value_error("x has shape " + shape_text(a) + "; expected (N, C) or (N, C, L)");
+    shape = Shape(a.shape(), a.shape() + a.ndim());
+    N = shape[0];
+    C = shape[1];
+    L = a.ndim() == 3 ? shape[2] : 1;
     c.struct_size = sizeof c;
     c.eps = eps;
     c.momentum = momentum;
     c.training = training;
-    auto vector = [&](py::handle h, const char* name, Input& keep) -> const void* {
-      if (h.is_none()) return nullptr;
-      keep = input(h, name, x.dtype);
-      expect_shape(keep.array, name, {C});
-      return keep.data();
-    };
     c.gamma = vector(gamma_, "gamma", gamma);
     c.beta = vector(beta_, "beta", beta);
     if (mean.is_none() != var.is_none())
@@ -273,6 +276,14 @@ struct Norm {
       c.running_var = in_place(var.cast<py::array>(), "running_var", x.dtype, C);
     }
   }
+
+ private:
+  const void* vector(py::handle h, const char* name, Input& keep) const {
+    if (h.is_none()) return nullptr;
+    keep = input(h, name, x.dtype);
+    expect_shape(keep.array, name, {C});
+    return keep.data();
+  }
 };
 
 }  // namespace
@@ -280,60 +291,59 @@ struct Norm {
 void bind_batch_norm(py::module_& m) {
   m.def(
       "batch_norm_forward",
-      [](py::object x_, py::object gamma, py::object beta, py::object mean, py::object var, bool training,
-         double momentum, double eps) {
-        Input x = input(x_, "x");
-        expect_ndim(x.array, "x", 2);
+      [](py::object x, py::object gamma, py::object beta, py::object mean, py::object var, bool training,
+         double momentum, double eps, py::object out) {
         Norm norm(x, gamma, beta, mean, var, training, momentum, eps);
-        py::ssize_t N = x.array.shape(0), C = x.array.shape(1);
-        py::array y(numpy_dtype(x.dtype), Shape{N, C});
-        py::array_t<double> cache(Shape{2, C});
+        py::array y = output(out, "out", norm.x.dtype, norm.shape);
+        separate(norm.x, y);
+        py::array_t<double> cache(Shape{2, norm.C});
         double* saved = cache.mutable_data();
         Error e;
         gm_status status;
         {
           py::gil_scoped_release release;
-          status = gm_batch_norm_forward(x.dtype, N, C, x.data(), &norm.c, y.mutable_data(), saved, &e);
+          status = gm_batch_norm_forward(norm.x.dtype, norm.N, norm.C, norm.L, norm.x.data(), &norm.c,
+                                         y.mutable_data(), saved, &e);
         }
         check(status, e);
         return py::make_tuple(y, cache);
       },
       py::arg("x"), py::arg("gamma") = py::none(), py::arg("beta") = py::none(),
       py::arg("running_mean") = py::none(), py::arg("running_var") = py::none(), py::arg("training") = true,
-      py::arg("momentum") = 0.1, py::arg("eps") = 1e-5);
+      py::arg("momentum") = 0.1, py::arg("eps") = 1e-5, py::arg("out") = py::none());
 
   m.def(
       "batch_norm_backward",
-      [](py::object x_, py::object dy_, py::array_t<double> cache, py::object gamma, bool training,
-         double eps) {
-        Input x = input(x_, "x"), dy = input(dy_, "dy", x.dtype);
-        expect_ndim(x.array, "x", 2);
-        py::ssize_t N = x.array.shape(0), C = x.array.shape(1);
-        expect_shape(dy.array, "dy", {N, C});
-        expect_shape(cache, "cache", {2, C});
+      [](py::object x, py::object dy_, py::array_t<double, py::array::c_style> cache, py::object gamma,
+         bool training, double eps, py::object out) {
         Norm norm(x, gamma, py::none(), py::none(), py::none(), true, 0.1, eps);
-        py::array_t<double> no_running(Shape{2, C});
+        Input dy = input(dy_, "dy", norm.x.dtype);
+        expect_shape(dy.array, "dy", norm.shape);
+        expect_shape(cache, "cache", {2, norm.C});
         if (!training) {  // the statistics are in the cache; the C API only wants to see that there are
                           // running ones
           norm.c.training = 0;
-          norm.c.running_mean = norm.c.running_var = no_running.mutable_data();
+          norm.c.running_mean = norm.c.running_var = const_cast<double*>(cache.data());
         }
-        py::array dx(numpy_dtype(x.dtype), Shape{N, C}), dgamma(numpy_dtype(x.dtype), Shape{C}),
-            dbeta(numpy_dtype(x.dtype), Shape{C});
+        py::array dx = output(out, "out", norm.x.dtype, norm.shape);
+        separate(norm.x, dx);
+        separate(dy, dx);
+        py::array dgamma(numpy_dtype(norm.x.dtype), Shape{norm.C}),
+            dbeta(numpy_dtype(norm.x.dtype), Shape{norm.C});
         const double* saved = cache.data();
         Error e;
         gm_status status;
         {
           py::gil_scoped_release release;
-          status =
-              gm_batch_norm_backward(x.dtype, N, C, x.data(), &norm.c, saved, dy.data(), dx.mutable_data(),
-                                     dgamma.mutable_data(), dbeta.mutable_data(), 0, &e);
+          status = gm_batch_norm_backward(norm.x.dtype, norm.N, norm.C, norm.L, norm.x.data(), &norm.c, saved,
+                                          dy.data(), dx.mutable_data(), dgamma.mutable_data(),
+                                          dbeta.mutable_data(), 0, &e);
         }
         check(status, e);
         return py::make_tuple(dx, dgamma, dbeta);
       },
       py::arg("x"), py::arg("dy"), py::arg("cache"), py::arg("gamma") = py::none(),
-      py::arg("training") = true, py::arg("eps") = 1e-5);
+      py::arg("training") = true, py::arg("eps") = 1e-5, py::arg("out") = py::none());
 }
 
 void bind_group_norm(py::module_& m) {

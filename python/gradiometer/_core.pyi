@@ -32,9 +32,10 @@ def batch_norm_forward(
     training: bool = True,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    out: Any = None,
 ) -> tuple[Any, Any]: ...
 def batch_norm_backward(
-    x: Any, dy: Any, cache: Any, gamma: Any = None, training: bool = True, eps: float = 1e-5
+    x: Any, dy: Any, cache: Any, gamma: Any = None, training: bool = True, eps: float = 1e-5, out: Any = None
 ) -> tuple[Any, Any, Any]: ...
 def group_norm_forward(
     x: Any, groups: int = 1, gamma: Any = None, beta: Any = None, centred: bool = True, eps: float = 1e-5

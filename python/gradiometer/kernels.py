@@ -243,22 +243,40 @@ def batch_norm_forward(
     training: bool = True,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    out: Array | None = None,
 ) -> tuple[Array, NDArray[Any]]:
-    """Batch norm over the columns of x (N, C): ``(x - mean) / sqrt(var + eps) * gamma + beta``.
+    """Batch norm over the channels of x (N, C) or (N, C, L): ``(x - mean) / sqrt(var + eps) * gamma + beta``, mean and
+    variance of a channel over its N L values.
 
     Training uses the batch's mean and biased variance and moves the running statistics in place, with the unbiased
     variance (torch.nn.BatchNorm1d). Ioffe & Szegedy 2015, arXiv:1502.03167.
 
+    Parameters
+    ----------
+    x : (N, C) or (N, C, L)
+    gamma, beta : (C), optional
+        None for 1 and 0.
+    running_mean, running_var : ndarray (C) of x's dtype, optional
+        Written in training, used in evaluation.
+    training : bool
+    momentum : float
+        0 to 1; ``1 / t`` at the t-th batch makes the running statistics plain means over all batches.
+    eps : float
+        Positive.
+    out : ndarray of x's shape and dtype, optional
+        Where y goes; it may be x.
+
     Returns
     -------
-    y : ndarray (N, C)
+    y : ndarray of x's shape
     cache : ndarray of float64 (2, C)
         Mean and variance used; `batch_norm_backward` wants it back.
 
     Raises
     ------
     ValueError
-        In training with one row; for eps that is not positive, momentum outside 0 to 1, shapes that do not fit.
+        In training with one value a channel; for eps that is not positive, momentum outside 0 to 1, shapes that do
+        not fit.
 
     Examples
     --------
@@ -266,8 +284,10 @@ def batch_norm_forward(
     >>> y, cache = batch_norm_forward(np.array([[1.0], [3.0]]))
     >>> cache[:, 0]
     array([2., 1.])
+    >>> batch_norm_forward(np.array([[[1.0, 3.0]]]))[0].round(3)
+    array([[[-1.,  1.]]])
     """
-    return _core.batch_norm_forward(x, gamma, beta, running_mean, running_var, training, momentum, eps)
+    return _core.batch_norm_forward(x, gamma, beta, running_mean, running_var, training, momentum, eps, out)
 
 
 def batch_norm_backward(
@@ -277,8 +297,10 @@ def batch_norm_backward(
     gamma: ArrayLike | None = None,
     training: bool = True,
     eps: float = 1e-5,
+    out: Array | None = None,
 ) -> tuple[Array, Array, Array]:
-    """``dx`` (N, C), ``dgamma`` (C), ``dbeta`` (C) of `batch_norm_forward`.
+    """``dx`` of x's shape (in `out`, if given, which may be x or dy), ``dgamma`` (C), ``dbeta`` (C) of
+    `batch_norm_forward`.
 
     Examples
     --------
@@ -288,7 +310,7 @@ def batch_norm_backward(
     >>> batch_norm_backward(x, np.ones((2, 1)), cache)[2]
     array([2.])
     """
-    return _core.batch_norm_backward(x, dy, cache, gamma, training, eps)
+    return _core.batch_norm_backward(x, dy, cache, gamma, training, eps, out)
 
 
 def group_norm_forward(

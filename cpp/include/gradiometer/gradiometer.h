@@ -116,7 +116,7 @@ GM_API gm_status gm_linear_backward(gm_dtype dtype, int64_t N, int64_t I, int64_
                                     const void* weight, const void* dy, void* dx, void* dweight, void* dbias,
                                     int accumulate, gm_error* error);
 
-/* ---- batch norm over (N, C) -------------------------------------------------------------------------------
+/* ---- batch norm over (N, C, L): N samples of C channels of L values, L 1 for a matrix ---------------------
  */
 typedef struct gm_batch_norm {
   size_t struct_size;
@@ -129,9 +129,9 @@ typedef struct gm_batch_norm {
 } gm_batch_norm;
 /* cache: 2 C doubles, written (mean and biased variance used), read by backward; may be null if none follows.
  */
-GM_API gm_status gm_batch_norm_forward(gm_dtype dtype, int64_t N, int64_t C, const void* x,
+GM_API gm_status gm_batch_norm_forward(gm_dtype dtype, int64_t N, int64_t C, int64_t L, const void* x,
                                        const gm_batch_norm* norm, void* y, double* cache, gm_error* error);
-GM_API gm_status gm_batch_norm_backward(gm_dtype dtype, int64_t N, int64_t C, const void* x,
+GM_API gm_status gm_batch_norm_backward(gm_dtype dtype, int64_t N, int64_t C, int64_t L, const void* x,
                                         const gm_batch_norm* norm, const double* cache, const void* dy,
                                         void* dx, void* dgamma, void* dbeta, int accumulate, gm_error* error);
 

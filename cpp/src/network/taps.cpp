@@ -2,6 +2,8 @@
 
 #include <math.h>
 
+#include "../batch_norm.hpp"
+
 namespace gradiometer {
 namespace {
 
@@ -90,7 +92,10 @@ void tap(const Network& net, int id, int64_t N, const T* value, const T* gradien
   if (net.plan.taps & GM_TAP_COLUMNS) {
     double* mean = reinterpret_cast<double*>(scratch);
     double* var = mean + C;
-    k.batch_norm_statistics(N, C, value, C, mean, var);
+    const BatchNorm<T> columns = {N, C, 1, C, value, mean, var, 0, nullptr, nullptr};
+    for_channel_blocks({0, C}, [&](Range block) {
+      channel_statistics(k, columns, block, false, mean + block.begin, var + block.begin);
+    });
     double between = 0;
     for (int64_t c = 0; c < C; c++) between += var[c];
     double square = t.value.sum_squares / static_cast<double>(N);

@@ -97,9 +97,9 @@ void group_norm_parameters(int64_t N, int64_t C, int64_t groups, const T* x, con
   for (int64_t c = c0, end; c < c1; c = end) {
     end = (c / n + 1) * n;
     if (end > c1) end = c1;
-    if (end - c > kBatchNormColumns) end = c + kBatchNormColumns;
+    if (end - c > kBatchNormChannels) end = c + kBatchNormChannels;
     const int64_t B = end - c;
-    double sum[kBatchNormColumns], dot[kBatchNormColumns];
+    double sum[kBatchNormChannels], dot[kBatchNormChannels];
     for (int64_t i = 0; i < B; i++) sum[i] = dot[i] = 0;
     for (int64_t r = 0; r < N; r++) {
       const double* saved = cache + 2 * (r * groups + c / n);

@@ -209,6 +209,9 @@ inline void narrow(V<double> a, float* p, int n) {
   _mm_maskstore_ps(p, first_floats(n), _mm256_cvtpd_ps(a.v));
 }
 inline void narrow(V<double> a, double* p, int n) { a.store(p, n); }
+inline void narrow_past_caches(V<double> a, float* p) { _mm_stream_ps(p, _mm256_cvtpd_ps(a.v)); }
+inline void narrow_past_caches(V<double> a, double* p) { _mm256_stream_pd(p, a.v); }
+inline void fence() { _mm_sfence(); }
 
 // Pairs, then pairs of pairs within 128 bits, then the two halves.
 inline void transpose(V<float> (&r)[8]) {

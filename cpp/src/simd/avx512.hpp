@@ -162,6 +162,9 @@ inline void narrow(V<double> a, float* p, int n) {
   _mm256_mask_storeu_ps(p, V<double>::first(n), _mm512_cvtpd_ps(a.v));
 }
 inline void narrow(V<double> a, double* p, int n) { a.store(p, n); }
+inline void narrow_past_caches(V<double> a, float* p) { _mm256_stream_ps(p, _mm512_cvtpd_ps(a.v)); }
+inline void narrow_past_caches(V<double> a, double* p) { _mm512_stream_pd(p, a.v); }
+inline void fence() { _mm_sfence(); }
 
 // Pairs, then pairs of pairs within 128 bits; then the 4 x 4 blocks of 128 bits of every fourth (second) row.
 inline void transpose_quarters(__m512d a, __m512d b, __m512d c, __m512d d, __m512d (&out)[4]) {

@@ -56,6 +56,32 @@ inline void narrow(V<double> a, T* p, Part part) {
   narrow(a, p, part.n);
 }
 
+template <int W>
+constexpr int lanes_of(Whole) {
+  return W;
+}
+template <int W>
+constexpr int lanes_of(Part part) {
+  return part.n;
+}
+
+// out[i] = f(i, lanes) for n elements in order, narrowed. Past the caches: whole lines of 64 bytes without
+// reading them first, the ends as usual; a fence() is due before another thread reads.
+template <class T, class F>
+inline void narrow_line(int64_t n, bool past_caches, T* out, F f) {
+  constexpr int W = V<double>::lanes;
+  if (!past_caches)
+    return for_lanes<W>(n, [&](int64_t i, auto lanes) { narrow(f(i, lanes), out + i, lanes); });
+  const int64_t before = static_cast<int64_t>(-reinterpret_cast<uintptr_t>(out) % 64 / sizeof(T));
+  int64_t i = before < n ? before : n;
+  for_lanes<W>(i, [&](int64_t j, auto lanes) { narrow(f(j, lanes), out + j, lanes); });
+  for (; i + W <= n; i += W) narrow_past_caches(f(i, Whole{}), out + i);
+  if (i < n) {
+    const Part rest{static_cast<int>(n - i)};
+    narrow(f(i, rest), out + i, rest);
+  }
+}
+
 // a in the lanes of the range, b beyond it.
 template <class T>
 inline V<T> within(V<T> a, V<T>, Whole) {

@@ -30,6 +30,9 @@
 //   widen_low/high(v)     the lower/upper half of the lanes of V<float>, as V<double>
 //   widen(p) widen(p,n)   V<double> from float or double memory, lanes beyond n as 0
 //   narrow(v,p) (v,p,n)   V<double> to float or double memory, rounded to nearest, n lanes of it
+//   narrow_past_caches    narrow(v,p) by a store that does not fetch the line, where there is one; p aligned
+//   to
+//                         what is written. fence() orders such stores before those that follow
 #pragma once
 #include <stdint.h>
 #include <string.h>
@@ -250,6 +253,11 @@ inline void narrow(V<double> a, float* p) { V<float>{static_cast<float>(a.v)}.st
 inline void narrow(V<double> a, double* p) { a.store(p); }
 inline void narrow(V<double> a, float* p, int n) { V<float>{static_cast<float>(a.v)}.store(p, n); }
 inline void narrow(V<double> a, double* p, int n) { a.store(p, n); }
+template <class T>
+inline void narrow_past_caches(V<double> a, T* p) {
+  narrow(a, p);
+}
+inline void fence() {}
 
 template <class T>
 inline void transpose(V<T> (&)[1]) {}

@@ -217,6 +217,9 @@ inline void narrow(V<double> a, float* p) { store_pair(_mm_cvtpd_ps(a.v), p); }
 inline void narrow(V<double> a, double* p) { a.store(p); }
 inline void narrow(V<double> a, float* p, int n) { V<float>{_mm_cvtpd_ps(a.v)}.store(p, n); }
 inline void narrow(V<double> a, double* p, int n) { a.store(p, n); }
+inline void narrow_past_caches(V<double> a, float* p) { narrow(a, p); }  // no such store of 8 bytes of floats
+inline void narrow_past_caches(V<double> a, double* p) { _mm_stream_pd(p, a.v); }
+inline void fence() { _mm_sfence(); }
 
 inline void transpose(V<float> (&r)[4]) { _MM_TRANSPOSE4_PS(r[0].v, r[1].v, r[2].v, r[3].v); }
 inline void transpose(V<double> (&r)[2]) {

@@ -209,7 +209,7 @@ class Module:
         ----------
         state : dict of name to array_like
         strict : bool
-            Refuse missing and unexpected names. ``num_batches_tracked`` is accepted and ignored.
+            Refuse missing and unexpected names, but for a missing ``num_batches_tracked``.
 
         Raises
         ------
@@ -219,8 +219,9 @@ class Module:
         if not isinstance(state, Mapping):
             raise TypeError(f"state is {type(state).__name__}; expected a dictionary of arrays by name")
         own = dict(self._named_arrays())
-        given = {name: np.asarray(value) for name, value in state.items() if not name.endswith("num_batches_tracked")}
-        missing, unexpected = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
+        given = {name: np.asarray(value) for name, value in state.items()}
+        missing = sorted(name for name in own.keys() - given.keys() if not name.endswith("num_batches_tracked"))
+        unexpected = sorted(given.keys() - own.keys())
         if strict and (missing or unexpected):
             raise KeyError(f"state does not fit: missing {missing}, unexpected {unexpected}")
         for name, value in given.items():

@@ -1,14 +1,17 @@
 // Batch norm over (N, C): columns in training (a channel needs all its samples), rows in evaluation.
-// cache: mean (C), biased variance (C), those used.
-#include "../../running.hpp"
+// cache: mean (C), biased variance (C), those used. num_batches_tracked counts as far as T has whole numbers.
+#include "../../batch_norm.hpp"
+
 #include "../layer_type.hpp"
 
 namespace gradiometer {
 namespace {
 
-enum { kEps, kMomentum, kAffine };
-const Parameter attributes[] = {{"eps", 1e-5, 1e-300, 1e300}, {"momentum", 0.1, 0, 1}, {"affine", 1, 0, 1}};
-enum { kMean, kVar };
+// cumulative: running statistics are means over all batches, whatever the momentum.
+enum { kEps, kMomentum, kAffine, kCumulative };
+const Parameter attributes[] = {
+    {"eps", 1e-5, 1e-300, 1e300}, {"momentum", 0.1, 0, 1}, {"affine", 1, 0, 1}, {"cumulative", 0, 0, 1}};
+enum { kMean, kVar, kBatches };
 
 gm_status set_up(Node& node, gm_error*) {
   const int64_t C = node.in_features[0];
@@ -18,23 +21,25 @@ gm_status set_up(Node& node, gm_error*) {
   node.parameter_count = node.attributes[kAffine] != 0 ? 2 : 0;
   node.state[kMean] = {"running_mean", 1, {C, 1}, 0, 0};
   node.state[kVar] = {"running_var", 1, {C, 1}, 1, 0};
-  node.state_count = 2;
+  node.state[kBatches] = {"num_batches_tracked", 0, {1, 1}, 0, 0};
+  node.state_count = 3;
   return GM_OK;
 }
 
 template <class T>
-const T* at(const T* p, int64_t i) {
-  return p ? p + i : nullptr;
-}
-
-template <class T>
-void apply(const Call<T>& c, Range rows, Range columns) {
-  const int64_t C = c.node.features, from = rows.begin * C + columns.begin;
-  const T* gamma = c.node.parameter_count ? c.parameters[0] : nullptr;
-  const T* beta = c.node.parameter_count ? c.parameters[1] : nullptr;
-  c.k.batch_norm_forward(rows.size(), columns.size(), c.x[0] + from, C, c.cache + columns.begin,
-                         c.cache + C + columns.begin, c.node.attributes[kEps], at(gamma, columns.begin),
-                         at(beta, columns.begin), c.y + from, C);
+BatchNorm<T> norm(const Call<T>& c) {
+  const bool affine = c.node.parameter_count != 0;
+  const int64_t C = c.node.features;
+  return {c.N,
+          C,
+          1,
+          C,
+          c.x[0],
+          c.cache,
+          c.cache + C,
+          c.node.attributes[kEps],
+          affine ? c.parameters[0] : nullptr,
+          affine ? c.parameters[1] : nullptr};
 }
 
 // Evaluation: the running statistics take the place of the batch's, once for all rows.
@@ -51,46 +56,43 @@ void prepare(const Call<T>& c, Team team) {
 
 template <class T>
 void forward(const Call<T>& c, Range range) {
-  const int64_t C = c.node.features;
-  if (!c.training) return apply(c, range, {0, C});
-  if (range.size() == 0) return;
-  c.k.batch_norm_statistics(c.N, range.size(), c.x[0] + range.begin, C, c.cache + range.begin,
-                            c.cache + C + range.begin);
-  apply(c, {0, c.N}, range);
-}
-
-template <class T>
-void backward_columns(const Call<T>& c, Range rows, Range columns, T* dgamma, T* dbeta) {
-  const int64_t C = c.node.features, from = rows.begin * C + columns.begin;
-  auto run = c.training ? c.k.batch_norm_backward : c.k.batch_norm_backward_evaluated;
-  const T* gamma = c.node.parameter_count ? c.parameters[0] : nullptr;
-  run(rows.size(), columns.size(), c.x[0] + from, C, c.cache + columns.begin, c.cache + C + columns.begin,
-      c.node.attributes[kEps], at(gamma, columns.begin), c.dy + from, C, c.dx ? c.dx + from : nullptr, C,
-      dgamma ? dgamma + columns.begin : nullptr, dbeta ? dbeta + columns.begin : nullptr, c.accumulate);
+  const BatchNorm<T> b = norm(c);
+  const Range samples = c.training ? Range{0, c.N} : range;
+  for_channel_blocks(c.training ? range : Range{0, b.C}, [&](Range block) {
+    if (c.training)
+      channel_statistics(c.k, b, block, false, c.cache + block.begin, c.cache + b.C + block.begin);
+    c.k.batch_norm_forward(part(b, samples, block), part(b, samples, block, c.y), false);
+  });
 }
 
 template <class T>
 void backward(const Call<T>& c, Range range) {
-  if (!c.training) {
-    if (c.dx) backward_columns<T>(c, range, {0, c.node.features}, nullptr, nullptr);
-    return;
-  }
-  if (range.size() == 0) return;
-  backward_columns<T>(c, {0, c.N}, range, c.gradients[0], c.gradients[1]);
+  BatchNorm<T> b = norm(c);
+  if (c.training)
+    return batch_norm_backward(c.k, b, range, false, c.dy,
+                               {c.dx, c.gradients[0], c.gradients[1], c.accumulate}, false);
+  if (!c.dx) return;
+  const Range all = {0, b.C};
+  b = part(b, range, all);
+  batch_norm_backward(c.k, b, all, true, c.dy + range.begin * b.ld,
+                      {c.dx + range.begin * b.ld, nullptr, nullptr, false}, false);
 }
 
 template <class T>
-void parameter_gradient(const Call<T>& c, Range columns) {
+void parameter_gradient(const Call<T>& c, Range channels) {
   if (c.training || c.node.parameter_count == 0) return;
-  Call<T> no_dx = c;
-  no_dx.dx = nullptr;
-  backward_columns<T>(no_dx, {0, c.N}, columns, c.gradients[0], c.gradients[1]);
+  batch_norm_backward(c.k, norm(c), channels, true, c.dy,
+                      {nullptr, c.gradients[0], c.gradients[1], c.accumulate}, false);
 }
 
 template <class T>
 void commit(const Call<T>& c) {
-  update_running(c.node.features, c.N, c.node.attributes[kMomentum], c.cache, c.cache + c.node.features,
-                 c.state[kMean], c.state[kVar]);
+  T& batches = *c.state[kBatches];
+  batches += 1;
+  const bool cumulative = c.node.attributes[kCumulative] != 0;
+  update_running(c.node.features, c.N,
+                 cumulative ? 1 / static_cast<double>(batches) : c.node.attributes[kMomentum], c.cache,
+                 c.cache + c.node.features, c.state[kMean], c.state[kVar]);
 }
 
 template <class T>
@@ -103,7 +105,7 @@ constexpr LayerFunctions<T> all() {
 extern const LayerType batch_norm_layer;
 const LayerType batch_norm_layer = {
     "batch_norm",
-    3,
+    4,
     attributes,
     nullptr,
     1,
