@@ -17,7 +17,7 @@ namespace {
 
 // Work below these sizes stays on the calling thread: a fork and join costs 0.4 to 1.4 us.
 constexpr int64_t kElementsPerThread = 16384;
-constexpr int64_t kFlopsPerThread = 500000;
+constexpr int64_t kFlopsPerThread = 500000;  // of float32; float64 takes twice as long
 
 int team_for(int64_t work, int64_t per_thread) {
   int64_t wanted = work / per_thread;
@@ -64,7 +64,8 @@ gm_status multiply_matrices(const Kernels<T>& k, const Gemm<T>& whole, gm_error*
   const int64_t M = whole.M, N = whole.N, K = whole.K;
   if (M == 0 || N == 0) return ok(e);
   const double flops = 2.0 * static_cast<double>(M) * static_cast<double>(N) * static_cast<double>(K);
-  const int members = team_for(flops < 9e18 ? static_cast<int64_t>(flops) : INT64_MAX, kFlopsPerThread);
+  const int64_t least = kFlopsPerThread * 4 / static_cast<int64_t>(sizeof(T));
+  const int members = team_for(flops < 9e18 ? static_cast<int64_t>(flops) : INT64_MAX, least);
   const bool by_rows = members > 1 && imbalance((N + k.gemm_columns - 1) / k.gemm_columns, members) >
                                           imbalance(M, members) + 0.1;
   int64_t missing = 0;

@@ -8,9 +8,10 @@
 
 #include "arrays.hpp"
 
-// Elements of an activation (gelu: 14 ns an element on one core), and flops of a product.
+// Elements of an activation (gelu: 14 ns an element on one core), and flops of a product: 16 ms with AVX-512,
+// 31 with AVX2. Each piece packs B and copies A anew: 2048^3 takes 73 ms in pieces of 2e9.
 constexpr std::int64_t kPiece = 1 << 20;
-constexpr double kFlopsPerPiece = 2e9;
+constexpr double kFlopsPerPiece = 4.4e9;
 
 // f(first, count, error) over n items, `piece` at a time, without the GIL: it touches no Python object, the
 // arrays are held by the caller's frame. Between pieces Python's signal handlers run; an exception of theirs
@@ -43,7 +44,7 @@ inline void gemm_in_pieces(gm_form form, gm_dtype dtype, std::int64_t M, std::in
                            std::int64_t ldc, bool accumulate) {
   const std::int64_t size = dtype == GM_FLOAT32 ? 4 : 8;
   const std::int64_t columns =
-      piece_of(N, 2.0 * static_cast<double>(K) * static_cast<double>(std::min<std::int64_t>(M, 1024)));
+      piece_of(N, 2.0 * static_cast<double>(K) * static_cast<double>(std::min<std::int64_t>(M, 2048)));
   const std::int64_t a_step = form == GM_TN ? size : lda * size, b_step = form == GM_NT ? ldb * size : size;
   const std::int64_t rows =
       piece_of(M, 2.0 * static_cast<double>(K) * static_cast<double>(std::min(columns, N)));

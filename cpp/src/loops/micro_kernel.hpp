@@ -98,8 +98,8 @@ void micro_kernel(const Tile<T>& t) {
 #pragma GCC unroll 16
     for (int v = 0; v < NV; v++) sum[m][v] = V<T>::set1(T(0)).v;
 
-  // C's rows are too far apart for the processor to foresee: 2048^3.
-  if (t.depth >= 256)
+  // C's rows are too far apart for the processor to foresee.
+  if (t.depth >= 128)
 #pragma GCC unroll 16
     for (int m = 0; m < MR; m++)
 #pragma GCC unroll 16

@@ -15,16 +15,20 @@ int64_t gemm_packed_size(int64_t K, int64_t N) {
   return (N + W - 1) / W * W * K;
 }
 
-// Of a B whose rows are contiguous (b_col 1): row by row, as memory likes it.
+// Of a B whose rows are contiguous (b_col 1): eight groups side by side, so that rows are read some lines at
+// a time. All groups at once would write to places K lines apart, which collide.
 template <class T>
 inline void pack_rows(int64_t K, int64_t N, const T* b, int64_t b_row, T* packed) {
-  constexpr int64_t W = V<T>::lanes;
-  for (int64_t k = 0; k < K; k++) {
-    const T* row = b + k * b_row;
-    T* p = packed + k * W;
-    int64_t n = 0;
-    for (; n + W <= N; n += W, p += K * W) V<T>::load(row + n).store(p);
-    if (n < N) V<T>::load(row + n, static_cast<int>(N - n)).store(p);
+  constexpr int64_t W = V<T>::lanes, kSide = 8 * W;
+  for (int64_t n0 = 0; n0 < N; n0 += kSide) {
+    const int64_t n1 = n0 + kSide < N ? n0 + kSide : N;
+    for (int64_t k = 0; k < K; k++) {
+      const T* row = b + k * b_row;
+      T* p = packed + n0 * K + k * W;
+      int64_t n = n0;
+      for (; n + W <= n1; n += W, p += K * W) V<T>::load(row + n).store(p);
+      if (n < n1) V<T>::load(row + n, static_cast<int>(n1 - n)).store(p);
+    }
   }
 }
 // Rows or columns this far apart lie in the same few cache sets, where each line costs some 7 cycles.
@@ -32,6 +36,7 @@ template <class T>
 bool collides(int64_t stride) {
   return stride * static_cast<int64_t>(sizeof(T)) % 4096 == 0;
 }
+
 // One group, w columns of it, of a B whose columns are contiguous (b_row 1).
 template <class T>
 inline void pack_columns(int64_t K, const T* b, int64_t b_col, int w, T* p) {
