@@ -313,8 +313,9 @@ void mathematics() {
               U::table_lookup ? 0.73 : 2.4);
   accurate<T>([](U x) { return g::sigmoid(x); },
               [](L x) { return x < 0 ? expl(x) / (1 + expl(x)) : 1 / (1 + expl(-x)); }, under, 40, 2.3);
-  accurate<T>([](U x) { return g::bell(x, T(1)); },
-              [](L x) { return expl(-x) / ((1 + expl(-x)) * (1 + expl(-x))); }, 0, -under, 4);
+  auto bell = [](L x) { return expl(-x) / ((1 + expl(-x)) * (1 + expl(-x))); };
+  accurate<T>([](U x) { return g::sigmoid_slope(x); }, bell, 0, -under, 4);
+  accurate<T>([](U x) { return g::tanh_slope(x); }, [=](L x) { return 4 * bell(2 * x); }, 0, -under / 2, 4);
   accurate<T>([](U x) { return g::log1p_of_small(x); }, [](L x) { return log1pl(x); }, 0, 1, 1.4);
   if constexpr (U::table_lookup) tables<T>();
   accurate<T>([](U x) { return g::erf(x); }, [](L x) { return erfl(x); }, -6, 6, 1.2);

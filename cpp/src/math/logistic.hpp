@@ -43,12 +43,22 @@ inline V<T> bell_by_exp(V<T> a, T c) {
   return e / (s * s);
 }
 template <class T>
-inline V<T> bell(V<T> a, T c) {
+inline V<T> sigmoid_slope(V<T> x) {
+  V<T> a = abs(x);
+  auto by_exp = [=] { return bell_by_exp(a, T(1)); };
   if constexpr (V<T>::table_lookup)
-    return unless(lt(V<T>::set1(BellTable::limit), a), V<T>::set1(c) * by_table<BellTable>(a),
-                  [=] { return bell_by_exp(a, c); });
+    return unless(lt(V<T>::set1(BellTable::limit), a), by_table<BellTable>(a), by_exp);
   else
-    return bell_by_exp(a, c);
+    return by_exp();
+}
+template <class T>
+inline V<T> tanh_slope(V<T> x) {
+  V<T> a = abs(x);
+  auto by_exp = [=] { return bell_by_exp(a + a, T(4)); };
+  if constexpr (V<T>::table_lookup)
+    return unless(lt(V<T>::set1(TanhSlopeTable::limit), a), by_table<TanhSlopeTable>(a), by_exp);
+  else
+    return by_exp();
 }
 
 // Formula: 32 intervals, four to an octave from 2^-4 to 2^4, each with a polynomial in |x| - centre; the

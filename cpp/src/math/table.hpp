@@ -96,6 +96,25 @@ struct BellTable : TableOfLogistic {
        -5.1523354e-8f, -3.0982726e-8f, -1.8825114e-8f, -1.15557865e-8f, -7.0098354e-9f, -4.199284e-9f,
        -2.578395e-9f,  -1.5415196e-9f}};
 };
+// Twice the argument and four times the value: powers of two, the same bits.
+struct ScaledBell {
+  float c[sizeof(BellTable::c) / sizeof(BellTable::c[0])][32];
+};
+constexpr ScaledBell scaled_bell() {
+  ScaledBell s{};
+  int k = 0;
+  for (auto& row : s.c) {
+    for (int i = 0; i < 32; ++i) row[i] = BellTable::c[k][i] * static_cast<float>(4 << k);
+    ++k;
+  }
+  return s;
+}
+// The derivative of tanh.
+struct TanhSlopeTable {
+  static constexpr float step = BellTable::step / 2, limit = BellTable::limit / 2;
+  static constexpr ScaledBell scaled = scaled_bell();
+  static constexpr const auto& c = scaled.c;
+};
 // log(1 + exp(-a))
 struct SoftplusTable : TableOfLogistic {
   static constexpr float c[][32] = {
@@ -287,10 +306,18 @@ inline V<T> by_table(V<T> a) {
 }
 
 // y, but formula() in the lanes of `beyond`. The branch is predicted where nearly no vector has such a lane,
-// and a lane's bits do not depend on it.
+// and a lane's bits do not depend on it. Inlined, the formula took registers from the tables: gelu 6.0
+// instead of 6.9 Gel/s.
+template <class T, class Formula>
+[[gnu::noinline, gnu::cold]] V<T> out_of_line(const Formula& formula) {
+  return formula();
+}
 template <class T, class Formula>
 inline V<T> unless(M<T> beyond, V<T> y, Formula formula) {
-  if (__builtin_expect(any(beyond), 0)) y = select(beyond, formula(), y);
+  if (__builtin_expect(any(beyond), 0)) {
+    Formula copy = formula;  // its address is taken, that of the original's registers not
+    y = select(beyond, out_of_line<T>(copy), y);
+  }
   return y;
 }
 
