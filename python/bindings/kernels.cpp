@@ -62,7 +62,7 @@ void bind_activations(py::module_& m) {
         const py::ssize_t size = y.itemsize();
         const char* from = static_cast<const char*>(in.data());
         char* to = static_cast<char*>(y.mutable_data());
-        in_pieces(in.size(), kPiece, [&](std::int64_t first, std::int64_t count, Error& e) {
+        in_pieces(in.size(), piece_of_activation(), [&](std::int64_t first, std::int64_t count, Error& e) {
           return gm_activation_forward(i, in.dtype, count, from + first * size, to + first * size, p.data(),
                                        &e);
         });
@@ -85,7 +85,7 @@ void bind_activations(py::module_& m) {
         const py::ssize_t size = dx.itemsize();
         const char *from = static_cast<const char*>(in.data()), *above = static_cast<const char*>(d.data());
         char* to = static_cast<char*>(dx.mutable_data());
-        in_pieces(in.size(), kPiece, [&](std::int64_t first, std::int64_t count, Error& e) {
+        in_pieces(in.size(), piece_of_activation(), [&](std::int64_t first, std::int64_t count, Error& e) {
           return gm_activation_backward(i, in.dtype, count, from + first * size, above + first * size,
                                         to + first * size, p.data(), &e);
         });

@@ -8,9 +8,9 @@
 
 #include "arrays.hpp"
 
-// Elements of an activation (gelu: 14 ns an element on one core), and flops of a product: 16 ms with AVX-512,
-// 31 with AVX2. Each piece packs B and copies A anew: 2048^3 takes 73 ms in pieces of 2e9.
-constexpr std::int64_t kPiece = 1 << 20;
+// Elements of an activation for each thread (at most 14 ns an element, without vectors), enough for them to
+// go past the caches (loops/map.hpp); and flops of a product.
+inline std::int64_t piece_of_activation() { return std::int64_t{gm_threads()} << 21; }
 constexpr double kFlopsPerPiece = 4.4e9;
 
 // f(first, count, error) over n items, `piece` at a time, without the GIL: it touches no Python object, the

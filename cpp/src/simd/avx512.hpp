@@ -74,6 +74,11 @@ struct V<double> {
 };
 
 inline void stream_end() { _mm_sfence(); }
+template <class T>
+inline V<T> once(V<T> a) {
+  asm("" : "+v"(a.v));
+  return a;
+}
 
 inline V<float> operator+(V<float> a, V<float> b) { return {_mm512_add_ps(a.v, b.v)}; }
 inline V<double> operator+(V<double> a, V<double> b) { return {_mm512_add_pd(a.v, b.v)}; }
