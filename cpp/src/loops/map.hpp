@@ -38,13 +38,14 @@ inline void fill(int64_t n, T* y, bool in_place, Value value) {
 
 template <class T, class F>
 inline void map(int64_t n, const T* x, T* y, F f) {
-  fill(n, y, x == y, [=](int64_t i, auto... rest) { return f(V<T>::load(x + i, rest...)); });
+  fill(n, y, x == y, [=](int64_t i, auto... rest) { return f(once(V<T>::load(x + i, rest...))); });
 }
 
 template <class T, class F>
 inline void map(int64_t n, const T* a, const T* b, T* y, F f) {
-  fill(n, y, a == y || b == y,
-       [=](int64_t i, auto... rest) { return f(V<T>::load(a + i, rest...), V<T>::load(b + i, rest...)); });
+  fill(n, y, a == y || b == y, [=](int64_t i, auto... rest) {
+    return f(once(V<T>::load(a + i, rest...)), once(V<T>::load(b + i, rest...)));
+  });
 }
 
 }  // namespace GM_ISA
