@@ -285,17 +285,17 @@ void tables() {
   auto sigma = [](L x) { return 1 / (1 + expl(-x)); };
   const double logistic = g::SigmoidTable::limit, normal = g::NormalTable::limit;
   accurate<T>([](U x) { return g::by_table<g::SigmoidTable>(x); }, [=](L x) { return sigma(-x); }, 0,
-              logistic, 1.6);
+              logistic, 1.8);
   accurate<T>([](U x) { return g::by_table<g::BellTable>(x); }, [=](L x) { return sigma(-x) * sigma(x); }, 0,
-              logistic, 1.6);
+              logistic, 1.8);
   accurate<T>([](U x) { return g::by_table<g::SoftplusTable>(x); }, [](L x) { return log1pl(expl(-x)); }, 0,
-              logistic, 1.6);
+              logistic, 1.8);
   accurate<T>([](U x) { return g::by_table<g::SiluSlopeTable>(x); },
               [=](L x) { return sigma(-x) * (1 - x * sigma(x)); }, 2, logistic, 2.0);
   accurate<T>([](U x) { return g::by_table<g::NormalTable>(x); }, [](L x) { return erfcl(x / sqrtl(2)) / 2; },
-              0, normal, 1.6);
+              0, normal, 1.8);
   accurate<T>([](U x) { return g::by_table<g::GeluSlopeTable>(x); },
-              [=](L x) { return erfcl(x / sqrtl(2)) / 2 - x * phi(x); }, 1.5, normal, 1.6);
+              [=](L x) { return erfcl(x / sqrtl(2)) / 2 - x * phi(x); }, 1.5, normal, 1.8);
 }
 
 template <class T>

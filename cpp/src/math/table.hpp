@@ -292,7 +292,7 @@ struct GeluSlopeTable : TableOfNormal {
 // Formula: 1.5 * 2^23 added to a / step leaves the number of the interval in the low bits.
 // Source: derived.
 // Range: 0 <= a, limit for all beyond it; NaN gives NaN.
-// Error: 1.6 ulp, 2.0 for the derivative of silu, away from the roots.
+// Error: 1.8 ulp, 2.0 for the derivative of silu, away from the roots.
 template <class Table, class T>
 inline V<T> by_table(V<T> a) {
   constexpr T magic = T(12582912);
