@@ -255,7 +255,7 @@ def test_same_bits_at_any_index_length_and_alignment(row: Activation, dtype: str
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("offset", [0, 3])
 def test_same_bits_past_the_caches(dtype: str, offset: int, isa: str, thread_counts: Any) -> None:
-    """Outputs of 8 MiB and more are written by other instructions, from their first cache line on."""
+    """Outputs of more than 8 MiB are written by other instructions, from their first cache line on."""
     n = (8 << 20) // np.dtype(dtype).itemsize + 21
     row = next(row for row in ACTIVATIONS if row.name == "leaky_relu")
     x, dy = (np.resize(a, n) for a in data(dtype, 1009))

@@ -10,7 +10,7 @@
 
 // Elements of an activation for each thread (at most 14 ns an element, without vectors), enough for them to
 // go past the caches (loops/map.hpp); and flops of a product.
-inline std::int64_t piece_of_activation() { return std::int64_t{gm_threads()} << 21; }
+inline std::int64_t piece_of_activation() { return std::int64_t{gm_threads()} << 22; }
 constexpr double kFlopsPerPiece = 4.4e9;
 
 // f(first, count, error) over n items, `piece` at a time, without the GIL: it touches no Python object, the

@@ -6,9 +6,10 @@
 namespace gradiometer {
 namespace GM_ISA {
 
-// An output of this many bytes goes past the caches, so that its lines are not read before they are written:
-// relu from 8, 16 and 64 MiB 132, 132 and 74 GB/s instead of 123, 76 and 48 (benchmarks/peers.py --suite
-// activations). Through a buffer of 1 or 4 KiB, with the mathematics compiled once less, 61 and 62.
+// An output of more bytes than this goes past the caches, so that its lines are not read before they are
+// written: relu from 8, 16 and 64 MiB 90, 90 and 74 GB/s instead of 126, 76 and 48 (benchmarks/peers.py
+// --suite activations). Through a buffer of 1 or 4 KiB, with the mathematics compiled once less, 61 and 62
+// from 64 MiB.
 constexpr int64_t kPastCaches = 8 << 20;
 // An output of fewer elements is not aligned first.
 constexpr int64_t kSmall = 512;
@@ -21,7 +22,7 @@ inline void fill(int64_t n, T* y, bool in_place, Value value) {
   constexpr int64_t kLine = 64, kSize = sizeof(T), W = V<T>::lanes;
   const int64_t off = static_cast<int64_t>(reinterpret_cast<uintptr_t>(y) % kLine);
   const int64_t head = n < kSmall || off % kSize != 0 ? 0 : (kLine - off) % kLine / kSize;
-  const bool past = !in_place && n * kSize >= kPastCaches && off % kSize == 0;
+  const bool past = !in_place && n * kSize > kPastCaches && off % kSize == 0;
   int64_t i = 0, end = head;
   for (int piece = 0; piece < 2; piece++, end = n) {
     if (past && piece == 1)
