@@ -380,6 +380,23 @@ def test_outputs_that_overlap_their_inputs_in_part(pair: tuple[int, int]) -> Non
         np.testing.assert_array_equal(shared[goal], wanted)
 
 
+def test_outputs_that_overlap_parameters() -> None:
+    """Every row reads all of them: as if they had been copied."""
+    memory = np.random.default_rng(0).normal(size=(31, 30)).astype(np.float32)
+    x = memory[:30].copy()
+    for call, parameters, goal in (
+        (lambda p, out: K.linear_forward(x, p, out=out), slice(0, 30), slice(1, 31)),
+        (lambda p, out: K.linear_forward(x, x, p, out=out), 0, slice(0, 30)),
+        (lambda p, out: K.prelu_forward(x, p, out=out), 1, slice(1, 31)),
+        (lambda p, out: K.batch_norm_forward(x, p, p, out=out)[0], 0, slice(0, 30)),
+        (lambda p, out: K.batch_norm_backward(x, x, np.ones((2, 30)), p, out=out)[0], 0, slice(0, 30)),
+    ):
+        shared = memory.copy()
+        wanted = call(shared[parameters].copy(), np.empty((30, 30), np.float32))
+        call(shared[parameters], shared[goal])
+        np.testing.assert_array_equal(shared[goal], wanted)
+
+
 def test_sizes_that_no_memory_holds() -> None:
     """Views of one element: the output alone would take 2**44 bytes and more."""
     wide = np.broadcast_to(np.float32(1), (1 << 21, 1 << 21))

@@ -281,12 +281,13 @@ def test_eps_must_be_positive(eps: float) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_empty_batch(dtype: str) -> None:
-    x = np.empty((0, 5), dtype)
+@pytest.mark.parametrize("shape", [(0, 5), (0, 5, 3), (4, 5, 0)])
+def test_empty_batch(shape: tuple[int, ...], dtype: str) -> None:
+    x = np.empty(shape, dtype)
     running = np.zeros(5, dtype), np.ones(5, dtype)
     y, cache = kernels.batch_norm_forward(x, None, None, *running)
     dx, dgamma, dbeta = kernels.batch_norm_backward(x, x, cache)
-    assert y.shape == dx.shape == (0, 5)
+    assert y.shape == dx.shape == shape
     assert np.array_equal(np.stack([dgamma, dbeta, running[0], running[1] - 1]), np.zeros((4, 5)))
 
 

@@ -958,6 +958,16 @@ def test_conversion_copies_and_keeps_names() -> None:
     assert momentum == [0.3, 0.1]
 
 
+def test_frozen_parameters_stay_frozen_there_and_back() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.PReLU(), nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 2)))
+    for name in ("0.weight", "1.weight", "2.0.bias"):
+        model.get_parameter(name).requires_grad_(False)
+    trained = {name: p.requires_grad for name, p in model.named_parameters()}
+    net = gm.torch.convert(model)
+    assert net.requires_grad == trained
+    assert {name: p.requires_grad for name, p in gm.torch.to_torch(net).named_parameters()} == trained
+
+
 def test_there_and_back() -> None:
     model = used(convertible())
     back = gm.torch.to_torch(gm.torch.convert(model))

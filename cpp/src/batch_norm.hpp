@@ -47,8 +47,8 @@ void for_channel_blocks(Range channels, F f) {
     f(Range{c, channels.end - c < kBatchNormChannels ? channels.end : c + kBatchNormChannels});
 }
 
-// Samples of a block: 1024 values of a channel or more.
-inline int64_t samples_a_block(int64_t L) { return L < 1024 ? 1024 / L : 1; }
+// Samples of a block: 1024 values of a channel or more. L may be 0.
+inline int64_t samples_a_block(int64_t L) { return L < 1 ? 1024 : L < 1024 ? 1024 / L : 1; }
 
 template <class T>
 void sums_of_block(const Kernels<T>& k, const BatchNorm<T>& b, Range samples, Range channels,

@@ -97,6 +97,10 @@ void separate(Input& in, const py::array& out) {
     in.array = contiguous(in.array, numpy_dtype(in.dtype));
 }
 
+void detach(Input& in, const py::array& out) {
+  if (overlap(in.array, out)) in.array = contiguous(in.array, numpy_dtype(in.dtype));
+}
+
 void* in_place(const py::array& a, const char* name, gm_dtype dtype, py::ssize_t size) {
   if (!a.dtype().equal(numpy_dtype(dtype)) || a.size() != size || !is_ready(a) || !a.writeable())
     throw py::value_error(std::string(name) + " must be a writable C-contiguous " +

@@ -35,6 +35,8 @@ void expect_ndim(const py::array& a, const char* name, py::ssize_t ndim);
 py::array output(py::handle out, const char* name, gm_dtype dtype, const Shape& shape);
 // If `in` shares memory with `out` without being the very same elements, in becomes a copy.
 void separate(Input& in, const py::array& out);
+// The same for what each element of `out` reads in another place: any shared memory makes a copy.
+void detach(Input& in, const py::array& out);
 bool overlap(const py::array& a, const py::array& b);  // of contiguous arrays
 // An ndarray that Python code may hold on to, used in place (never copied).
 void* in_place(const py::array& a, const char* name, gm_dtype dtype, py::ssize_t size);

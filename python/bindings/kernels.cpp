@@ -210,6 +210,8 @@ void bind_dense(py::module_& m) {
         if (!out.is_none() && (x.data() == y.data() || w.data() == y.data()))
           throw py::value_error("out is x or weight; expected memory of its own");
         separate(x, y);
+        detach(w, y);
+        if (b) detach(*b, y);
         const void* bias = bias_.is_none() ? nullptr : b->data();
         const py::ssize_t size = y.itemsize();
         const char* from = static_cast<const char*>(x.data());
@@ -277,6 +279,15 @@ struct Norm {
     }
   }
 
+  // gamma and beta share no memory with what is written.
+  void detach(const py::array& out) {
+    for (auto [input, pointer] : {std::pair(&gamma, &c.gamma), std::pair(&beta, &c.beta)})
+      if (*pointer) {
+        ::detach(*input, out);
+        *pointer = input->data();
+      }
+  }
+
  private:
   const void* vector(py::handle h, const char* name, Input& keep) const {
     if (h.is_none()) return nullptr;
@@ -296,6 +307,7 @@ void bind_batch_norm(py::module_& m) {
         Norm norm(x, gamma, beta, mean, var, training, momentum, eps);
         py::array y = output(out, "out", norm.x.dtype, norm.shape);
         separate(norm.x, y);
+        norm.detach(y);
         py::array_t<double> cache(Shape{2, norm.C});
         double* saved = cache.mutable_data();
         Error e;
@@ -327,6 +339,7 @@ void bind_batch_norm(py::module_& m) {
         }
         py::array dx = output(out, "out", norm.x.dtype, norm.shape);
         separate(norm.x, dx);
+        norm.detach(dx);
         separate(dy, dx);
         py::array dgamma(numpy_dtype(norm.x.dtype), Shape{norm.C}),
             dbeta(numpy_dtype(norm.x.dtype), Shape{norm.C});
@@ -438,6 +451,7 @@ void bind_prelu(py::module_& m) {
         Slopes s(x, weight);
         py::array y = output(out, "out", s.x.dtype, s.shape);
         separate(s.x, y);
+        detach(s.weight, y);
         Error e;
         gm_status status;
         {

@@ -58,7 +58,7 @@ class DenseSkip(nn.Sequential):  # type: ignore[misc,unused-ignore]
 def convert(module: nn.Module) -> Sequential:
     """Our network with the layers, weights and running statistics of a PyTorch model.
 
-    Names stay: a state dict of the model loads into the network. Its arrays are copies.
+    Names stay: a state dict of the model loads into the network. Its arrays are copies; what is frozen stays frozen.
 
     Parameters
     ----------
@@ -153,7 +153,8 @@ def _filled(made: ours.Module, module: Any, where: str) -> ours.Module:
         if name not in tensors:
             raise ValueError(f"{where} computes its {name} from others; expected a plain parameter")
         values[...] = array(tensors[name])
-    return made
+    frozen = [name for name, parameter in module.named_parameters() if not parameter.requires_grad]
+    return made.requires_grad_(False, *frozen) if frozen else made
 
 
 def to_torch(net: ours.Module) -> nn.Module:
@@ -206,4 +207,6 @@ def to_torch(net: ours.Module) -> nn.Module:
         config["dim"] = -1
     made = kind(**config).to(torch.float64 if net.dtype == "float64" else torch.float32)
     made.load_state_dict({name: torch.from_numpy(values) for name, values in net._arrays.items()}, strict=False)
+    for name, parameter in made.named_parameters():
+        parameter.requires_grad_(net.requires_grad[name])
     return made
