@@ -5,6 +5,12 @@
 namespace gradiometer {
 namespace {
 
+// Weights are packed, and gradients of weights made, for a group of nodes at a time, whose memory is still in
+// the caches when it is used again; a barrier a group. Suite mlp, 2 threads: 64 x 256 at batch 128 takes 10.0
+// ms with one group, 8.9 at 2 MiB, 9.1 at 1 MiB; 64 x 64 at batch 32, 162 us as with one group, 169 at 512
+// KiB.
+constexpr int64_t kGroupBytes = 2 << 20;
+
 int64_t size_of(gm_dtype dtype) { return dtype == GM_FLOAT32 ? 4 : 8; }
 
 // Hands out pieces of the arena; `whole` turns false when a size overflows.
@@ -80,8 +86,10 @@ struct Life {
   int last;      // the last that reads its value
   int backward;  // the first that reads it for a backward; -1: none does
   int root;      // the node whose gradient's place is also that of this one's
-  int lowest;    // of a root: the segment of the lowest node with its place
+  int lowest;    // of a root: the lowest node with its place
+  int reader;    // the last node that reads its value; itself if none does
   int readers;
+  int turn;  // of a root: which of the places that groups use in turn; -1: its gradient has its own
 };
 
 bool leads_to_parameter(const Graph& graph, const Plan& plan, int id) {
@@ -137,6 +145,35 @@ bool cut_segments(const Graph& graph, int wanted, Plan* plan) {
   return plan->cut.push({begin, count, false});
 }
 
+// What a node's forward or backward touches.
+double bytes_touched(const Node& node, int64_t batch, gm_dtype dtype) {
+  double elements = 2.0 * static_cast<double>(batch) * static_cast<double>(node.features);
+  for (int i = 0; i < node.parameter_count; i++)
+    elements += 3.0 * static_cast<double>(node.parameters[i].size());
+  return elements * static_cast<double>(size_of(dtype));
+}
+
+// Groups g and g - 1 share no place, nor do g and g - 2: a gradient that a group hands down is read to the
+// end of the next one's, beside which the one after that may have begun.
+constexpr int kTurns = 3;
+
+// Numbers the groups: as many nodes of a segment as kGroupBytes hold, one at least.
+void group_nodes(const Graph& graph, gm_dtype dtype, Plan* plan, int64_t batch) {
+  int group = -1;
+  for (const Segment& segment : plan->cut) {
+    double touched = 0;
+    for (int id = segment.begin; id < segment.end; id++) {
+      const double own = bytes_touched(graph.nodes[id], batch, dtype);
+      touched += own;
+      if (id == segment.begin || touched > kGroupBytes) {
+        group++;
+        touched = own;
+      }
+      plan->nodes[id].group = group;
+    }
+  }
+}
+
 bool join_trainable(const Graph& graph, gm_dtype dtype, Plan* plan) {
   const int64_t line = kAlign / size_of(dtype);
   plan->trainable.size = 0;
@@ -166,7 +203,8 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
   plan->nodes.size = 0;
   Array<Life> lives;
   Array<Lease> leases;
-  Array<int64_t> used;  // bytes of the workspace, by segment
+  Array<int64_t> used;        // bytes of the workspace, by segment
+  Array<int64_t> written_in;  // bytes of gradients that are first written in a group
   const auto full = [&] {
     return out_of_memory(e, "plan", count * static_cast<long long>(sizeof(NodePlan) + sizeof(Life)));
   };
@@ -177,18 +215,22 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
 
   // Who reads what, when.
   for (int id = 0, s = 0; id < count; id++) {
-    plan->nodes.push({-1, -1, -1, -1, -1, -1, -1, {false, false}, false, false});
+    plan->nodes.push({-1, -1, -1, -1, -1, -1, -1, {false, false}, false, false, 0});
     plan->nodes[id].leads = id > 0 && leads_to_parameter(graph, *plan, id);
     while (id >= plan->cut[s].end) s++;
     if (plan->nodes[id].leads || every) plan->cut[s].leads = true;
-    lives.push({s, s, -1, id, s, 0});
+    lives.push({s, s, -1, id, id, id, 0, -1});
   }
+  group_nodes(graph, dtype, plan, batch);
+  const int groups = plan->nodes[count - 1].group + 1;
+  if (!written_in.reserve(groups)) return full();
+  for (int g = 0; g < groups; g++) written_in.push(0);
   for (int s = 0; s < S; s++) used.push(0);
   for (int id = count - 1; id > 0; id--) {
     const int s = lives[id].segment;
     for (int i = 0; i < graph.nodes[id].input_count; i++) {
       Life& in = lives[graph.nodes[id].inputs[i]];
-      in.readers++;
+      if (in.readers++ == 0) in.reader = id;
       if (s > in.last) in.last = s;
       if (plan->cut[s].leads) in.backward = s;
     }
@@ -243,7 +285,7 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
       if (p.adds[i] && node.in_features[i] > added) added = node.in_features[i];
       if (node.type->backward_in_place && !room.taps && in > 0 && lives[in].readers == 1) {
         lives[in].root = lives[id].root;
-        lives[lives[id].root].lowest = lives[in].segment;
+        lives[lives[id].root].lowest = in;
       }
     }
   }
@@ -252,10 +294,17 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
     NodePlan& p = plan->nodes[id];
     if (life.root != id || (id == 0 ? !room.taps : !every && !p.leads)) continue;
     const int64_t bytes = layout.size(batch, graph.nodes[id].features, each);
-    if (life.last == life.lowest)
+    const int lowest = lives[life.lowest].segment;
+    const int first = plan->nodes[life.reader].group, last = plan->nodes[life.lowest].group;
+    if (!room.taps && first - last <= 1) {
+      p.gradient = written_in[first];  // within the group's place
+      if (__builtin_add_overflow(p.gradient, bytes, &written_in[first])) layout.whole = false;
+      lives[id].turn = first % kTurns;
+    } else if (life.last == lowest) {
       p.gradient = in_workspace(life.last, bytes);
-    else if (!lease(&leases, &p.gradient, bytes, 2 * S - 2 - life.last, 2 * S - 2 - life.lowest))
+    } else if (!lease(&leases, &p.gradient, bytes, 2 * S - 2 - life.last, 2 * S - 2 - lowest)) {
       return full();
+    }
   }
 
   for (int s = 0; s < S; s++)
@@ -267,15 +316,38 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
     if (l.at + l.size > pooled) pooled = l.at + l.size;
   }
   layout.take(pooled, 1);
+  int64_t place[kTurns];
+  for (int turn = 0; turn < kTurns; turn++) {
+    int64_t most = 0;
+    for (int g = turn; g < groups; g += kTurns)
+      if (written_in[g] > most) most = written_in[g];
+    place[turn] = layout.take(most, 1);
+  }
+  for (int id = 0; id < count; id++)
+    if (lives[id].turn >= 0) plan->nodes[id].gradient += place[lives[id].turn];
   for (int id = 0; id < count; id++) plan->nodes[id].gradient = plan->nodes[lives[id].root].gradient;
+
+  // Packed weights, by groups.
+  plan->packed_each = 0;
+  int64_t of_group = 0;
+  for (int id = 1; id < count; id++) {
+    NodePlan& p = plan->nodes[id];
+    if (p.group != plan->nodes[id - 1].group || id == 1) of_group = 0;
+    if (!graph.nodes[id].type->packed_size) continue;
+    p.packed = of_group;
+    if (__builtin_add_overflow(
+            of_group, layout.size(graph.nodes[id].type->packed_size(graph.nodes[id], table, dtype), 1, each),
+            &of_group))
+      layout.whole = false;
+    if (of_group > plan->packed_each) plan->packed_each = of_group;
+  }
+  plan->packed = layout.take(plan->packed_each, groups > 1 ? 2 : 1, 1);
 
   // What lives as long as the pass.
   for (int id = 0; id < count; id++) {
     const Node& node = graph.nodes[id];
     NodePlan& p = plan->nodes[id];
     if (id > 0 && node.type->cache_size) p.cache = layout.take(node.type->cache_size(node), 8);
-    if (id > 0 && node.type->packed_size)
-      p.packed = layout.take(node.type->packed_size(node, table, dtype), each);
     if (room.taps & GM_TAP_ROWS) {
       p.value_rows = layout.take(batch, 8);
       p.gradient_rows = layout.take(batch, 8);

@@ -6,6 +6,10 @@
 // backward; what is read across a cut is kept in a pool, where two pieces share memory if their phases do not
 // meet. One segment is the plain pass: nothing is shared and nothing made again.
 //
+// Within a pass the nodes also go by groups, which a cache holds; a group lies in one segment. Groups use
+// places in turn: packed weights two, as none is read after its group's forward; gradients by values three,
+// where none is read after the next group's backward. Whoever is a group ahead meets nobody who still reads.
+//
 // An activation's gradient overwrites that of its output (backward_in_place) unless taps want to see both.
 #pragma once
 #include "graph.hpp"
@@ -13,11 +17,13 @@
 namespace gradiometer {
 
 struct NodePlan {
-  int64_t value, gradient, cache, packed;     // byte offsets in the arena, -1 where there is none
+  int64_t value, gradient, cache;             // byte offsets in the arena, -1 where there is none
+  int64_t packed;                             // within the group's packed weights, -1 where there are none
   int64_t value_rows, gradient_rows, active;  // for taps
   bool adds[kMaxInputs];                      // the gradient by this input has been written by a later node
   bool leads;  // the gradient by its value is on the way to a parameter that is not frozen
   bool kept;   // its value outlives its segment
+  int group;
 };
 
 struct Segment {
@@ -38,7 +44,8 @@ struct Plan : Room {
   int64_t widest = 0;  // features
   Array<NodePlan> nodes;
   Array<Segment> cut;
-  Array<Range> trainable;  // of the flat buffers, neighbours joined
+  Array<Range> trainable;               // of the flat buffers, neighbours joined
+  int64_t packed = 0, packed_each = 0;  // two places for a group's packed weights
   int64_t row_loss = 0, norm_blocks = 0, temp = 0, scratch = 0, scratch_each = 0;  // byte offsets and size
   int64_t bytes = 0;
   double flops = 0;  // of the forward pass, a row

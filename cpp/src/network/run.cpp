@@ -18,11 +18,6 @@ constexpr double kFlopsPerThread = 5e6;
 constexpr double kFlopsPerLook = 2e6;
 // A piece of work between two looks at the cancel callback takes some 20 ms at most on one slow core.
 constexpr double kFlopsPerPanel = 5e8;
-// Weights are packed, and gradients of weights made, for a group of nodes at a time, whose memory is still in
-// the caches when it is used again; a barrier a group. Suite mlp, 2 threads: 64 x 256 at batch 128 takes 10.0
-// ms with one group, 8.9 at 2 MiB, 9.1 at 1 MiB; 64 x 64 at batch 32, 162 us as with one group, 169 at 512
-// KiB.
-constexpr int64_t kGroupBytes = 2 << 20;
 
 class Cancel {
  public:
@@ -62,7 +57,9 @@ class Pass {
       : net_(net), a_(a), context_(*a.context), k_(of<T>(*net.table)), cancel_(context_, a.asked) {}
 
   gm_status run(gm_error* e) {
-    parallel(team_size(), [&](Team team) { member(team); });
+    const int size = team_size();
+    alone_ = size == 1;
+    parallel(size, [&](Team team) { member(team); });
     if (cancel_.stopped()) return fail(e, GM_CANCELLED, "cancel", "cancelled by the caller");
     if (a_.loss && a_.value)
       *a_.value = total_loss(*a_.loss, at<double>(net_.plan.row_loss), a_.N, a_.mean_over);
@@ -109,6 +106,13 @@ class Pass {
     return false;
   }
 
+  // Alone, a node's weights are packed where the last one's were: they stay in the nearest cache.
+  T* packed(int id) const {
+    const NodePlan& p = net_.plan.nodes[id];
+    if (p.packed < 0) return nullptr;
+    return at<T>(net_.plan.packed + (alone_ ? 0 : p.packed + p.group % 2 * net_.plan.packed_each));
+  }
+
   T* gradient(int id) const {
     T* own = at<T>(net_.plan.nodes[id].gradient);
     return id == 0 && !own ? static_cast<T*>(a_.dx) : own;
@@ -133,7 +137,7 @@ class Pass {
                  {},
                  {},
                  at<double>(net_.plan.nodes[id].cache),
-                 at<T>(net_.plan.nodes[id].packed)};
+                 packed(id)};
     for (int i = 0; i < n.input_count; i++) c.x[i] = value(n.inputs[i]);
     for (int i = 0; i < n.parameter_count; i++) {
       c.parameters[i] = static_cast<T*>(net_.parameters) + n.parameters[i].offset;
@@ -172,21 +176,15 @@ class Pass {
     }
   }
 
-  // What a node's forward or backward touches.
-  int64_t bytes(int id) const {
-    int64_t elements = 2 * a_.N * node(id).features;
-    for (int i = 0; i < node(id).parameter_count; i++) elements += 3 * node(id).parameters[i].size();
-    return elements * static_cast<int64_t>(sizeof(T));
-  }
   // The group of nodes that begins at `begin`, or ends at `end`: alone a member takes a node at a time.
   int group_end(Team team, int begin, int end) const {
-    int64_t touched = bytes(begin++);
-    while (begin < end && team.size > 1 && (touched += bytes(begin)) <= kGroupBytes) begin++;
+    const int group = net_.plan.nodes[begin++].group;
+    while (begin < end && team.size > 1 && net_.plan.nodes[begin].group == group) begin++;
     return begin;
   }
   int group_begin(Team team, int begin, int end) const {
-    int64_t touched = bytes(--end);
-    while (end > begin && team.size > 1 && (touched += bytes(end - 1)) <= kGroupBytes) end--;
+    const int group = net_.plan.nodes[--end].group;
+    while (end > begin && team.size > 1 && net_.plan.nodes[end - 1].group == group) end--;
     return end;
   }
 
@@ -211,14 +209,14 @@ class Pass {
     }
   }
 
-  // A segment's nodes; `again`: those whose values the workspace has lost, weights being packed already.
+  // A segment's nodes; `again`: those whose values the workspace has lost.
   void forward(Team team, Range rows, int s, bool again) {
-    int prepared = again ? segment(s).end : segment(s).begin;
+    int prepared = segment(s).begin;
     for (int id = segment(s).begin; id < segment(s).end; id++) {
       if (id == prepared) {
         prepared = group_end(team, id, segment(s).end);
         for (int p = id; p < prepared; p++)
-          if (layer(p).prepare) layer(p).prepare(call(p), team);
+          if (layer(p).prepare && !(again && net_.plan.nodes[p].kept)) layer(p).prepare(call(p), team);
         team.barrier();
       }
       if (again && net_.plan.nodes[id].kept) continue;
@@ -363,6 +361,7 @@ class Pass {
   const gm_context& context_;
   const Kernels<T>& k_;
   Cancel cancel_;
+  bool alone_ = true;
 };
 
 }  // namespace
