@@ -351,6 +351,11 @@ def test_evaluate_knows_the_loss_of_the_last_fit() -> None:
     assert net.evaluate((x, y), loss="mse") != wanted
 
 
+def test_a_budget_beyond_64_bits_is_none() -> None:
+    net = gm.mlp(4, [3], 2, rng=0)
+    assert len(net.fit((square(), np.zeros(4, int)), steps=1, memory_budget=10**30).loss) == 1
+
+
 def test_targets_of_a_network() -> None:
     """A column of values is not taken for a matrix, nor a vector for several columns."""
     x = square()

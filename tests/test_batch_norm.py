@@ -280,6 +280,20 @@ def test_eps_must_be_positive(eps: float) -> None:
         kernels.batch_norm_forward(np.ones((2, 2)), eps=eps)
 
 
+def test_running_statistics_are_arrays() -> None:
+    with pytest.raises(TypeError, match="running_mean is list; expected an ndarray"):
+        kernels.batch_norm_forward(np.ones((2, 1)), None, None, [0.0], [1.0])  # type: ignore[arg-type,unused-ignore]
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "object", "U1"])
+def test_a_layer_wants_real_numbers(dtype: str) -> None:
+    layer, x = gm.BatchNorm1d(3), np.ones((2, 3, 4))
+    with pytest.raises(TypeError, match=r"x has dtype .*; expected real numbers"):
+        layer(x.astype(dtype))
+    with pytest.raises(TypeError, match=r"dy has dtype .*; expected real numbers"):
+        layer.backward(x, x.astype(dtype))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(0, 5), (0, 5, 3), (4, 5, 0)])
 def test_empty_batch(shape: tuple[int, ...], dtype: str) -> None:

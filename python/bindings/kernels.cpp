@@ -274,8 +274,8 @@ struct Norm {
     if (mean.is_none() != var.is_none())
       throw py::value_error("running_mean and running_var go together; one of them is None");
     if (!mean.is_none()) {
-      c.running_mean = in_place(mean.cast<py::array>(), "running_mean", x.dtype, C);
-      c.running_var = in_place(var.cast<py::array>(), "running_var", x.dtype, C);
+      c.running_mean = running(mean, "running_mean");
+      c.running_var = running(var, "running_var");
     }
   }
 
@@ -289,6 +289,14 @@ struct Norm {
   }
 
  private:
+  // A list would be converted, and what is written to it be lost.
+  void* running(py::handle h, const char* name) const {
+    if (!py::isinstance<py::array>(h))
+      throw py::type_error(std::string(name) + " is " +
+                           py::str(py::type::of(h).attr("__name__")).cast<std::string>() +
+                           "; expected an ndarray, which is written in place");
+    return in_place(py::reinterpret_borrow<py::array>(h), name, x.dtype, C);
+  }
   const void* vector(py::handle h, const char* name, Input& keep) const {
     if (h.is_none()) return nullptr;
     keep = input(h, name, x.dtype);

@@ -40,6 +40,14 @@ def finite(name: str, array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
+def reals(name: str, values: Any, dtype: str) -> NDArray[Any]:
+    """An array of real numbers (integers and bools, too) as one of `dtype`."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} has dtype {array.dtype}; expected real numbers")
+    return array.astype(dtype, copy=False)
+
+
 def choice(name: str, value: Any, known: Iterable[str]) -> str:
     """`value` if it is one of the names `known`; the error offers the one that it looks like.
 

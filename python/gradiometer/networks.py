@@ -283,7 +283,7 @@ class Sequential(Chain):
             positive("memory_budget", memory_budget)
             rows, trainer.segments = budget.divide(compiled, trainer.batch_size, memory_budget, besides, recompute)
             trainer.micro_batch = None if compiled.network.state.size else rows
-            arena = memory_budget - besides - compiled.buffers
+            arena = min(memory_budget - besides - compiled.buffers, 2**63 - 1)
         else:
             trainer.segments = budget.segments(compiled, trainer.batch_size, recompute)
         first = trainer.batches if isinstance(trainer.batches, ArrayBatches) else None

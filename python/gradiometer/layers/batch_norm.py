@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradiometer import kernels
-from gradiometer.arguments import positive, real
+from gradiometer.arguments import positive, real, reals
 from gradiometer.layers.module import Builder, Module
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class BatchNorm1d(Module):
         """Forward pass over (N, C) or (N, C, L); running statistics are left as they are."""
         if np.ndim(x) != 3:
             return super().__call__(x, training=training)
-        return self._normalised(np.asarray(x, self.dtype), training)[0]
+        return self._normalised(reals("x", x, self.dtype), training)[0]
 
     def backward(
         self, x: ArrayLike, dy: ArrayLike, *, training: bool = True
@@ -89,7 +89,7 @@ class BatchNorm1d(Module):
         """
         if np.ndim(x) != 3:
             return super().backward(x, dy, training=training)
-        x, dy = np.asarray(x, self.dtype), np.asarray(dy, self.dtype)
+        x, dy = reals("x", x, self.dtype), reals("dy", dy, self.dtype)
         _, cache = self._normalised(x, training)
         dx, *gradients = kernels.batch_norm_backward(x, dy, cache, self.weight, training, self.eps)
         by_name = zip(("weight", "bias"), gradients, strict=True)
