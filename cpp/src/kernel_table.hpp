@@ -124,6 +124,47 @@ struct DropoutKey {
   uint32_t step, node;
 };
 
+// One step of a recurrent cell for N samples. A sample's row holds `width` planes of H values, rows ld apart:
+// pre-activations before forward, what backward reads after it. h, c, dh, dc, h_old: (N, H). c and dc are of
+// cells with a memory (LSTM), null elsewhere.
+template <class T>
+struct CellForward {
+  int64_t N, H;
+  T* row;
+  int64_t ld;
+  T *h, *c;  // the old state, overwritten by the new
+};
+// dh and dc: derivatives by the new state, overwritten: dc by that by the old c, dh, where the old h passes
+// on without a weight (GRU), by what it gets this way. drow: derivatives by the pre-activations.
+template <class T>
+struct CellBackward {
+  int64_t N, H;
+  T* row;  // not written
+  int64_t ld;
+  const T* h_old;
+  T *dh, *dc, *dc_total;  // dc_total: dc of the new c with the part through h, or null
+  T* drow;
+  int64_t ldd;
+};
+// gates (N, gates H): the values of a row's gates, in torch's order; c: the new c, or null.
+template <class T>
+struct CellShow {
+  int64_t N, H;
+  T* row;  // not written
+  int64_t ld;
+  T *gates, *c;
+};
+template <class T>
+struct CellKernels {
+  void (*forward)(const CellForward<T>&);
+  void (*backward)(const CellBackward<T>&);
+  void (*show)(const CellShow<T>&);
+};
+template <class T>
+struct Cells {
+  CellKernels<T> at[4];  // in the order of gm_cell
+};
+
 template <class T>
 struct Kernels {
   // Dense. gemm_pack lays B out for gemm: B is K x N at b[k * b_row + n * b_col], one of the two 1 (so a
@@ -194,6 +235,8 @@ struct Kernels {
   // y = x m with m = 0 (probability p) or 1 / (1 - p), of the elements first, first + 1, ... of a tensor: m
   // is a function of the element and the key alone, and backward is the same call on dy. y may be x.
   void (*dropout)(int64_t n, int64_t first, const DropoutKey& key, const T* x, T* y);
+
+  Cells<T> cells;
 
   // Measurement. moments: over n elements. row_squares[r] = sum over c of x². above: adds to *count the
   // number of elements with |x| > threshold and sets active[c] (left alone otherwise) where column c has one.

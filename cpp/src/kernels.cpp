@@ -13,6 +13,7 @@
 #include "ops/losses.hpp"
 #include "ops/optimizers.hpp"
 #include "ops/prelu.hpp"
+#include "ops/recurrent.hpp"
 #include "ops/softmax.hpp"
 
 namespace gradiometer {
@@ -81,6 +82,11 @@ constexpr int length(L<Ops...>) {
   return static_cast<int>(sizeof...(Ops));
 }
 
+template <class T, class... Ops>
+constexpr Cells<T> cell_rows(CellList<Ops...>) {
+  return {{{Ops::template forward<T>, Ops::template backward<T>, Ops::template show<T>}...}};
+}
+
 template <class T>
 constexpr Kernels<T> kernels() {
   return {kGemmColumns<T>,
@@ -108,6 +114,7 @@ constexpr Kernels<T> kernels() {
           log_softmax_forward<T>,
           log_softmax_backward<T>,
           dropout<T>,
+          cell_rows<T>(AllCells{}),
           moments<T>,
           row_squares<T>,
           above<T>};

@@ -10,6 +10,7 @@ void bind_batch_norm(py::module_& m);
 void bind_group_norm(py::module_& m);  // and layer norm, RMS norm
 void bind_prelu(py::module_& m);
 void bind_softmax(py::module_& m);  // and log-softmax
+void bind_recurrent(py::module_& m);
 void bind_losses(py::module_& m);
 void bind_optimizers(py::module_& m);
 void bind_measurement(py::module_& m);  // moments of an array
@@ -24,6 +25,7 @@ PYBIND11_MODULE(_core, m) {
   bind_group_norm(m);
   bind_prelu(m);
   bind_softmax(m);
+  bind_recurrent(m);
   bind_losses(m);
   bind_optimizers(m);
   bind_measurement(m);

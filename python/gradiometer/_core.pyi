@@ -49,6 +49,35 @@ def softmax_forward(x: Any, out: Any = None) -> Any: ...
 def softmax_backward(y: Any, dy: Any, out: Any = None) -> Any: ...
 def log_softmax_forward(x: Any, out: Any = None) -> Any: ...
 def log_softmax_backward(y: Any, dy: Any, out: Any = None) -> Any: ...
+def recurrent_forward(
+    cell: str,
+    x: Any,
+    weights: tuple[Any, ...],
+    h0: Any = None,
+    c0: Any = None,
+    lengths: Any = None,
+    reverse: bool = False,
+    recompute: int = 0,
+    training: bool = True,
+) -> tuple[Any, Any, Any, Any]: ...
+def recurrent_backward(
+    cell: str,
+    x: Any,
+    weights: tuple[Any, ...],
+    y: Any,
+    cache: Any,
+    dy: Any = None,
+    dh_n: Any = None,
+    dc_n: Any = None,
+    h0: Any = None,
+    lengths: Any = None,
+    reverse: bool = False,
+    recompute: int = 0,
+    steps: bool = False,
+) -> dict[str, Any]: ...
+def recurrent_gates(
+    cell: str, weights: tuple[Any, ...], y: Any, cache: Any, lengths: Any = None, reverse: bool = False
+) -> tuple[Any, Any]: ...
 def losses() -> dict[str, dict[str, Any]]: ...
 def loss(name: str, y: Any, target: Any, class_weights: Any = None, **params: float) -> tuple[float, Any]: ...
 def optimizers() -> dict[str, dict[str, Any]]: ...

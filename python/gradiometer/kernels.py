@@ -8,9 +8,11 @@ C features, I input, H output features; dx, dy are derivatives of the loss by x,
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from gradiometer import _core
 from gradiometer._core import Packed
@@ -31,6 +33,11 @@ __all__ = [
     "gemm",
     "group_norm_backward",
     "group_norm_forward",
+    "gru_backward",
+    "gru_cell_backward",
+    "gru_cell_forward",
+    "gru_forward",
+    "gru_gates",
     "isa",
     "isas",
     "linear_backward",
@@ -40,6 +47,11 @@ __all__ = [
     "loss",
     "loss_parameters",
     "losses",
+    "lstm_backward",
+    "lstm_cell_backward",
+    "lstm_cell_forward",
+    "lstm_forward",
+    "lstm_gates",
     "moments",
     "optimizer_parameters",
     "optimizer_step",
@@ -47,6 +59,10 @@ __all__ = [
     "pack",
     "prelu_backward",
     "prelu_forward",
+    "rnn_backward",
+    "rnn_cell_backward",
+    "rnn_cell_forward",
+    "rnn_forward",
     "set_isa",
     "set_threads",
     "softmax_backward",
@@ -470,6 +486,427 @@ def log_softmax_backward(y: ArrayLike, dy: ArrayLike, out: Array | None = None) 
     array([ 0.5, -0.5])
     """
     return _core.log_softmax_backward(y, dy, out)
+
+
+def lstm_forward(
+    x: ArrayLike,
+    weights: Sequence[ArrayLike | None],
+    h0: ArrayLike | None = None,
+    c0: ArrayLike | None = None,
+    *,
+    lengths: ArrayLike | None = None,
+    reverse: bool = False,
+    recompute: int = 0,
+    training: bool = True,
+) -> tuple[Array, Array, Array, Array]:
+    """LSTM with forget gate over a batch of sequences: torch.nn.LSTM's one layer, one direction.
+
+    ``i, f, o = sigmoid(a)``, ``g = tanh(a)``, ``c = f c + i g``, ``h = o tanh(c)``, with ``a = weight_ih x + bias_ih +
+    weight_hh h + bias_hh`` in the order i, f, g, o. Hochreiter, Schmidhuber 1997; Gers, Schmidhuber, Cummins 2000.
+    A sample's results do not depend on the batch or the number of threads by a bit.
+
+    Parameters
+    ----------
+    x : array_like (T, N, I)
+    weights : weight_ih (4H, I), weight_hh (4H, H), and bias_ih (4H), bias_hh (4H), which may be None or left out
+    h0, c0 : array_like (N, H), optional
+        The state before the first step; None for 0.
+    lengths : array_like of integers (N), optional
+        0 to T for each sample, in any order. Steps beyond are not computed.
+    reverse : bool
+        From the last step of each sample to its first.
+    recompute : int
+        k > 0: the cache keeps the memory of every k-th step only, and backward computes the rest again from y:
+        ``ceil(T / k) N H`` numbers instead of ``5 T N H``. Gradients by x and the state are the same to the bit, those
+        by weights are summed over k steps at a time.
+    training : bool
+        False where no backward follows: the cache is None and memory does not grow with T.
+
+    Returns
+    -------
+    y : ndarray (T, N, H)
+        h of every step, 0 beyond a sample's length.
+    h_n, c_n : ndarray (N, H)
+        The state after each sample's last step.
+    cache : ndarray
+        What `lstm_backward` and `lstm_gates` want back.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For shapes and dtypes that do not fit, lengths outside 0 to T.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> weights = np.zeros((4, 1)), np.zeros((4, 1)), np.array([50.0, 50.0, 50.0, 50.0])  # all gates open
+    >>> y, h_n, c_n, cache = lstm_forward(np.zeros((3, 1, 1)), weights)
+    >>> c_n
+    array([[3.]])
+    """
+    return _core.recurrent_forward("lstm", x, _four(weights), h0, c0, lengths, reverse, recompute, training)
+
+
+def lstm_backward(
+    x: ArrayLike,
+    weights: Sequence[ArrayLike | None],
+    y: ArrayLike,
+    cache: Array,
+    dy: ArrayLike | None = None,
+    dh_n: ArrayLike | None = None,
+    dc_n: ArrayLike | None = None,
+    h0: ArrayLike | None = None,
+    *,
+    lengths: ArrayLike | None = None,
+    reverse: bool = False,
+    recompute: int = 0,
+    steps: bool = False,
+) -> dict[str, Array]:
+    """Gradients of `lstm_forward`, free of cancellation where gates saturate.
+
+    Parameters
+    ----------
+    x, weights, h0, lengths, reverse, recompute
+        As `lstm_forward` had them.
+    y, cache : ndarray
+        What it gave.
+    dy : array_like (T, N, H), optional
+        Derivative of the loss by y; None for 0. Not read beyond a sample's length.
+    dh_n, dc_n : array_like (N, H), optional
+        Derivatives by h_n and c_n; None for 0.
+    steps : bool
+        Also the derivative of the loss by h and c of every step, through y and all later steps: what says where a
+        gradient dies.
+
+    Returns
+    -------
+    dict of ndarray
+        ``dx`` (T, N, I), ``dweight_ih``, ``dweight_hh``, ``dbias_ih`` and ``dbias_hh`` (where there are biases),
+        ``dh0`` and ``dc0`` (N, H); with `steps` ``dh`` and ``dc`` (T, N, H). 0 beyond a sample's length.
+
+    Examples
+    --------
+    A memory whose forget gate is half open: the gradient halves a step.
+
+    >>> import numpy as np
+    >>> x, weights = np.ones((3, 1, 1)), (np.zeros((4, 1)), np.zeros((4, 1)))
+    >>> y, h_n, c_n, cache = lstm_forward(x, weights)
+    >>> lstm_backward(x, weights, y, cache, dc_n=np.ones((1, 1)), steps=True)["dc"][:, 0, 0]
+    array([0.25, 0.5 , 1.  ])
+    """
+    return _core.recurrent_backward(
+        "lstm", x, _four(weights), y, cache, dy, dh_n, dc_n, h0, lengths, reverse, recompute, steps
+    )
+
+
+def lstm_gates(
+    weights: Sequence[ArrayLike | None],
+    y: ArrayLike,
+    cache: Array,
+    *,
+    lengths: ArrayLike | None = None,
+    reverse: bool = False,
+) -> tuple[Array, Array]:
+    """Values of the gates i, f, g, o (T, N, 4H) and the memory c (T, N, H) of every step, from a full cache.
+
+    Zero beyond a sample's length.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> weights = np.zeros((4, 1)), np.zeros((4, 1))
+    >>> y, h_n, c_n, cache = lstm_forward(np.ones((1, 1, 1)), weights)
+    >>> lstm_gates(weights, y, cache)[0]
+    array([[[0.5, 0.5, 0. , 0.5]]])
+    """
+    return _core.recurrent_gates("lstm", _four(weights), y, cache, lengths, reverse)
+
+
+def gru_forward(
+    x: ArrayLike,
+    weights: Sequence[ArrayLike | None],
+    h0: ArrayLike | None = None,
+    *,
+    lengths: ArrayLike | None = None,
+    reverse: bool = False,
+    recompute: int = 0,
+    training: bool = True,
+) -> tuple[Array, Array, Array]:
+    """``y``, ``h_n``, ``cache`` of a GRU, torch.nn.GRU's one layer, one direction; else as `lstm_forward`.
+
+    ``r, z = sigmoid(a)``, ``n = tanh(weight_ih x + bias_ih + r (weight_hh h + bias_hh))``, ``h = (1 - z) n + z h``,
+    weights (3H, I) and (3H, H) in the order r, z, n. Cho et al. 2014, arXiv:1406.1078, with the reset gate after the
+    product. The cache is ``4 T N H`` numbers; none with recompute.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> weights = np.zeros((3, 1)), np.zeros((3, 1))
+    >>> gru_forward(np.ones((2, 1, 1)), weights, h0=np.ones((1, 1)))[1]
+    array([[0.25]])
+    """
+    y, h_n, _, cache = _core.recurrent_forward(
+        "gru", x, _four(weights), h0, None, lengths, reverse, recompute, training
+    )
+    return y, h_n, cache
+
+
+def gru_backward(
+    x: ArrayLike,
+    weights: Sequence[ArrayLike | None],
+    y: ArrayLike,
+    cache: Array,
+    dy: ArrayLike | None = None,
+    dh_n: ArrayLike | None = None,
+    h0: ArrayLike | None = None,
+    *,
+    lengths: ArrayLike | None = None,
+    reverse: bool = False,
+    recompute: int = 0,
+    steps: bool = False,
+) -> dict[str, Array]:
+    """Gradients of `gru_forward`; as `lstm_backward`, without a memory.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, weights = np.ones((2, 1, 1)), (np.zeros((3, 1)), np.zeros((3, 1)))
+    >>> y, h_n, cache = gru_forward(x, weights)
+    >>> gru_backward(x, weights, y, cache, dh_n=np.ones((1, 1)))["dh0"]
+    array([[0.25]])
+    """
+    return _core.recurrent_backward(
+        "gru", x, _four(weights), y, cache, dy, dh_n, None, h0, lengths, reverse, recompute, steps
+    )
+
+
+def gru_gates(
+    weights: Sequence[ArrayLike | None],
+    y: ArrayLike,
+    cache: Array,
+    *,
+    lengths: ArrayLike | None = None,
+    reverse: bool = False,
+) -> Array:
+    """Values of r, z, n (T, N, 3H) of every step, from a full cache; as `lstm_gates`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> weights = np.zeros((3, 1)), np.zeros((3, 1))
+    >>> y, h_n, cache = gru_forward(np.ones((1, 1, 1)), weights)
+    >>> gru_gates(weights, y, cache)
+    array([[[0.5, 0.5, 0. ]]])
+    """
+    return _core.recurrent_gates("gru", _four(weights), y, cache, lengths, reverse)[0]
+
+
+def rnn_forward(
+    x: ArrayLike,
+    weights: Sequence[ArrayLike | None],
+    h0: ArrayLike | None = None,
+    *,
+    nonlinearity: Literal["tanh", "relu"] = "tanh",
+    lengths: ArrayLike | None = None,
+    reverse: bool = False,
+    recompute: int = 0,
+    training: bool = True,
+) -> tuple[Array, Array, Array]:
+    """``y``, ``h_n``, ``cache`` of a vanilla RNN, torch.nn.RNN's one layer, one direction; else as `lstm_forward`.
+
+    ``h = f(weight_ih x + bias_ih + weight_hh h + bias_hh)``, weights (H, I) and (H, H). Elman 1990. The cache is
+    ``T N H`` numbers; none with recompute.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> weights = np.ones((1, 1)), np.ones((1, 1))
+    >>> rnn_forward(np.ones((3, 1, 1)), weights, nonlinearity="relu")[1]
+    array([[3.]])
+    """
+    y, h_n, _, cache = _core.recurrent_forward(
+        _rnn(nonlinearity), x, _four(weights), h0, None, lengths, reverse, recompute, training
+    )
+    return y, h_n, cache
+
+
+def rnn_backward(
+    x: ArrayLike,
+    weights: Sequence[ArrayLike | None],
+    y: ArrayLike,
+    cache: Array,
+    dy: ArrayLike | None = None,
+    dh_n: ArrayLike | None = None,
+    h0: ArrayLike | None = None,
+    *,
+    nonlinearity: Literal["tanh", "relu"] = "tanh",
+    lengths: ArrayLike | None = None,
+    reverse: bool = False,
+    recompute: int = 0,
+    steps: bool = False,
+) -> dict[str, Array]:
+    """Gradients of `rnn_forward`; as `lstm_backward`, without a memory.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, weights = np.ones((3, 1, 1)), (np.ones((1, 1)), np.full((1, 1), 0.5))
+    >>> y, h_n, cache = rnn_forward(x, weights, nonlinearity="relu")
+    >>> rnn_backward(x, weights, y, cache, dh_n=np.ones((1, 1)), nonlinearity="relu")["dh0"]
+    array([[0.125]])
+    """
+    return _core.recurrent_backward(
+        _rnn(nonlinearity), x, _four(weights), y, cache, dy, dh_n, None, h0, lengths, reverse, recompute, steps
+    )
+
+
+def lstm_cell_forward(
+    x: ArrayLike, weights: Sequence[ArrayLike | None], h: ArrayLike | None = None, c: ArrayLike | None = None
+) -> tuple[Array, Array, Array]:
+    """One step of `lstm_forward`, torch.nn.LSTMCell: the new ``h`` and ``c`` (N, H), and ``cache``.
+
+    Parameters
+    ----------
+    x : array_like (N, I)
+    weights
+        As `lstm_forward`.
+    h, c : array_like (N, H), optional
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> h, c, cache = lstm_cell_forward(np.ones((1, 1)), (np.zeros((4, 1)), np.zeros((4, 1))), c=np.ones((1, 1)))
+    >>> c
+    array([[0.5]])
+    """
+    _, h_new, c_new, cache = lstm_forward(_one_step("x", x), weights, h, c)
+    return h_new, c_new, cache
+
+
+def lstm_cell_backward(
+    x: ArrayLike,
+    weights: Sequence[ArrayLike | None],
+    cache: Array,
+    dh: ArrayLike | None = None,
+    dc: ArrayLike | None = None,
+    h: ArrayLike | None = None,
+) -> dict[str, Array]:
+    """Gradients of `lstm_cell_forward` from those by the new state: ``dx`` (N, I), ``dh``, ``dc`` by the old, weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, weights = np.ones((1, 1)), (np.zeros((4, 1)), np.zeros((4, 1)))
+    >>> cache = lstm_cell_forward(x, weights)[2]
+    >>> lstm_cell_backward(x, weights, cache, dc=np.ones((1, 1)))["dc"]
+    array([[0.5]])
+    """
+    return _cell_backward("lstm", x, weights, cache, dh, dc, h)
+
+
+def gru_cell_forward(
+    x: ArrayLike, weights: Sequence[ArrayLike | None], h: ArrayLike | None = None
+) -> tuple[Array, Array]:
+    """One step of `gru_forward`, torch.nn.GRUCell: the new ``h`` (N, H), and ``cache``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> gru_cell_forward(np.ones((1, 1)), (np.zeros((3, 1)), np.zeros((3, 1))), np.ones((1, 1)))[0]
+    array([[0.5]])
+    """
+    return gru_forward(_one_step("x", x), weights, h)[1:]
+
+
+def gru_cell_backward(
+    x: ArrayLike, weights: Sequence[ArrayLike | None], cache: Array, dh: ArrayLike, h: ArrayLike | None = None
+) -> dict[str, Array]:
+    """Gradients of `gru_cell_forward`: ``dx`` (N, I), ``dh`` by the old state, weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, weights = np.ones((1, 1)), (np.zeros((3, 1)), np.zeros((3, 1)))
+    >>> gru_cell_backward(x, weights, gru_cell_forward(x, weights)[1], np.ones((1, 1)))["dh"]
+    array([[0.5]])
+    """
+    return _cell_backward("gru", x, weights, cache, dh, None, h)
+
+
+def rnn_cell_forward(
+    x: ArrayLike,
+    weights: Sequence[ArrayLike | None],
+    h: ArrayLike | None = None,
+    nonlinearity: Literal["tanh", "relu"] = "tanh",
+) -> tuple[Array, Array]:
+    """One step of `rnn_forward`, torch.nn.RNNCell: the new ``h`` (N, H), and ``cache``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rnn_cell_forward(np.ones((1, 1)), (np.ones((1, 1)), np.ones((1, 1))), np.ones((1, 1)), "relu")[0]
+    array([[2.]])
+    """
+    return rnn_forward(_one_step("x", x), weights, h, nonlinearity=nonlinearity)[1:]
+
+
+def rnn_cell_backward(
+    x: ArrayLike,
+    weights: Sequence[ArrayLike | None],
+    cache: Array,
+    dh: ArrayLike,
+    h: ArrayLike | None = None,
+    nonlinearity: Literal["tanh", "relu"] = "tanh",
+) -> dict[str, Array]:
+    """Gradients of `rnn_cell_forward`: ``dx`` (N, I), ``dh`` by the old state, weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, weights = np.ones((1, 1)), (np.ones((1, 1)), np.full((1, 1), 0.5))
+    >>> cache = rnn_cell_forward(x, weights, nonlinearity="relu")[1]
+    >>> rnn_cell_backward(x, weights, cache, np.ones((1, 1)), nonlinearity="relu")["dh"]
+    array([[0.5]])
+    """
+    return _cell_backward(_rnn(nonlinearity), x, weights, cache, dh, None, h)
+
+
+def _four(weights: Sequence[ArrayLike | None]) -> tuple[ArrayLike | None, ...]:
+    if not 2 <= len(weights) <= 4:
+        raise ValueError(f"weights has {len(weights)} arrays; expected weight_ih, weight_hh and two biases or none")
+    weight_ih, weight_hh, *biases = weights
+    return weight_ih, weight_hh, *biases, *[None] * (2 - len(biases))
+
+
+def _rnn(nonlinearity: str) -> str:
+    return "rnn_" + choice("nonlinearity", nonlinearity, ("tanh", "relu"))
+
+
+def _one_step(name: str, a: ArrayLike) -> Array:
+    made = np.asarray(a)
+    if made.ndim != 2:
+        raise ValueError(f"{name} has shape {made.shape}; expected 2 dimensions")
+    return made[None]
+
+
+def _cell_backward(
+    cell: str,
+    x: ArrayLike,
+    weights: Sequence[ArrayLike | None],
+    cache: Array,
+    dh: ArrayLike | None,
+    dc: ArrayLike | None,
+    h: ArrayLike | None,
+) -> dict[str, Array]:
+    steps = _one_step("x", x)
+    H = np.asarray(weights[1]).shape[-1]
+    y = np.empty((1, len(steps[0]), H), steps.dtype)  # backward reads that of earlier steps: there are none
+    out = _core.recurrent_backward(cell, steps, _four(weights), y, cache, None, dh, dc, h)
+    out["dx"] = out["dx"][0]
+    out["dh"] = out.pop("dh0")
+    if "dc0" in out:
+        out["dc"] = out.pop("dc0")
+    return out
 
 
 def losses() -> dict[str, str]:

@@ -176,6 +176,60 @@ GM_API gm_status gm_log_softmax_forward(gm_dtype dtype, int64_t N, int64_t C, co
 GM_API gm_status gm_log_softmax_backward(gm_dtype dtype, int64_t N, int64_t C, const void* y, const void* dy,
                                          void* dx, gm_error* error);
 
+/* ---- recurrent layers over (T, N, I) ----------------------------------------------------------------------
+ */
+/* Weights and their order are torch.nn's: G gates of H rows each, weight_ih (G H, I), weight_hh (G H, H),
+ * biases (G H) or null for 0. LSTM: i, f, g, o. GRU: r, z, n, the reset gate after the product with
+ * weight_hh. RNN: one. */
+typedef enum gm_cell { GM_LSTM = 0, GM_GRU = 1, GM_RNN_TANH = 2, GM_RNN_RELU = 3 } gm_cell;
+typedef struct gm_recurrent {
+  size_t struct_size;
+  gm_cell cell;
+  int64_t T, N, I, H;
+  const int64_t* lengths; /* (N), 0 to T each, in any order, or null for T: steps beyond are not computed */
+  int reverse;            /* 1: from the last step of each sample to its first */
+  int64_t
+      recompute; /* k > 0: the cache keeps the state of every k-th step, backward computes the rest again */
+  int64_t y_stride; /* distance between the rows of y and of dy, 0 for H */
+  const void *weight_ih, *weight_hh, *bias_ih, *bias_hh;
+} gm_recurrent;
+/* Bytes that the caller provides. cache: T N H (G + 1) elements for LSTM and GRU, T N H for RNN; with
+ * recompute ceil(T / k) N H for LSTM, none for the others. The workspaces may be thrown away after the call.
+ */
+typedef struct gm_recurrent_memory {
+  size_t struct_size;
+  int64_t cache, forward, backward;
+} gm_recurrent_memory;
+GM_API gm_status gm_recurrent_sizes(gm_dtype dtype, const gm_recurrent* layer, gm_recurrent_memory* out,
+                                    gm_error* error);
+/* y (T, N, H): h of every step, 0 beyond a sample's length. h0, c0 (N, H) or null for 0; h_n, c_n (N, H), the
+ * state after each sample's last step, may be null; c0 and c_n are the LSTM's. cache may be null where no
+ * backward follows; then recompute is not looked at. */
+GM_API gm_status gm_recurrent_forward(gm_dtype dtype, const gm_recurrent* layer, const void* x,
+                                      const void* h0, const void* c0, void* y, void* h_n, void* c_n,
+                                      void* cache, void* workspace, gm_error* error);
+/* dy (T, N, H), dh_n, dc_n: derivatives by what forward gave, null for 0; beyond a sample's length dy is not
+ * read. The others are written and may be null. dh, dc (T, N, H): derivative of the loss by h and c of every
+ * step, through y and through all later steps; 0 beyond a sample's length, as dx. accumulate adds to the
+ * weights' and biases'. */
+typedef struct gm_recurrent_gradients {
+  size_t struct_size;
+  const void *dy, *dh_n, *dc_n;
+  void *dx, *dh0, *dc0;
+  void *dweight_ih, *dweight_hh, *dbias_ih, *dbias_hh;
+  void *dh, *dc;
+  int accumulate;
+} gm_recurrent_gradients;
+/* x, h0, y and cache as forward had and left them, in the same instruction set or another. */
+GM_API gm_status gm_recurrent_backward(gm_dtype dtype, const gm_recurrent* layer, const void* x,
+                                       const void* h0, const void* y, const void* cache,
+                                       const gm_recurrent_gradients* gradients, void* workspace,
+                                       gm_error* error);
+/* From a cache without recompute: gates (T, N, G H), the values of the gates of every step (RNN: h), and of
+ * the LSTM c (T, N, H), which may be null; 0 beyond a sample's length. workspace: that of forward. */
+GM_API gm_status gm_recurrent_gates(gm_dtype dtype, const gm_recurrent* layer, const void* cache, void* gates,
+                                    void* c, void* workspace, gm_error* error);
+
 /* ---- losses -----------------------------------------------------------------------------------------------
  */
 typedef enum gm_target { GM_CLASSES = 0, GM_VALUES = 1 } gm_target; /* int64 (N) or values of dtype (N, C) */

@@ -1,0 +1,142 @@
+// The recurrent part of the C API.
+#include "error.hpp"
+#include "recurrent.hpp"
+
+using namespace gradiometer;
+
+namespace {
+
+constexpr double kFlopsPerThread = 1e6;
+
+// The walk's memory and indices stay below this many bytes.
+constexpr double kMost = 0x1p62;
+
+gm_status check_size(gm_error* e, const char* argument, size_t came, size_t expected) {
+  if (came == expected) return GM_OK;
+  return fail(e, GM_INVALID_ARGUMENT, argument, "struct_size of %s is %zu; expected %zu", argument, came,
+              expected);
+}
+gm_status check(gm_dtype dtype, const gm_recurrent* l, gm_error* e) {
+  if (dtype != GM_FLOAT32 && dtype != GM_FLOAT64)
+    return fail(e, GM_INVALID_ARGUMENT, "dtype", "dtype is %d; expected GM_FLOAT32 or GM_FLOAT64",
+                static_cast<int>(dtype));
+  if (!l) return fail(e, GM_INVALID_ARGUMENT, "layer", "layer is null");
+  GM_TRY(check_size(e, "layer", l->struct_size, sizeof(gm_recurrent)));
+  if (static_cast<int>(l->cell) < GM_LSTM || static_cast<int>(l->cell) > GM_RNN_RELU)
+    return fail(e, GM_INVALID_ARGUMENT, "cell", "cell is %d; expected 0 to 3", static_cast<int>(l->cell));
+  struct {
+    const char* name;
+    int64_t value, least;
+  } const counts[] = {
+      {"T", l->T, 0}, {"N", l->N, 0}, {"I", l->I, 1}, {"H", l->H, 1}, {"recompute", l->recompute, 0}};
+  for (const auto& c : counts)
+    if (c.value < c.least)
+      return fail(e, GM_INVALID_ARGUMENT, c.name, "%s is %lld; expected %lld or more", c.name,
+                  static_cast<long long>(c.value), static_cast<long long>(c.least));
+  if (l->y_stride && l->y_stride < l->H)
+    return fail(e, GM_INVALID_ARGUMENT, "y_stride", "y_stride is %lld; expected %lld or more, or 0",
+                static_cast<long long>(l->y_stride), static_cast<long long>(l->H));
+  const double T = static_cast<double>(l->T) + 1, N = static_cast<double>(l->N) + 1,
+               features = static_cast<double>(l->I) + static_cast<double>(l->H) + 64;
+  if (T * N * features * 256 > kMost || features * features * 256 > kMost)
+    return fail(e, GM_INVALID_ARGUMENT, "x", "x of %lld x %lld x %lld elements with H = %lld is too big",
+                static_cast<long long>(l->T), static_cast<long long>(l->N), static_cast<long long>(l->I),
+                static_cast<long long>(l->H));
+  for (int64_t n = 0; l->lengths && n < l->N; n++)
+    if (l->lengths[n] < 0 || l->lengths[n] > l->T)
+      return fail(e, GM_INVALID_ARGUMENT, "lengths", "lengths[%lld] is %lld; expected 0 to %lld",
+                  static_cast<long long>(n), static_cast<long long>(l->lengths[n]),
+                  static_cast<long long>(l->T));
+  return GM_OK;
+}
+gm_status check_given(gm_error* e, const char* argument, const void* p) {
+  return p ? GM_OK : fail(e, GM_INVALID_ARGUMENT, argument, "%s is null", argument);
+}
+
+int members_for(const gm_recurrent* l) {
+  const double flops = 2.0 * static_cast<double>(l->T) * static_cast<double>(l->N) *
+                       static_cast<double>(layout_of(l->cell).gates) * static_cast<double>(l->H) *
+                       static_cast<double>(l->I + l->H);
+  const double wanted = flops / kFlopsPerThread;
+  const int most = threads();
+  return wanted >= most ? most : wanted > 1 ? static_cast<int>(wanted) : 1;
+}
+
+// f(Recurrent<T>, T{}) for the type that dtype names.
+template <class F>
+void with_layer(gm_dtype dtype, const gm_recurrent* l, F f) {
+  if (dtype == GM_FLOAT32)
+    f(Recurrent<float>(kernels(), *l), float{});
+  else
+    f(Recurrent<double>(kernels(), *l), double{});
+}
+
+}  // namespace
+
+extern "C" {
+
+gm_status gm_recurrent_sizes(gm_dtype dtype, const gm_recurrent* l, gm_recurrent_memory* out, gm_error* e) {
+  GM_TRY(check(dtype, l, e));
+  GM_TRY(check_given(e, "out", out));
+  GM_TRY(check_size(e, "out", out->struct_size, sizeof(gm_recurrent_memory)));
+  with_layer(dtype, l, [&](auto layer, auto zero) {
+    out->cache = layer.cache_size() * static_cast<int64_t>(sizeof zero);
+    out->forward = layer.forward_bytes();
+    out->backward = layer.backward_bytes();
+  });
+  return ok(e);
+}
+
+gm_status gm_recurrent_forward(gm_dtype dtype, const gm_recurrent* l, const void* x, const void* h0,
+                               const void* c0, void* y, void* h_n, void* c_n, void* cache, void* workspace,
+                               gm_error* e) {
+  GM_TRY(check(dtype, l, e));
+  GM_TRY(check_given(e, "workspace", workspace));
+  GM_TRY(check_given(e, "weight_ih", l->weight_ih));
+  GM_TRY(check_given(e, "weight_hh", l->weight_hh));
+  with_layer(dtype, l, [&](auto layer, auto zero) {
+    using T = decltype(zero);
+    layer.forward(members_for(l), static_cast<const T*>(x), static_cast<const T*>(h0),
+                  static_cast<const T*>(c0), static_cast<T*>(y), static_cast<T*>(h_n),
+                  layout_of(l->cell).memory ? static_cast<T*>(c_n) : nullptr, static_cast<T*>(cache),
+                  workspace);
+  });
+  return ok(e);
+}
+
+gm_status gm_recurrent_backward(gm_dtype dtype, const gm_recurrent* l, const void* x, const void* h0,
+                                const void* y, const void* cache, const gm_recurrent_gradients* gradients,
+                                void* workspace, gm_error* e) {
+  GM_TRY(check(dtype, l, e));
+  GM_TRY(check_given(e, "workspace", workspace));
+  GM_TRY(check_given(e, "weight_ih", l->weight_ih));
+  GM_TRY(check_given(e, "weight_hh", l->weight_hh));
+  GM_TRY(check_given(e, "gradients", gradients));
+  GM_TRY(check_size(e, "gradients", gradients->struct_size, sizeof(gm_recurrent_gradients)));
+  gm_recurrent_gradients g = *gradients;
+  if (!layout_of(l->cell).memory) g.dc_n = g.dc0 = g.dc = nullptr;
+  with_layer(dtype, l, [&](auto layer, auto zero) {
+    using T = decltype(zero);
+    layer.backward(members_for(l), static_cast<const T*>(x), static_cast<const T*>(h0),
+                   static_cast<const T*>(y), static_cast<const T*>(cache), g, workspace);
+  });
+  return ok(e);
+}
+
+gm_status gm_recurrent_gates(gm_dtype dtype, const gm_recurrent* l, const void* cache, void* gates, void* c,
+                             void* workspace, gm_error* e) {
+  GM_TRY(check(dtype, l, e));
+  if (l->recompute)
+    return fail(e, GM_INVALID_ARGUMENT, "recompute",
+                "recompute is %lld; expected 0, a cache that holds every step",
+                static_cast<long long>(l->recompute));
+  GM_TRY(check_given(e, "workspace", workspace));
+  with_layer(dtype, l, [&](auto layer, auto zero) {
+    using T = decltype(zero);
+    layer.show(members_for(l), static_cast<const T*>(cache), static_cast<T*>(gates),
+               layout_of(l->cell).memory ? static_cast<T*>(c) : nullptr, workspace);
+  });
+  return ok(e);
+}
+
+}  // extern "C"

@@ -1,0 +1,188 @@
+// Cells of recurrent networks: one step of some samples, forward and backward side by side. The walk through
+// time and the products with the weights are recurrent.hpp. Contract: Cell in kernel_table.hpp.
+//
+// A cell's row holds `width` planes of H values. The walk writes pre-activations there; forward leaves what
+// backward reads:
+//   tanh     its pre-activation a, for tanh' = 4 e / (1 + e)², e = exp(-2 |a|): 1 - tanh² has lost all digits
+//   at 9.02 sigmoid  m, the smaller of σ(a) and σ(-a), with the sign of a: σ = m or 1 - |m|, σ' = |m| (1 -
+//   |m|), neither of
+//            which cancels, with no exp and no division. Pre-activations kept instead, backward needs both.
+#pragma once
+#include "kernel_table.hpp"
+#include "math/logistic.hpp"
+#include "simd/lanes.hpp"
+
+namespace gradiometer {
+namespace GM_ISA {
+
+template <class T>
+struct Gate {
+  V<T> m;
+  static Gate of(V<T> a) { return {copysign(sigmoid(-abs(a)), a)}; }
+  V<T> rest() const { return V<T>::set1(T(1)) - abs(m); }
+  M<T> below() const { return lt(copysign(V<T>::set1(T(1)), m), V<T>::set1(T(0))); }
+  V<T> value() const { return select(below(), abs(m), rest()); }
+  V<T> complement() const { return select(below(), rest(), abs(m)); }  // 1 - σ(a)
+  V<T> slope() const { return abs(m) * rest(); }
+};
+// What a step works on, at unit j of sample n.
+template <class T, class Lanes>
+struct Row {
+  T* row;
+  int64_t H, j;
+  Lanes lanes;
+  V<T> get(int plane) const { return load(static_cast<const T*>(row) + plane * H + j, lanes); }
+  void put(int plane, V<T> v) const { store(v, row + plane * H + j, lanes); }
+};
+template <class T, class F>
+inline void each_unit(int64_t N, int64_t H, F f) {
+  for (int64_t n = 0; n < N; n++) for_lanes<V<T>::lanes>(H, [&](int64_t j, auto lanes) { f(n, j, lanes); });
+}
+
+// i, f, o = σ, g = tanh; c = f c + i g; h = o tanh(c). Hochreiter, Schmidhuber 1997; forget gate: Gers 2000.
+// Planes: i, f, g, o, the old c.
+struct Lstm {
+  template <class T>
+  static void forward(const CellForward<T>& s) {
+    each_unit<T>(s.N, s.H, [&](int64_t n, int64_t j, auto lanes) {
+      Row<T, decltype(lanes)> r{s.row + n * s.ld, s.H, j, lanes};
+      T *c = s.c + n * s.H + j, *h = s.h + n * s.H + j;
+      const auto i = Gate<T>::of(r.get(0)), f = Gate<T>::of(r.get(1)), o = Gate<T>::of(r.get(3));
+      const V<T> old = load(static_cast<const T*>(c), lanes);
+      const V<T> now = fma(f.value(), old, i.value() * tanh(r.get(2)));
+      r.put(0, i.m);
+      r.put(1, f.m);
+      r.put(3, o.m);
+      r.put(4, old);
+      store(now, c, lanes);
+      store(o.value() * tanh(now), h, lanes);
+    });
+  }
+  template <class T>
+  static void backward(const CellBackward<T>& s) {
+    each_unit<T>(s.N, s.H, [&](int64_t n, int64_t j, auto lanes) {
+      Row<T, decltype(lanes)> r{s.row + n * s.ld, s.H, j, lanes}, d{s.drow + n * s.ldd, s.H, j, lanes};
+      T* const dc = s.dc + n * s.H + j;
+      const Gate<T> i{r.get(0)}, f{r.get(1)}, o{r.get(3)};
+      const V<T> a = r.get(2), old = r.get(4), g = tanh(a), c = fma(f.value(), old, i.value() * g);
+      const V<T> dh = load(static_cast<const T*>(s.dh) + n * s.H + j, lanes);
+      const V<T> total = fma(dh * o.value(), tanh_slope(c), load(static_cast<const T*>(dc), lanes));
+      d.put(0, total * g * i.slope());
+      d.put(1, total * old * f.slope());
+      d.put(2, total * i.value() * tanh_slope(a));
+      d.put(3, dh * tanh(c) * o.slope());
+      if (s.dc_total) store(total, s.dc_total + n * s.H + j, lanes);
+      store(total * f.value(), dc, lanes);
+    });
+  }
+  template <class T>
+  static void show(const CellShow<T>& s) {
+    each_unit<T>(s.N, s.H, [&](int64_t n, int64_t j, auto lanes) {
+      Row<T, decltype(lanes)> r{s.row + n * s.ld, s.H, j, lanes}, out{s.gates + n * 4 * s.H, s.H, j, lanes};
+      const Gate<T> i{r.get(0)}, f{r.get(1)}, o{r.get(3)};
+      const V<T> g = tanh(r.get(2));
+      out.put(0, i.value());
+      out.put(1, f.value());
+      out.put(2, g);
+      out.put(3, o.value());
+      if (s.c) store(fma(f.value(), r.get(4), i.value() * g), s.c + n * s.H + j, lanes);
+    });
+  }
+};
+
+// r, z = σ; n = tanh(x-part + r q), q = U_n h + b; h = (1 - z) n + z h. Cho 2014, arXiv:1406.1078, in the
+// form with the reset gate after the product, that of cuDNN and torch.nn.GRU. Planes: n, r, z, q.
+struct Gru {
+  template <class T>
+  static void forward(const CellForward<T>& s) {
+    each_unit<T>(s.N, s.H, [&](int64_t n, int64_t j, auto lanes) {
+      Row<T, decltype(lanes)> p{s.row + n * s.ld, s.H, j, lanes};
+      T* const h = s.h + n * s.H + j;
+      const auto r = Gate<T>::of(p.get(1)), z = Gate<T>::of(p.get(2));
+      const V<T> a = fma(r.value(), p.get(3), p.get(0));
+      p.put(0, a);
+      p.put(1, r.m);
+      p.put(2, z.m);
+      store(fma(z.value(), load(static_cast<const T*>(h), lanes), z.complement() * tanh(a)), h, lanes);
+    });
+  }
+  template <class T>
+  static void backward(const CellBackward<T>& s) {
+    each_unit<T>(s.N, s.H, [&](int64_t n, int64_t j, auto lanes) {
+      Row<T, decltype(lanes)> p{s.row + n * s.ld, s.H, j, lanes}, d{s.drow + n * s.ldd, s.H, j, lanes};
+      T* const carried = s.dh + n * s.H + j;
+      const Gate<T> r{p.get(1)}, z{p.get(2)};
+      const V<T> a = p.get(0), dh = load(static_cast<const T*>(carried), lanes);
+      const V<T> da = dh * z.complement() * tanh_slope(a);
+      d.put(0, da);
+      d.put(1, da * p.get(3) * r.slope());
+      d.put(2, dh * (load(s.h_old + n * s.H + j, lanes) - tanh(a)) * z.slope());
+      d.put(3, da * r.value());
+      store(dh * z.value(), carried, lanes);
+    });
+  }
+  template <class T>
+  static void show(const CellShow<T>& s) {
+    each_unit<T>(s.N, s.H, [&](int64_t n, int64_t j, auto lanes) {
+      Row<T, decltype(lanes)> p{s.row + n * s.ld, s.H, j, lanes}, out{s.gates + n * 3 * s.H, s.H, j, lanes};
+      out.put(0, Gate<T>{p.get(1)}.value());
+      out.put(1, Gate<T>{p.get(2)}.value());
+      out.put(2, tanh(p.get(0)));
+    });
+  }
+};
+
+// h = φ(a), φ tanh or relu. Elman 1990. Plane: a.
+struct TanhUnit {
+  template <class T>
+  static V<T> value(V<T> a) {
+    return tanh(a);
+  }
+  template <class T>
+  static V<T> slope(V<T> a) {
+    return tanh_slope(a);
+  }
+};
+struct ReluUnit {
+  template <class T>
+  static V<T> value(V<T> a) {
+    return max(V<T>::set1(T(0)), a);
+  }
+  template <class T>
+  static V<T> slope(V<T> a) {
+    const V<T> zero = V<T>::set1(T(0));
+    return select(unordered(a, a), a, select(lt(zero, a), V<T>::set1(T(1)), zero));
+  }
+};
+template <class Unit>
+struct Rnn {
+  template <class T>
+  static void forward(const CellForward<T>& s) {
+    each_unit<T>(s.N, s.H, [&](int64_t n, int64_t j, auto lanes) {
+      Row<T, decltype(lanes)> r{s.row + n * s.ld, s.H, j, lanes};
+      store(Unit::value(r.get(0)), s.h + n * s.H + j, lanes);
+    });
+  }
+  template <class T>
+  static void backward(const CellBackward<T>& s) {
+    each_unit<T>(s.N, s.H, [&](int64_t n, int64_t j, auto lanes) {
+      Row<T, decltype(lanes)> r{s.row + n * s.ld, s.H, j, lanes}, d{s.drow + n * s.ldd, s.H, j, lanes};
+      d.put(0, load(static_cast<const T*>(s.dh) + n * s.H + j, lanes) * Unit::slope(r.get(0)));
+    });
+  }
+  template <class T>
+  static void show(const CellShow<T>& s) {
+    each_unit<T>(s.N, s.H, [&](int64_t n, int64_t j, auto lanes) {
+      Row<T, decltype(lanes)> r{s.row + n * s.ld, s.H, j, lanes}, out{s.gates + n * s.H, s.H, j, lanes};
+      out.put(0, Unit::value(r.get(0)));
+    });
+  }
+};
+
+template <class... Ops>
+struct CellList {};
+// In the order of gm_cell.
+using AllCells = CellList<Lstm, Gru, Rnn<TanhUnit>, Rnn<ReluUnit>>;
+
+}  // namespace GM_ISA
+}  // namespace gradiometer

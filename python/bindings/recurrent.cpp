@@ -1,0 +1,188 @@
+// Recurrent layers: arrays checked together, memory given, one native call.
+#include <gradiometer/gradiometer.h>
+
+#include <memory>
+#include <optional>
+
+#include "arrays.hpp"
+
+namespace {
+
+const char* const kCells[] = {"lstm", "gru", "rnn_tanh", "rnn_relu"};
+const int kGates[] = {4, 3, 1, 1};
+
+gm_cell cell_of(const std::string& name) {
+  for (int i = 0; i < 4; i++)
+    if (name == kCells[i]) return static_cast<gm_cell>(i);
+  throw py::value_error("cell is '" + name + "'; expected 'lstm', 'gru', 'rnn_tanh' or 'rnn_relu'");
+}
+
+// The arrays that say what a layer is. weights: (weight_ih, weight_hh, bias_ih, bias_hh), biases may be None.
+struct Layer {
+  gm_recurrent c = {};
+  gm_dtype dtype;
+  py::ssize_t T, N, I, H, G;
+  gm_recurrent_memory memory = {};
+
+  Layer(const std::string& cell, const Shape& shape, gm_dtype dtype_, const py::tuple& weights,
+        py::handle lengths, bool reverse, std::int64_t recompute)
+      : dtype(dtype_), T(shape[0]), N(shape[1]), I(shape[2]) {
+    c.struct_size = sizeof c;
+    c.cell = cell_of(cell);
+    c.weight_hh = keep(weights[1], "weight_hh");
+    expect_ndim(kept_[0].array, "weight_hh", 2);
+    H = kept_[0].array.shape(1);
+    G = kGates[c.cell] * H;
+    expect_shape(kept_[0].array, "weight_hh", {G, H});
+    c.weight_ih = keep(weights[0], "weight_ih", {G, I});
+    if (!weights[2].is_none()) c.bias_ih = keep(weights[2], "bias_ih", {G});
+    if (!weights[3].is_none()) c.bias_hh = keep(weights[3], "bias_hh", {G});
+    c.T = T, c.N = N, c.I = I, c.H = H;
+    c.reverse = reverse;
+    c.recompute = recompute;
+    if (!lengths.is_none()) {
+      lengths_ = py::reinterpret_borrow<py::object>(lengths);
+      const py::array given = py::module_::import("numpy").attr("asarray")(lengths).cast<py::array>();
+      if (given.dtype().kind() != 'i' && given.dtype().kind() != 'u')
+        throw py::type_error("lengths has dtype " + std::string(py::str(given.dtype())) +
+                             "; expected integers");
+      expect_shape(given, "lengths", {N});
+      lengths_ = py::module_::import("numpy").attr("array")(given, "int64");
+      c.lengths = static_cast<const std::int64_t*>(lengths_.cast<py::array>().data());
+    }
+    memory.struct_size = sizeof memory;
+    Error e;
+    check(gm_recurrent_sizes(dtype, &c, &memory, &e), e);
+  }
+  py::ssize_t cache_size() const { return memory.cache / (dtype == GM_FLOAT32 ? 4 : 8); }
+  bool memory_cell() const { return c.cell == GM_LSTM; }
+  Shape states() const { return {N, H}; }
+  Shape outputs() const { return {T, N, H}; }
+
+  // An array of the layer's type and that shape, held as long as the layer; null for None.
+  const void* keep(py::handle a, const char* name, const Shape& shape) {
+    const void* p = keep(a, name);
+    expect_shape(kept_.back().array, name, shape);
+    return p;
+  }
+  const void* optional(py::handle a, const char* name, const Shape& shape) {
+    return a.is_none() ? nullptr : keep(a, name, shape);
+  }
+  py::array fresh(const Shape& shape) const { return py::array(numpy_dtype(dtype), shape); }
+  py::array fresh_cache() const { return fresh({cache_size()}); }
+
+ private:
+  const void* keep(py::handle a, const char* name) {
+    kept_.push_back(input(a, name, dtype));
+    return kept_.back().data();
+  }
+  std::vector<Input> kept_;
+  py::object lengths_;
+};
+
+py::array workspace(std::int64_t bytes) { return py::array(py::dtype::of<unsigned char>(), Shape{bytes}); }
+
+Shape sequence(const Input& x) {
+  expect_ndim(x.array, "x", 3);
+  return Shape(x.array.shape(), x.array.shape() + 3);
+}
+
+// run(error) without the GIL: it touches no Python object.
+template <class F>
+void native(F run) {
+  Error e;
+  gm_status status;
+  {
+    py::gil_scoped_release release;
+    status = run(&e);
+  }
+  check(status, e);
+}
+
+}  // namespace
+
+void bind_recurrent(py::module_& m) {
+  m.def(
+      "recurrent_forward",
+      [](const std::string& cell, py::object x_, py::tuple weights, py::object h0_, py::object c0_,
+         py::object lengths, bool reverse, std::int64_t recompute, bool training) {
+        Input x = input(x_, "x");
+        Layer l(cell, sequence(x), x.dtype, weights, lengths, reverse, recompute);
+        const void *h0 = l.optional(h0_, "h0", l.states()), *c0 = l.optional(c0_, "c0", l.states());
+        py::array y = l.fresh(l.outputs()), h_n = l.fresh(l.states()), work = workspace(l.memory.forward);
+        py::object c_n = l.memory_cell() ? py::object(l.fresh(l.states())) : py::none();
+        py::object cache = training ? py::object(l.fresh_cache()) : py::none();
+        void *yp = y.mutable_data(), *hp = h_n.mutable_data(), *wp = work.mutable_data();
+        void* cp = c_n.is_none() ? nullptr : c_n.cast<py::array>().mutable_data();
+        void* kp = training ? cache.cast<py::array>().mutable_data() : nullptr;
+        native([&](Error* e) {
+          return gm_recurrent_forward(l.dtype, &l.c, x.data(), h0, c0, yp, hp, cp, kp, wp, e);
+        });
+        return py::make_tuple(y, h_n, c_n, cache);
+      },
+      py::arg("cell"), py::arg("x"), py::arg("weights"), py::arg("h0") = py::none(),
+      py::arg("c0") = py::none(), py::arg("lengths") = py::none(), py::arg("reverse") = false,
+      py::arg("recompute") = 0, py::arg("training") = true);
+
+  m.def(
+      "recurrent_backward",
+      [](const std::string& cell, py::object x_, py::tuple weights, py::object y_, py::object cache_,
+         py::object dy, py::object dh_n, py::object dc_n, py::object h0_, py::object lengths, bool reverse,
+         std::int64_t recompute, bool steps) {
+        Input x = input(x_, "x");
+        Layer l(cell, sequence(x), x.dtype, weights, lengths, reverse, recompute);
+        const void *y = l.keep(y_, "y", l.outputs()), *h0 = l.optional(h0_, "h0", l.states());
+        const void* cache = l.keep(cache_, "cache", {l.cache_size()});
+        gm_recurrent_gradients g = {};
+        g.struct_size = sizeof g;
+        g.dy = l.optional(dy, "dy", l.outputs());
+        g.dh_n = l.optional(dh_n, "dh_n", l.states());
+        g.dc_n = l.optional(dc_n, "dc_n", l.states());
+        py::dict out;
+        auto made = [&](const char* name, const Shape& shape) {
+          py::array a = l.fresh(shape);
+          out[name] = a;
+          return a.mutable_data();
+        };
+        g.dx = made("dx", {l.T, l.N, l.I});
+        g.dweight_ih = made("dweight_ih", {l.G, l.I});
+        g.dweight_hh = made("dweight_hh", {l.G, l.H});
+        if (l.c.bias_ih) g.dbias_ih = made("dbias_ih", {l.G});
+        if (l.c.bias_hh) g.dbias_hh = made("dbias_hh", {l.G});
+        g.dh0 = made("dh0", l.states());
+        if (l.memory_cell()) g.dc0 = made("dc0", l.states());
+        if (steps) g.dh = made("dh", l.outputs());
+        if (steps && l.memory_cell()) g.dc = made("dc", l.outputs());
+        py::array work = workspace(l.memory.backward);
+        void* wp = work.mutable_data();
+        native([&](Error* e) {
+          return gm_recurrent_backward(l.dtype, &l.c, x.data(), h0, y, cache, &g, wp, e);
+        });
+        return out;
+      },
+      py::arg("cell"), py::arg("x"), py::arg("weights"), py::arg("y"), py::arg("cache"),
+      py::arg("dy") = py::none(), py::arg("dh_n") = py::none(), py::arg("dc_n") = py::none(),
+      py::arg("h0") = py::none(), py::arg("lengths") = py::none(), py::arg("reverse") = false,
+      py::arg("recompute") = 0, py::arg("steps") = false);
+
+  m.def(
+      "recurrent_gates",
+      [](const std::string& cell, py::tuple weights, py::object y_, py::object cache_, py::object lengths,
+         bool reverse) {
+        Input y = input(y_, "y"), weight_ih = input(weights[0], "weight_ih", y.dtype);
+        expect_ndim(y.array, "y", 3);
+        expect_ndim(weight_ih.array, "weight_ih", 2);
+        Layer l(cell, {y.array.shape(0), y.array.shape(1), weight_ih.array.shape(1)}, y.dtype, weights,
+                lengths, reverse, 0);
+        expect_shape(y.array, "y", l.outputs());
+        const void* cache = l.keep(cache_, "cache", {l.cache_size()});
+        py::array gates = l.fresh({l.T, l.N, l.G}), work = workspace(l.memory.forward);
+        py::object c = l.memory_cell() ? py::object(l.fresh(l.outputs())) : py::none();
+        void *gp = gates.mutable_data(), *wp = work.mutable_data();
+        void* cp = c.is_none() ? nullptr : c.cast<py::array>().mutable_data();
+        native([&](Error* e) { return gm_recurrent_gates(l.dtype, &l.c, cache, gp, cp, wp, e); });
+        return py::make_tuple(gates, c);
+      },
+      py::arg("cell"), py::arg("weights"), py::arg("y"), py::arg("cache"), py::arg("lengths") = py::none(),
+      py::arg("reverse") = false);
+}

@@ -1,0 +1,138 @@
+"""Recurrent cells in NumPy float64, one sample and one step at a time; gradients by the chain rule, written out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Array = Any
+GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
+
+
+def sigmoid(a: Array) -> Array:
+    small = np.exp(-np.abs(a))
+    return np.where(a < 0, small, 1.0) / (1 + small)
+
+
+def sigmoid_slope(a: Array) -> Array:
+    small = np.exp(-np.abs(a))
+    return small / (1 + small) ** 2
+
+
+def tanh_slope(a: Array) -> Array:
+    small = np.exp(-2 * np.abs(a))
+    return 4 * small / (1 + small) ** 2
+
+
+class Step:
+    """One step of one sample: x (I), h and c (H)."""
+
+    def __init__(self, cell: str, weights: tuple[Array, ...], x: Array, h: Array, c: Array) -> None:
+        self.cell, self.weights, self.x, self.h, self.c = cell, weights, x, h, c
+        weight_ih, weight_hh, bias_ih, bias_hh = weights
+        self.from_x = np.split(weight_ih @ x + bias_ih, GATES[cell])
+        self.from_h = np.split(weight_hh @ h + bias_hh, GATES[cell])
+        if cell == "lstm":
+            self.a = [u + v for u, v in zip(self.from_x, self.from_h, strict=True)]
+            i, f, g, o = sigmoid(self.a[0]), sigmoid(self.a[1]), np.tanh(self.a[2]), sigmoid(self.a[3])
+            self.gates = np.concatenate([i, f, g, o])
+            self.new_c = f * c + i * g
+            self.new_h = o * np.tanh(self.new_c)
+        elif cell == "gru":
+            r_in, z_in = (self.from_x[k] + self.from_h[k] for k in (0, 1))
+            r, z = sigmoid(r_in), sigmoid(z_in)
+            self.a = [r_in, z_in, self.from_x[2] + r * self.from_h[2]]
+            n = np.tanh(self.a[2])
+            self.gates = np.concatenate([r, z, n])
+            self.new_c = c
+            self.new_h = sigmoid(-z_in) * n + z * h
+        else:
+            self.a = [self.from_x[0] + self.from_h[0]]
+            self.new_c = c
+            self.new_h = np.tanh(self.a[0]) if cell == "rnn_tanh" else np.maximum(self.a[0], 0)
+            self.gates = self.new_h
+
+    def backward(self, dh: Array, dc: Array) -> dict[str, Array]:
+        """From the derivatives by the new h and c; ``dc`` in the result is the whole one, by the new c."""
+        a, passed, total = self.a, np.zeros_like(dh), dc
+        if self.cell == "lstm":
+            i, f, g, o = np.split(self.gates, 4)
+            total = dc + dh * o * tanh_slope(self.new_c)
+            da_x = [
+                total * g * sigmoid_slope(a[0]),
+                total * self.c * sigmoid_slope(a[1]),
+                total * i * tanh_slope(a[2]),
+                dh * np.tanh(self.new_c) * sigmoid_slope(a[3]),
+            ]
+            da_h = da_x
+            dc = total * f
+        elif self.cell == "gru":
+            r, z, n = np.split(self.gates, 3)
+            dn = dh * sigmoid(-a[1]) * tanh_slope(a[2])
+            dr = dn * self.from_h[2] * sigmoid_slope(a[0])
+            dz = dh * (self.h - n) * sigmoid_slope(a[1])
+            da_x, da_h = [dr, dz, dn], [dr, dz, dn * r]
+            passed = dh * z
+        else:
+            slope = tanh_slope(a[0]) if self.cell == "rnn_tanh" else (a[0] > 0).astype(float)
+            da_x = da_h = [dh * slope]
+        by_x, by_h = np.concatenate(da_x), np.concatenate(da_h)
+        weight_ih, weight_hh, _, _ = self.weights
+        return {
+            "dx": weight_ih.T @ by_x,
+            "dh_old": weight_hh.T @ by_h + passed,
+            "dc_old": dc,
+            "dc": total,
+            "dweight_ih": np.outer(by_x, self.x),
+            "dweight_hh": np.outer(by_h, self.h),
+            "dbias_ih": by_x,
+            "dbias_hh": by_h,
+        }
+
+
+def run(
+    cell: str,
+    x: Array,
+    weights: tuple[Array | None, ...],
+    h0: Array | None = None,
+    c0: Array | None = None,
+    lengths: Array | None = None,
+    reverse: bool = False,
+    dy: Array | None = None,
+    dh_n: Array | None = None,
+    dc_n: Array | None = None,
+) -> dict[str, Array]:
+    """y, h_n, c_n, gates, c of every step, and with dy all gradients; x (T, N, I)."""
+    T, N, I = x.shape
+    H = weights[1].shape[1]
+    G = GATES[cell] * H
+    full = tuple(np.zeros(G) if w is None else w.astype(float) for w in weights)
+    zero = np.zeros((N, H))
+    h0, c0, dh_n, dc_n = (zero if a is None else a.astype(float) for a in (h0, c0, dh_n, dc_n))
+    lengths = np.full(N, T) if lengths is None else np.asarray(lengths)
+    dy = np.zeros((T, N, H)) if dy is None else dy.astype(float)
+    out: dict[str, Array] = {name: np.zeros((T, N, H)) for name in ("y", "c", "dh", "dc")}
+    out |= {"gates": np.zeros((T, N, G)), "dx": np.zeros((T, N, I))}
+    out |= {name: np.zeros((N, H)) for name in ("h_n", "c_n", "dh0", "dc0")}
+    sums = ("dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh")
+    out |= {name: np.zeros_like(w) for name, w in zip(sums, full, strict=True)}
+    for n in range(N):
+        times = list(range(lengths[n]))[:: -1 if reverse else 1]
+        h, c, steps = h0[n], c0[n], []
+        for t in times:
+            step = Step(cell, full, x[t, n].astype(float), h, c)
+            h, c = step.new_h, step.new_c
+            steps.append(step)
+            out["y"][t, n], out["c"][t, n], out["gates"][t, n] = h, c, step.gates
+        out["h_n"][n], out["c_n"][n] = h, c
+        dh, dc = dh_n[n], dc_n[n]
+        for t, step in zip(times[::-1], steps[::-1], strict=True):
+            dh = dh + dy[t, n]
+            back = step.backward(dh, dc)
+            out["dh"][t, n], out["dc"][t, n], out["dx"][t, n] = dh, back["dc"], back["dx"]
+            for name in sums:
+                out[name] += back[name]
+            dh, dc = back["dh_old"], back["dc_old"]
+        out["dh0"][n], out["dc0"][n] = dh, dc
+    return out

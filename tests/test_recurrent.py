@@ -1,0 +1,326 @@
+"""LSTM, GRU and RNN: every result of the kernels against a walk by one step of one sample, closed forms and PyTorch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from gradiometer import _core, kernels
+
+from tests.reference import recurrent as reference
+
+Array = Any
+CELLS = list(reference.GATES)
+DTYPES = ["float32", "float64"]
+# Sums of some hundred terms and some dozen steps, each within a few roundings of numbers about the largest.
+TOLERANCE = 200
+
+
+def case(cell: str, T: int, N: int, I: int, H: int, dtype: str, seed: int = 0) -> dict[str, Any]:
+    rng = np.random.default_rng((seed, T, N, I, H))
+    G = reference.GATES[cell] * H
+
+    def normal(*shape: int) -> Array:
+        return (rng.normal(size=shape) / max(1.0, np.sqrt(shape[-1]) / 2)).astype(dtype)
+
+    made: dict[str, Any] = {"x": normal(T, N, I), "weights": (normal(G, I), normal(G, H), normal(G), normal(G))}
+    made |= {name: normal(N, H) for name in ("h0", "dh_n")} | {"dy": normal(T, N, H)}
+    if cell == "lstm":
+        made |= {name: normal(N, H) for name in ("c0", "dc_n")}
+    return made
+
+
+def ours(cell: str, given: dict[str, Any], recompute: int = 0, **how: Any) -> dict[str, Array]:
+    x, weights, h0, c0 = given["x"], given["weights"], given.get("h0"), given.get("c0")
+    y, h_n, c_n, cache = _core.recurrent_forward(cell, x, weights, h0, c0, recompute=recompute, **how)
+    above = {name: given.get(name) for name in ("dy", "dh_n", "dc_n")}
+    out = {"y": y, "h_n": h_n, "cache": cache}
+    out |= _core.recurrent_backward(cell, x, weights, y, cache, **above, h0=h0, recompute=recompute, steps=True, **how)
+    if cell == "lstm":
+        out["c_n"] = c_n
+    if not recompute:
+        out["gates"], c = _core.recurrent_gates(cell, weights, y, cache, **how)
+        if cell == "lstm":
+            out["c"] = c
+    return out
+
+
+def assert_close(got: dict[str, Array], want: dict[str, Array], dtype: str) -> None:
+    eps = np.finfo(dtype).eps
+    for name, value in got.items():
+        if name == "cache":
+            continue
+        assert value.dtype == dtype, name
+        assert value.shape == want[name].shape, name
+        scale = np.abs(want[name]).max(initial=0.0)
+        np.testing.assert_allclose(value, want[name], rtol=0, atol=TOLERANCE * eps * scale, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(
+    ("T", "N", "I", "H"), [(1, 1, 1, 1), (6, 3, 4, 7), (5, 6, 5, 33), (4, 2, 17, 64), (3, 9, 70, 16), (12, 1, 3, 20)]
+)
+def test_against_the_definition(cell: str, T: int, N: int, I: int, H: int, dtype: str, isa: str) -> None:
+    given = case(cell, T, N, I, H, dtype)
+    lengths = np.random.default_rng(T).integers(0, T + 1, N)
+    for how in ({}, {"reverse": True}, {"lengths": lengths}, {"lengths": np.sort(lengths)[::-1], "reverse": True}):
+        want = reference.run(cell, **given, **how)
+        for recompute in (0, 1, 3):
+            assert_close(ours(cell, given, recompute, **how), want, dtype)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_no_biases_no_states_one_gradient(cell: str, isa: str) -> None:
+    given = case(cell, 5, 3, 4, 6, "float64")
+    bare = {"x": given["x"], "weights": (*given["weights"][:2], None, None), "dh_n": given["dh_n"]}
+    got = ours(cell, bare)
+    assert not {"dbias_ih", "dbias_hh"} & set(got)
+    assert_close(got, reference.run(cell, **bare), "float64")
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_inference_has_the_bits_of_training(cell: str, isa: str) -> None:
+    given = case(cell, 40, 33, 5, 37, "float32")  # more than one segment of rows
+    states = {"h0": given["h0"], "c0": given.get("c0")}
+    for how in ({}, {"lengths": np.arange(33), "reverse": True}):
+        kept = _core.recurrent_forward(cell, given["x"], given["weights"], **states, **how)
+        thrown = _core.recurrent_forward(cell, given["x"], given["weights"], **states, **how, training=False)
+        assert thrown[3] is None
+        for a, b in zip(kept[:3], thrown[:3], strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_recomputed_states_have_the_same_bits(cell: str, isa: str) -> None:
+    given = case(cell, 17, 4, 3, 19, "float32")
+    how = {"lengths": np.array([17, 3, 0, 11])}
+    whole = ours(cell, given, 0, **how)
+    for k in (1, 5, 17, 100):
+        parts = ours(cell, given, k, **how)
+        assert parts["cache"].size == (-(-17 // k) * 4 * 19 if cell == "lstm" else 0)
+        for name in ("y", "h_n", "dx", "dh", "dh0", *(("c_n", "dc", "dc0") if cell == "lstm" else ())):
+            np.testing.assert_array_equal(parts[name], whole[name], err_msg=f"{name}, k = {k}")
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_same_bits_for_any_number_of_threads(cell: str, thread_counts: Any) -> None:
+    given = case(cell, 30, 11, 40, 50, "float32")
+    ways: list[dict[str, Any]] = [{}, {"lengths": np.arange(11) * 3 % 31}, {"reverse": True, "recompute": 7}]
+
+    def bits(how: dict[str, Any]) -> list[bytes]:
+        return [a.tobytes() for name, a in ours(cell, given, **how).items() if name != "cache"]  # its end is not written
+
+    seen = [[bits(how) for how in ways] for _ in thread_counts]
+    assert seen[0] == seen[1] == seen[2]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_sample_does_not_depend_on_its_batch(cell: str, isa: str) -> None:
+    given = case(cell, 9, 13, 6, 21, "float32")
+    lengths = np.array([9, 1, 4, 9, 0, 7, 3, 2, 9, 5, 6, 8, 9])
+    whole = ours(cell, given, lengths=lengths)
+    for n in (0, 2, 5, 12):
+        alone = {k: v if k == "weights" else v[:, n : n + 1] if v.ndim == 3 else v[n : n + 1] for k, v in given.items()}
+        cut = {k: alone[k][: lengths[n]] if k in ("x", "dy") else v for k, v in alone.items()}
+        one = ours(cell, cut)
+        for name in ("y", "dx", "dh", "gates"):
+            np.testing.assert_array_equal(one[name][:, 0], whole[name][: lengths[n], n], err_msg=name)
+        for name in ("h_n", "dh0"):
+            np.testing.assert_array_equal(one[name][0], whole[name][n], err_msg=name)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_padding_is_not_read_and_has_no_gradient(cell: str, isa: str) -> None:
+    given = case(cell, 6, 4, 3, 5, "float32")
+    lengths = np.array([2, 6, 0, 5])
+    beyond = np.arange(6)[:, None] >= lengths
+    given["x"][beyond] = given["dy"][beyond] = np.nan
+    got = ours(cell, given, lengths=lengths)
+    for name in ("y", "dx", "dh", "gates", *(("c", "dc") if cell == "lstm" else ())):
+        assert np.all(got[name][beyond] == 0), name
+        assert np.all(np.isfinite(got[name])), name
+    assert np.all(np.isfinite(got["dweight_ih"]))
+    assert np.all(np.isfinite(got["dbias_hh"]))
+    np.testing.assert_array_equal(got["h_n"][2], given["h0"][2])
+    np.testing.assert_array_equal(got["dh0"][2], given["dh_n"][2])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_nan_stays_in_its_sample(cell: str, isa: str) -> None:
+    given = case(cell, 5, 3, 4, 6, "float32")
+    given["x"][2, 1, 3] = np.nan
+    y = ours(cell, given)["y"]
+    np.testing.assert_array_equal(np.isnan(y).all(2), np.isnan(y).any(2))
+    np.testing.assert_array_equal(np.isnan(y[:, 1, 0]), [False, False, True, True, True])
+    assert not np.isnan(y[:, [0, 2]]).any()
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, 1e30, -1e30])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn_tanh"])
+def test_huge_inputs_saturate(cell: str, bad: float, isa: str) -> None:
+    H, G = 3, reference.GATES[cell] * 3
+    x = np.full((2, 1, 1), bad, "float32")
+    weights = np.ones((G, 1), "float32"), np.zeros((G, H), "float32"), None, None
+    got = ours(cell, {"x": x, "weights": weights, "dy": np.ones((2, 1, H), "float32")})
+    assert np.all(np.abs(got["y"]) <= 1)
+    assert np.all(np.isfinite(got["dh"]))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("T", "N"), [(0, 3), (4, 0), (0, 0)])
+def test_nothing_to_do(cell: str, T: int, N: int, isa: str) -> None:
+    given = case(cell, T, N, 2, 5, "float32")
+    for how in ({}, {"lengths": np.zeros(N, int)}, {"recompute": 2}):
+        assert_close(ours(cell, given, **how), reference.run(cell, **given, lengths=how.get("lengths")), "float32")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn_tanh"])
+def test_no_cancellation_where_gates_saturate(cell: str, dtype: str, isa: str) -> None:
+    """Each element's own relative error, down to the subnormals; 1 - y² has lost all digits at 9.02 in float32."""
+    rng = np.random.default_rng(3)
+    H, units, wide = 1000, 50, 85 if dtype == "float32" else 700
+    G = reference.GATES[cell]
+    eps, tiny = np.finfo(dtype).eps, np.finfo(dtype).smallest_subnormal
+    for _ in range(H // units):
+        a = rng.uniform(-1, 1, (G, units)) * rng.choice([0.01, 1, 12, wide / 2], (G, units))
+        a[2:3] = abs(a[2:3])  # g, n: with c and h positive, sums do not cancel of themselves, nor does h - n
+        weights = np.zeros((G * units, 1), dtype), np.zeros((G * units, units), dtype), a.ravel().astype(dtype), None
+        given: dict[str, Any] = {"x": np.zeros((1, 1, 1), dtype), "weights": weights}
+        given |= {"h0": rng.uniform(2, 3, (1, units)), "dh_n": rng.uniform(0.5, 2, (1, units))}
+        if cell == "lstm":
+            given |= {"c0": rng.uniform(0.1, 1, (1, units)), "dc_n": np.zeros((1, units))}
+        given |= {name: v.astype(dtype) for name, v in given.items() if name not in ("x", "weights")}
+        got, want = ours(cell, given), reference.run(cell, **given)
+        for name in ("h_n", "gates", "dbias_ih", "dh0"):
+            error = np.abs(got[name] - want[name])
+            assert np.all(error <= 30 * eps * np.abs(want[name]) + 4 * tiny), name
+
+
+def test_linear_rnn_is_a_power(isa: str) -> None:
+    rng = np.random.default_rng(5)
+    W = rng.uniform(0.1, 0.5, (3, 3))
+    weights = np.ones((3, 1)), W
+    y, _, cache = kernels.rnn_forward(np.ones((8, 1, 1)), weights, nonlinearity="relu")
+    above = np.array([[1.0, 0.0, 0.0]])
+    got = kernels.rnn_backward(np.ones((8, 1, 1)), weights, y, cache, dh_n=above, nonlinearity="relu", steps=True)
+    for t in range(8):
+        np.testing.assert_allclose(got["dh"][t], above @ np.linalg.matrix_power(W, 7 - t), rtol=1e-13)
+
+
+def test_memory_decays_by_its_forget_gate(isa: str) -> None:
+    """Recurrent weights 0 cut the path through h: dc_t = f^(T - 1 - t), f = σ(2)."""
+    H = 5
+    bias = np.repeat([0.0, 2.0, 0.0, 0.0], H)
+    weights = np.zeros((4 * H, 1)), np.zeros((4 * H, H)), bias
+    x = np.ones((30, 1, 1))
+    y, _, _, cache = kernels.lstm_forward(x, weights)
+    got = kernels.lstm_backward(x, weights, y, cache, dc_n=np.ones((1, H)), steps=True)
+    np.testing.assert_allclose(got["dc"][:, 0, 0], 0.8807970779778824 ** np.arange(29, -1, -1), rtol=1e-13)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_one_step(cell: str, isa: str) -> None:
+    given = case(cell, 1, 4, 3, 6, "float64")
+    want = reference.run(cell, **{k: v for k, v in given.items() if k != "dy"})
+    x, weights, h, dh = given["x"][0], given["weights"], given["h0"], given["dh_n"]
+    if cell == "lstm":
+        made, c, cache = kernels.lstm_cell_forward(x, weights, h, given["c0"])
+        np.testing.assert_allclose(c, want["c_n"], rtol=1e-12)
+        back = kernels.lstm_cell_backward(x, weights, cache, dh, given["dc_n"], h)
+        np.testing.assert_allclose(back["dc"], want["dc0"], rtol=1e-11)
+    elif cell == "gru":
+        made, cache = kernels.gru_cell_forward(x, weights, h)
+        back = kernels.gru_cell_backward(x, weights, cache, dh, h)
+    else:
+        kind: Any = cell.removeprefix("rnn_")
+        made, cache = kernels.rnn_cell_forward(x, weights, h, kind)
+        back = kernels.rnn_cell_backward(x, weights, cache, dh, h, kind)
+    np.testing.assert_allclose(made, want["h_n"], rtol=1e-12)
+    np.testing.assert_allclose(back["dh"], want["dh0"], rtol=1e-11)
+    np.testing.assert_allclose(back["dx"], want["dx"][0], rtol=1e-11)
+    np.testing.assert_allclose(back["dweight_hh"], want["dweight_hh"], rtol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cell", CELLS)
+def test_as_torch(cell: str, dtype: str) -> None:
+    torch = pytest.importorskip("torch")
+    T, N, I, H = 7, 5, 6, 11
+    given = case(cell, T, N, I, H, dtype)
+    lengths = np.array([7, 2, 5, 1, 7])
+    kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}.get(cell, torch.nn.RNN)
+    layer = kind(I, H, **({"nonlinearity": cell.removeprefix("rnn_")} if cell.startswith("rnn") else {}))
+    layer = layer.to(getattr(torch, dtype))
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    layer.load_state_dict({f"{n}_l0": torch.tensor(w) for n, w in zip(names, given["weights"], strict=True)})
+    x, h0 = (torch.tensor(given[n], requires_grad=True) for n in ("x", "h0"))
+    state: Any = h0[None]
+    if cell == "lstm":
+        c0 = torch.tensor(given["c0"], requires_grad=True)
+        state = (state, c0[None])
+    packed = torch.nn.utils.rnn.pack_padded_sequence(x, torch.tensor(lengths), enforce_sorted=False)
+    y, last = layer(packed, state)
+    y, _ = torch.nn.utils.rnn.pad_packed_sequence(y, total_length=T)
+    h_n = last[0][0] if cell == "lstm" else last[0]
+    loss = (y * torch.tensor(given["dy"])).sum() + (h_n * torch.tensor(given["dh_n"])).sum()
+    if cell == "lstm":
+        loss = loss + (last[1][0] * torch.tensor(given["dc_n"])).sum()
+    loss.backward()
+    want = {"y": y.detach(), "h_n": h_n.detach(), "dx": x.grad, "dh0": h0.grad}
+    want |= {f"d{n}": getattr(layer, f"{n}_l0").grad for n in names}
+    if cell == "lstm":
+        want |= {"c_n": last[1][0].detach(), "dc0": c0.grad}
+    got = ours(cell, given, lengths=lengths)
+    assert_close({n: got[n] for n in want}, {n: a.numpy() for n, a in want.items()}, dtype)
+
+
+def call(**changed: Any) -> Any:
+    arguments: dict[str, Any] = {"x": np.ones((4, 2, 3)), "weights": (np.ones((8, 3)), np.ones((8, 2)))}
+    return kernels.lstm_forward(**(arguments | changed))
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        ({"x": np.ones((4, 2))}, ValueError, r"x has shape \(4, 2\); expected 3 dimensions"),
+        ({"x": np.ones((4, 2, 5))}, ValueError, r"weight_ih has shape \(8, 3\); expected \(8, 5\)"),
+        ({"x": np.ones((4, 2, 3), int)}, TypeError, "x has dtype int64"),
+        ({"x": np.ones((4, 2, 3), "float32")}, TypeError, "weight_hh has dtype float64; expected float32"),
+        (
+            {"weights": (np.ones((6, 3)), np.ones((6, 2)))},
+            ValueError,
+            r"weight_hh has shape \(6, 2\); expected \(8, 2\)",
+        ),
+        ({"weights": (np.ones((8, 3)),)}, ValueError, "weights has 1 arrays"),
+        ({"weights": (np.ones((8, 3)), np.ones((8, 2)), np.ones(7))}, ValueError, "bias_ih has shape"),
+        ({"h0": np.ones((1, 2))}, ValueError, r"h0 has shape \(1, 2\); expected \(2, 2\)"),
+        ({"c0": np.ones(2)}, ValueError, "c0 has shape"),
+        ({"lengths": [4, 5]}, ValueError, r"lengths\[1\] is 5; expected 0 to 4"),
+        ({"lengths": [-1, 4]}, ValueError, r"lengths\[0\] is -1"),
+        ({"lengths": [4]}, ValueError, "lengths has shape"),
+        ({"lengths": [4.0, 2.0]}, TypeError, "lengths has dtype float64; expected integers"),
+        ({"recompute": -1}, ValueError, "recompute is -1"),
+    ],
+)
+def test_bad_arguments(changed: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call(**changed)
+
+
+def test_bad_arguments_of_backward() -> None:
+    given = case("lstm", 4, 2, 3, 5, "float64")
+    x, weights = given["x"], given["weights"]
+    y, _, _, cache = kernels.lstm_forward(x, weights)
+    with pytest.raises(ValueError, match=r"cache has shape \(200,\); expected \(10,\)"):
+        kernels.lstm_backward(x, weights, y, cache, recompute=5)
+    with pytest.raises(ValueError, match="dy has shape"):
+        kernels.lstm_backward(x, weights, y, cache, y[1:])
+    with pytest.raises(ValueError, match="y has shape"):
+        kernels.lstm_backward(x, weights, y[1:], cache)
+    with pytest.raises(ValueError, match="nonlinearity is 'sin'"):
+        kernels.rnn_forward(x, weights, nonlinearity="sin")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="x has shape"):
+        kernels.gru_cell_forward(x, weights)
