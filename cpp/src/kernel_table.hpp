@@ -60,6 +60,13 @@ struct Moments {
   double sum, sum_squares, max_abs;  // of the finite elements
   double norm, deviation;            // sqrt(sum x²), sqrt(mean (x - mean)²), of any size that float64 holds
 };
+// The same of a part of it: of x 2^power, where squares leave float64, the mean, sum x² and sum (x - mean)².
+struct MomentsPart {
+  int64_t finite, zeros, subnormals, nans, infs;
+  double sum, sum_squares, max_abs;
+  double mean, squares, scatter;
+  int power;
+};
 
 template <class T>
 struct OptimizerArgs {
@@ -238,12 +245,21 @@ struct Kernels {
 
   Cells<T> cells;
 
-  // Measurement. moments: over n elements. row_squares[r] = sum over c of x². above: adds to *count the
-  // number of elements with |x| > threshold and sets active[c] (left alone otherwise) where column c has one.
+  // Measurement. moments: over n elements. moments_part: over rows of C, and, where wanted, the square root
+  // of the sum of squares of each row; merge_moments: of parts with `count` elements in order.
   void (*moments)(int64_t n, const T* x, Moments* out);
+  void (*moments_part)(int64_t rows, int64_t C, const T* x, MomentsPart* out, double* row_norms);
+  void (*merge_moments)(int64_t parts, const MomentsPart* part, int64_t count, Moments* out);
+  // Means of the columns, and the sum of (x - mean of its column)²; merge: the mean over parts of so many
+  // rows each, and what their means add to the sum.
+  double (*columns_part)(int64_t rows, int64_t C, const T* x, double* mean);
+  double (*merge_columns)(int64_t parts, int64_t C, const double* means, int64_t rows, int64_t last,
+                          double* mean);
+  // row_squares[r] = sum over c of x². inside: adds to *count the number of elements with low <= x <= high
+  // and sets seen[c] (left alone otherwise; null where not wanted) where column c has one.
   void (*row_squares)(int64_t rows, int64_t C, const T* x, int64_t ld, double* out);
-  void (*above)(int64_t rows, int64_t C, const T* x, int64_t ld, double threshold, unsigned char* active,
-                int64_t* count);
+  void (*inside)(int64_t rows, int64_t C, const T* x, int64_t ld, double low, double high,
+                 unsigned char* seen, int64_t* count);
 };
 
 struct KernelTable {

@@ -116,8 +116,12 @@ constexpr Kernels<T> kernels() {
           dropout<T>,
           cell_rows<T>(AllCells{}),
           moments<T>,
+          moments_part<T>,
+          merge_moments<T>,
+          columns_part<T>,
+          merge_columns<T>,
           row_squares<T>,
-          above<T>};
+          inside<T>};
 }
 
 }  // namespace GM_ISA

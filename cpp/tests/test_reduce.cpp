@@ -1,4 +1,4 @@
-// Kernels that Python does not reach by themselves: sums of rows, counts above a threshold, and what batch
+// Kernels that Python does not reach by themselves: sums of rows, counts within bounds, and what batch
 // norm's backward pass adds to. Every instruction set, widths around its vectors.
 #include <math.h>
 #include <string.h>
@@ -36,7 +36,7 @@ void row_squares(const Kernels<T>& k, int C) {
 }
 
 template <class T>
-void above(const Kernels<T>& k, int C, double threshold) {
+void inside(const Kernels<T>& k, int C, double low, double high) {
   T x[kRows * kLd];
   fill(x, kRows * kLd);
   x[0] = static_cast<T>(NAN);
@@ -47,13 +47,15 @@ void above(const Kernels<T>& k, int C, double threshold) {
   int64_t count = 1000, wanted = 1000;
   for (int r = 0; r < kRows; r++)
     for (int c = 0; c < C; c++)
-      if (fabs(static_cast<double>(x[r * kLd + c])) > threshold) {
+      if (low <= static_cast<double>(x[r * kLd + c]) && static_cast<double>(x[r * kLd + c]) <= high) {
         wanted++;
         want[c] = 1;
       }
-  k.above(kRows, C, x, kLd, threshold, got, &count);
+  k.inside(kRows, C, x, kLd, low, high, got, &count);
   CHECK(count == wanted);
   CHECK(!memcmp(got, want, sizeof got));
+  k.inside(kRows, C, x, kLd, low, high, nullptr, &count);
+  CHECK(count - wanted == wanted - 1000);
 }
 
 // dgamma and dbeta are added to, or written, or not wanted; dx likewise; neighbours are left alone.
@@ -90,10 +92,11 @@ void batch_norm_backward(const Kernels<T>& k, int C, bool training) {
 template <class T>
 void all(const Kernels<T>& k) {
   const int widths[] = {1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 127, 128, 129, kWidest};
-  const double thresholds[] = {0, 7, 20, 1e300, -1};
+  const double bounds[][2] = {{0, 7}, {-3, 3}, {5, 5}, {21, 30}, {-INFINITY, 0}, {-INFINITY, INFINITY},
+                              {1, 0}};
   for (int C : widths) {
     row_squares(k, C);
-    for (double threshold : thresholds) above(k, C, threshold);
+    for (const double(&b)[2] : bounds) inside(k, C, b[0], b[1]);
     batch_norm_backward(k, C, true);
     batch_norm_backward(k, C, false);
   }

@@ -51,67 +51,217 @@ double scaled_sum(int64_t n, const T* x, int power, F f) {
   });
 }
 
-// The norm and deviation of a Moments whose sums are there. A sum of squares in float64 has lost digits, or
+// The sums of a part that depend on the size of its numbers. A sum of squares in float64 has lost digits, or
 // all, where a norm is below 1e-140, and is inf above 1e154: such elements are scaled by a power of 2 and
-// summed again. sum x² / n - mean² cancels where the mean is large against the deviation: the sum is then
-// taken around the mean.
+// summed again. sum x² - n mean² cancels where the mean is large against the deviation: the sum is then taken
+// around the mean.
 template <class T>
-void finish_moments(int64_t n, const T* x, Moments* m) {
-  const int64_t finite = m->count - m->nans - m->infs;
-  const double count = finite > 0 ? static_cast<double>(finite) : 1;
+void finish_part(int64_t n, const T* x, MomentsPart* m) {
+  const double count = m->finite > 0 ? static_cast<double>(m->finite) : 1;
   const bool in_range = m->max_abs == 0 || (m->sum_squares > 0x1p-900 && m->sum_squares < 0x1p1000);
-  const int power = in_range ? 0 : -ilogb(m->max_abs);
-  double squares = m->sum_squares, mean = m->sum / count;
+  double sum = m->sum;
+  m->squares = m->sum_squares;
+  m->power = 0;
   if (!in_range) {
-    squares = scaled_sum(n, x, power, [](V<double> v) { return v * v; });
-    mean = scaled_sum(n, x, power, [](V<double> v) { return v; }) / count;
+    m->power = -ilogb(m->max_abs);
+    m->squares = scaled_sum(n, x, m->power, [](V<double> v) { return v * v; });
+    sum = scaled_sum(n, x, m->power, [](V<double> v) { return v; });
   }
-  double variance = squares / count - mean * mean;
-  if (!(variance > 0.5 * (squares / count))) {
-    const V<double> centre = V<double>::set1(mean);
-    variance = scaled_sum(n, x, power, [=](V<double> v) { return (v - centre) * (v - centre); }) / count;
+  m->mean = sum / count;
+  m->scatter = m->squares - sum * m->mean;
+  if (!(m->scatter > 0.5 * m->squares)) {
+    const V<double> centre = V<double>::set1(m->mean);
+    m->scatter = scaled_sum(n, x, m->power, [=](V<double> v) { return (v - centre) * (v - centre); });
   }
-  m->norm = ldexp(::sqrt(squares), -power);
-  m->deviation = ldexp(::sqrt(variance), -power);
 }
 
-// float32 elements are widened, which keeps every comparison and makes the squares exact.
+template <class T>
+constexpr T smallest_normal() {
+  return static_cast<T>(sizeof(T) == 4 ? 0x1p-126 : 0x1p-1022);
+}
+
+template <class T>
+void count_small(int64_t n, const T* x, MomentsPart* m) {
+  const V<T> zero = V<T>::set1(T(0)), one = V<T>::set1(T(1));
+  const V<T> smallest = V<T>::set1(smallest_normal<T>());
+  for_lanes<V<T>::lanes>(n, [&](int64_t i, auto lanes) {
+    const V<T> a = within(abs(load(x + i, lanes)), one, lanes);
+    const int zeros = count(eq(a, zero));
+    m->zeros += zeros;
+    m->subnormals += count(lt(a, smallest)) - zeros;
+  });
+}
+
+// The sums over the finite elements, where there are others.
+template <class T>
+void sum_finite(int64_t n, const T* x, MomentsPart* m) {
+  const V<double> zero = V<double>::set1(0), inf = V<double>::set1(__builtin_inf());
+  V<double> s = zero, s2 = zero, top = zero;
+  for_lanes<V<double>::lanes>(n, [&](int64_t i, auto lanes) {
+    V<double> v = widen(x + i, lanes), a = abs(v);
+    const M<double> finite = lt(a, inf);
+    m->nans += count(unordered(a, a));
+    m->infs += count(eq(a, inf));
+    v = select(finite, v, zero);
+    top = max(top, abs(v));
+    s = s + v;
+    s2 = fma(v, v, s2);
+  });
+  m->finite = n - m->nans - m->infs;
+  m->sum = sum(s);
+  m->sum_squares = sum(s2);
+  m->max_abs = largest(top);
+}
+
+// float32 elements are widened, which makes the squares exact; their size is compared before, twice as many
+// at a time. What is rare is looked at only where the smallest or the sum says that there is some.
+template <class T>
+void moments_part(int64_t rows, int64_t C, const T* x, MomentsPart* out, double* row_norms) {
+  constexpr int W = V<double>::lanes, K = 4, each = V<T>::lanes;
+  const V<double> zero = V<double>::set1(0);
+  const V<T> inf = V<T>::set1(static_cast<T>(__builtin_inf()));
+  const int64_t n = rows * C, run = row_norms ? C : n;
+  MomentsPart m = {};
+  V<double> s[K] = {zero, zero, zero, zero};
+  V<T> top = V<T>::set1(T(0)), low = inf;
+  for (int64_t begin = 0; begin < n; begin += run) {
+    const T* p = x + begin;
+    V<double> s2[K] = {zero, zero, zero, zero};
+    int64_t i = 0;
+    for (; i + K * W <= run; i += K * W) {
+      for (int k = 0; k < K * W; k += each) {
+        const V<T> a = abs(V<T>::load(p + i + k));
+        top = max(a, top);
+        low = min(a, low);
+      }
+      for (int k = 0; k < K; k++) {
+        const V<double> v = widen(p + i + k * W);
+        s[k] = s[k] + v;
+        s2[k] = fma(v, v, s2[k]);
+      }
+    }
+    for_lanes<each>(run - i, [&](int64_t j, auto lanes) {
+      const V<T> a = abs(load(p + i + j, lanes));
+      top = max(a, top);
+      low = min(within(a, inf, lanes), low);
+    });
+    for_lanes<W>(run - i, [&](int64_t j, auto lanes) {
+      const V<double> v = widen(p + i + j, lanes);
+      s[0] = s[0] + v;
+      s2[0] = fma(v, v, s2[0]);
+    });
+    const double squares = sum((s2[0] + s2[1]) + (s2[2] + s2[3]));
+    if (row_norms) row_norms[begin / run] = squares;
+    m.sum_squares += squares;
+  }
+  if (row_norms)
+    for_lanes<W>(rows, [=](int64_t r, auto lanes) {
+      store(sqrt(load(static_cast<const double*>(row_norms) + r, lanes)), row_norms + r, lanes);
+    });
+  m.finite = n;
+  m.sum = sum((s[0] + s[1]) + (s[2] + s[3]));
+  m.max_abs = static_cast<double>(largest(top));
+  if (any(lt(low, V<T>::set1(smallest_normal<T>())))) count_small(n, x, &m);
+  if (!(m.sum_squares - m.sum_squares == 0)) sum_finite(n, x, &m);
+  finish_part(n, x, &m);
+  *out = m;
+}
+
+template <class T>
+void merge_moments(int64_t parts, const MomentsPart* part, int64_t count, Moments* out) {
+  Moments m = {count, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0.0};
+  int64_t finite = 0;
+  bool scaled = false;
+  for (int64_t b = 0; b < parts; b++) {
+    const MomentsPart& p = part[b];
+    finite += p.finite;
+    m.zeros += p.zeros;
+    m.subnormals += p.subnormals;
+    m.nans += p.nans;
+    m.infs += p.infs;
+    m.sum += p.sum;
+    m.sum_squares += p.sum_squares;
+    if (p.max_abs > m.max_abs) m.max_abs = p.max_abs;
+    scaled |= p.power != 0;
+  }
+  const int power = scaled ? -ilogb(m.max_abs) : 0;
+  const auto at = [power](double v, const MomentsPart& p, int degree) {
+    return p.power == power ? v : ldexp(v, degree * (power - p.power));
+  };
+  const double n = finite > 0 ? static_cast<double>(finite) : 1;
+  double squares = 0, mean = 0, scatter = 0;
+  for (int64_t b = 0; b < parts; b++) {
+    squares += at(part[b].squares, part[b], 2);
+    mean += static_cast<double>(part[b].finite) * at(part[b].mean, part[b], 1);
+  }
+  mean /= n;
+  for (int64_t b = 0; b < parts; b++) {
+    const double off = parts > 1 ? at(part[b].mean, part[b], 1) - mean : 0;
+    scatter += at(part[b].scatter, part[b], 2) + static_cast<double>(part[b].finite) * (off * off);
+  }
+  m.norm = ldexp(::sqrt(squares), -power);
+  m.deviation = ldexp(::sqrt(scatter / n), -power);
+  *out = m;
+}
+
 template <class T>
 void moments(int64_t n, const T* x, Moments* out) {
-  constexpr int W = V<double>::lanes, K = 4;
-  const V<double> zero = V<double>::set1(0), inf = V<double>::set1(__builtin_inf());
-  const V<double> smallest = V<double>::set1(sizeof(T) == 4 ? 0x1p-126 : 0x1p-1022);
-  Moments m = {n, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0.0};
-  V<double> s[K], s2[K], top = zero;
-  for (int k = 0; k < K; k++) s[k] = s2[k] = zero;
-  auto add = [&](V<double> v, int k) {
-    V<double> a = abs(v);
-    M<double> finite = lt(a, inf), small = lt(a, smallest);
-    if (any(small)) {
-      int zeros = count(eq(a, zero));
-      m.zeros += zeros;
-      m.subnormals += count(small) - zeros;
+  MomentsPart all;
+  moments_part<T>(1, n, x, &all, nullptr);
+  merge_moments<T>(1, &all, n, out);
+}
+
+// About the first row, so that nothing cancels where the rows are alike.
+template <class T>
+double columns_part(int64_t rows, int64_t C, const T* x, double* mean) {
+  constexpr int W = V<double>::lanes;
+  const V<double> zero = V<double>::set1(0), each = V<double>::set1(1 / static_cast<double>(rows));
+  V<double> scatter = zero;
+  for_strips<W>(C, [&](int64_t c, auto vectors, auto lanes) {
+    constexpr int K = decltype(vectors)::value;
+    V<double> pivot[K], s[K];
+    for (int k = 0; k < K; k++) {
+      s[k] = zero;
+      pivot[k] = widen(x + c + k * W, lanes);
+      pivot[k] = select(unordered(pivot[k] - pivot[k], zero), zero, pivot[k]);
     }
-    if (any(!finite)) {
-      m.nans += count(unordered(a, a));
-      m.infs += count(eq(a, inf));
-      v = select(finite, v, zero);
-      a = select(finite, a, zero);
+    for (int64_t r = 0; r < rows; r++)
+      for (int k = 0; k < K; k++) {
+        const V<double> v = widen(x + r * C + c + k * W, lanes) - pivot[k];
+        s[k] = s[k] + v;
+        scatter = fma(v, v, scatter);
+      }
+    for (int k = 0; k < K; k++) {
+      const V<double> m = s[k] * each;
+      scatter = fnma(s[k], m, scatter);
+      store(pivot[k] + m, mean + c + k * W, lanes);
     }
-    top = max(top, a);
-    s[k] = s[k] + v;
-    s2[k] = fma(v, v, s2[k]);
-  };
-  int64_t i = 0;
-  for (; i + K * W <= n; i += K * W)
-    for (int k = 0; k < K; k++) add(widen(x + i + k * W), k);
-  for_lanes<W>(n - i, [&](int64_t j, auto lanes) { add(widen(x + i + j, lanes), 0); });
-  m.zeros -= (W - n % W) % W;  // the lanes beyond the end
-  m.sum = sum((s[0] + s[1]) + (s[2] + s[3]));
-  m.sum_squares = sum((s2[0] + s2[1]) + (s2[2] + s2[3]));
-  m.max_abs = largest(top);
-  finish_moments(n, x, &m);
-  *out = m;
+  });
+  return sum(scatter);
+}
+
+template <class T>
+double merge_columns(int64_t parts, int64_t C, const double* means, int64_t rows, int64_t last,
+                     double* mean) {
+  constexpr int W = V<double>::lanes;
+  const double n = static_cast<double>((parts - 1) * rows + last);
+  const V<double> full = V<double>::set1(static_cast<double>(rows)),
+                  rest = V<double>::set1(static_cast<double>(last)), each = V<double>::set1(1 / n);
+  V<double> scatter = V<double>::set1(0);
+  for_lanes<W>(C, [&](int64_t c, auto lanes) {
+    // About the first part's, as above.
+    const V<double> pivot = load(means + c, lanes);
+    V<double> s = V<double>::set1(0);
+    for (int64_t b = 1; b < parts; b++) {
+      const V<double> off = load(means + b * C + c, lanes) - pivot, weight = b + 1 < parts ? full : rest;
+      s = fma(weight, off, s);
+      scatter = fma(weight * off, off, scatter);
+    }
+    const V<double> m = s * each;
+    scatter = fnma(s, m, scatter);
+    store(pivot + m, mean + c, lanes);
+  });
+  return sum(scatter);
 }
 
 template <class T>
@@ -124,27 +274,32 @@ void row_squares(int64_t rows, int64_t C, const T* x, int64_t ld, double* out) {
 }
 
 template <class T>
-void above(int64_t rows, int64_t C, const T* x, int64_t ld, double threshold, unsigned char* active,
-           int64_t* total) {
-  constexpr int W = V<double>::lanes;
-  const V<double> t = V<double>::set1(threshold), none = V<double>::set1(__builtin_nan("")),
-                  zero = V<double>::set1(0);
+void inside(int64_t rows, int64_t C, const T* x, int64_t ld, double low, double high, unsigned char* seen,
+            int64_t* total) {
+  constexpr int W = V<T>::lanes;
+  const V<T> from = V<T>::set1(static_cast<T>(low)), to = V<T>::set1(static_cast<T>(high)),
+             zero = V<T>::set1(T(0)), one = V<T>::set1(T(1));
   int64_t found = 0;
   for_strips<W>(C, [&](int64_t c, auto vectors, auto lanes) {
     constexpr int K = decltype(vectors)::value;
-    M<double> seen[K];
-    for (int k = 0; k < K; k++) seen[k] = lt(zero, zero);
+    const V<T> none = V<T>::set1(static_cast<T>(__builtin_nan("")));
+    M<T> any_row[K];
+    for (int k = 0; k < K; k++) any_row[k] = lt(zero, zero);
     for (int64_t r = 0; r < rows; r++)
       for (int k = 0; k < K; k++) {
-        M<double> m = lt(t, within(abs(widen(x + r * ld + c + k * W, lanes)), none, lanes));
-        seen[k] = seen[k] | m;
+        const V<T> v = within(load(x + r * ld + c + k * W, lanes), none, lanes);
+        const M<T> m = le(from, v) & le(v, to);
+        any_row[k] = any_row[k] | m;
         found += count(m);
       }
+    if (!seen) return;
     for (int k = 0; k < K; k++) {
-      double mark[W];
-      select(seen[k], V<double>::set1(1), zero).store(mark);
+      const int in = count(any_row[k]);
+      if (in == 0) continue;
+      T mark[W];
+      if (in < W) select(any_row[k], one, zero).store(mark);
       for (int w = 0; w < W; w++)
-        if (mark[w] != 0) active[c + k * W + w] = 1;
+        if (in == W || mark[w] != 0) seen[c + k * W + w] = 1;
     }
   });
   *total += found;

@@ -191,6 +191,13 @@ bool join_trainable(const Graph& graph, gm_dtype dtype, Plan* plan) {
   return true;
 }
 
+bool same_activation(const Node& a, const Node& b) {
+  if (a.activation != b.activation) return false;
+  for (int i = 0; i < kMaxParameters; i++)
+    if (a.activation_parameters[i] != b.activation_parameters[i]) return false;
+  return true;
+}
+
 }  // namespace
 
 gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype dtype, const Room& room,
@@ -215,7 +222,7 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
 
   // Who reads what, when.
   for (int id = 0, s = 0; id < count; id++) {
-    plan->nodes.push({-1, -1, -1, -1, -1, -1, -1, {false, false}, false, false, 0});
+    plan->nodes.push({-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, {false, false}, false, false, 0});
     plan->nodes[id].leads = id > 0 && leads_to_parameter(graph, *plan, id);
     while (id >= plan->cut[s].end) s++;
     if (plan->nodes[id].leads || every) plan->cut[s].leads = true;
@@ -283,7 +290,7 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
       p.adds[i] = written[in];
       written[in] = true;
       if (p.adds[i] && node.in_features[i] > added) added = node.in_features[i];
-      if (node.type->backward_in_place && !room.taps && in > 0 && lives[in].readers == 1) {
+      if (node.type->backward_in_place && in > 0 && lives[in].readers == 1) {
         lives[in].root = lives[id].root;
         lives[lives[id].root].lowest = in;
       }
@@ -296,7 +303,7 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
     const int64_t bytes = layout.size(batch, graph.nodes[id].features, each);
     const int lowest = lives[life.lowest].segment;
     const int first = plan->nodes[life.reader].group, last = plan->nodes[life.lowest].group;
-    if (!room.taps && first - last <= 1) {
+    if (first - last <= 1) {
       p.gradient = written_in[first];  // within the group's place
       if (__builtin_add_overflow(p.gradient, bytes, &written_in[first])) layout.whole = false;
       lives[id].turn = first % kTurns;
@@ -344,6 +351,8 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
   plan->packed = layout.take(plan->packed_each, groups > 1 ? 2 : 1, 1);
 
   // What lives as long as the pass.
+  plan->slopes.size = 0;
+  int last_activation = 0;
   for (int id = 0; id < count; id++) {
     const Node& node = graph.nodes[id];
     NodePlan& p = plan->nodes[id];
@@ -352,7 +361,25 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
       p.value_rows = layout.take(batch, 8);
       p.gradient_rows = layout.take(batch, 8);
     }
-    if (room.taps & GM_TAP_COLUMNS) p.active = layout.take(node.features, 1);
+    const int64_t blocks = batch <= 1024 ? tap_blocks(batch) : 64;  // or fewer, in a smaller batch
+    if (room.taps) {
+      p.value_parts = layout.take(blocks, sizeof(MomentsPart));
+      p.gradient_parts = layout.take(blocks, sizeof(MomentsPart));
+    }
+    if (room.taps & GM_TAP_COLUMNS) {
+      p.columns = layout.take(blocks, sizeof(ColumnsPart));
+      p.means = layout.take(blocks, node.features, 8);
+      if (id == 0 || node.activation < 0) continue;
+      p.active = layout.take(blocks, node.features, 1);
+      const int last = last_activation;
+      last_activation = id;
+      p.slope = plan->slopes.size;
+      if (last > 0 && same_activation(node, graph.nodes[last]))
+        p.slope = plan->nodes[last].slope;
+      else if (!plan->slopes.push(
+                   slope_of(table.activations[node.activation], node.activation_parameters, dtype)))
+        return full();
+    }
   }
   plan->row_loss = layout.take(batch, 8);
   int64_t parameters = 0;
@@ -361,9 +388,7 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
       parameters = node.parameters[i].offset + align_up(node.parameters[i].size(), kAlign / each);
   plan->norm_blocks = layout.take((parameters + kNormBlock - 1) / kNormBlock, 8);
   plan->temp = layout.take(added ? batch : 0, plan->widest, each);
-  const int64_t panel = plan->widest > kTapPanel ? plan->widest : kTapPanel;
-  plan->scratch_each =
-      room.taps ? align_up(2 * panel * each + 2 * plan->widest * 8 + plan->widest + kAlign) : 0;
+  plan->scratch_each = room.taps & GM_TAP_COLUMNS ? align_up(plan->widest * 8) : 0;
   plan->scratch = layout.take(team, plan->scratch_each);
   if (!layout.whole)
     return fail(e, GM_OUT_OF_MEMORY, "batch", "the arena for a batch of %lld is too big to count",

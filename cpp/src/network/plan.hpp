@@ -10,19 +10,22 @@
 // places in turn: packed weights two, as none is read after its group's forward; gradients by values three,
 // where none is read after the next group's backward. Whoever is a group ahead meets nobody who still reads.
 //
-// An activation's gradient overwrites that of its output (backward_in_place) unless taps want to see both.
+// An activation's gradient overwrites that of its output (backward_in_place).
 #pragma once
 #include "graph.hpp"
+#include "slope.hpp"
 
 namespace gradiometer {
 
 struct NodePlan {
-  int64_t value, gradient, cache;             // byte offsets in the arena, -1 where there is none
-  int64_t packed;                             // within the group's packed weights, -1 where there are none
-  int64_t value_rows, gradient_rows, active;  // for taps
-  bool adds[kMaxInputs];                      // the gradient by this input has been written by a later node
-  bool leads;  // the gradient by its value is on the way to a parameter that is not frozen
-  bool kept;   // its value outlives its segment
+  int64_t value, gradient, cache;  // byte offsets in the arena, -1 where there is none
+  int64_t packed;                  // within the group's packed weights, -1 where there are none
+  // For taps: rows; and, of each block of them, sums, means of columns, which columns have a slope.
+  int64_t value_rows, gradient_rows, value_parts, gradient_parts, columns, means, active;
+  int slope;              // in plan.slopes, -1 where nothing is measured of one
+  bool adds[kMaxInputs];  // the gradient by this input has been written by a later node
+  bool leads;             // the gradient by its value is on the way to a parameter that is not frozen
+  bool kept;              // its value outlives its segment
   int group;
 };
 
@@ -45,6 +48,7 @@ struct Plan : Room {
   Array<NodePlan> nodes;
   Array<Segment> cut;
   Array<Range> trainable;               // of the flat buffers, neighbours joined
+  Array<Slope> slopes;                  // for taps of columns
   int64_t packed = 0, packed_each = 0;  // two places for a group's packed weights
   int64_t row_loss = 0, norm_blocks = 0, temp = 0, scratch = 0, scratch_each = 0;  // byte offsets and size
   int64_t bytes = 0;
@@ -54,8 +58,13 @@ struct Plan : Room {
 // Parameters whose squared gradients are summed together; the sums are added in order.
 constexpr int64_t kNormBlock = 4096;
 
-// Elements of a panel that taps work on at once.
-constexpr int64_t kTapPanel = 16384;
+// Taps sum over blocks of rows: 16, or as many times 16 as make 64 blocks at most.
+inline int64_t tap_rows(int64_t N) { return N <= 1024 ? 16 : (N + 1023) / 1024 * 16; }
+inline int64_t tap_blocks(int64_t N) { return (N + tap_rows(N) - 1) / tap_rows(N); }
+struct ColumnsPart {
+  double scatter;  // sum of (x - mean of its column)²
+  int64_t steep;   // elements that are not saturated
+};
 
 // Offsets within the flat buffers for every tensor of the graph; returns the elements they take, -1 (as
 // *state) where that is more than kMostElements. Each tensor starts on a cache line.

@@ -95,6 +95,7 @@ class Pass {
   }
   const Segment& segment(int s) const { return net_.plan.cut[s]; }
   int segments() const { return net_.plan.cut.size; }
+  bool measures() const { return a_.loss && net_.plan.taps; }
   bool every_gradient() const { return net_.plan.taps || a_.dx; }
   // Whether this pass makes the gradient by a node's value.
   bool wanted(int id) const { return every_gradient() || net_.plan.nodes[id].leads; }
@@ -148,7 +149,7 @@ class Pass {
   }
 
   void member(Team team) {
-    const Range rows = team.share(a_.N);
+    const Range rows = team.share(a_.N, net_.plan.taps ? tap_rows(a_.N) : 1);
     for (int s = 0; s < segments(); s++) {
       if (s > 0) team.barrier();  // the workspace is the next segment's
       forward(team, rows, s, false);
@@ -164,11 +165,12 @@ class Pass {
         for (Range group = {0, segment(s).end}; group.end > segment(s).begin; group.end = group.begin) {
           group.begin = group_begin(team, segment(s).begin, group.end);
           backward(team, rows, group);
+          if (measures() && group.begin == 1) tap_gradient<T>(net_, 0, a_.N, rows, gradient(0));
           team.barrier();
           parameter_gradients(team, group);
         }
       }
-      if (net_.plan.taps) taps(team);
+      if (measures()) taps(team);
       if (a_.optimizer) {
         team.barrier();  // all gradients are there; and `stop` is seen alike by everyone
         if (!cancel_.stopped()) step(team);
@@ -212,6 +214,7 @@ class Pass {
   // A segment's nodes; `again`: those whose values the workspace has lost.
   void forward(Team team, Range rows, int s, bool again) {
     int prepared = segment(s).begin;
+    if (measures() && segment(s).begin <= 1) tap_value<T>(net_, 0, a_.N, rows, value(0), nullptr);
     for (int id = segment(s).begin; id < segment(s).end; id++) {
       if (id == prepared) {
         prepared = group_end(team, id, segment(s).end);
@@ -222,6 +225,7 @@ class Pass {
       if (again && net_.plan.nodes[id].kept) continue;
       Call<T> c = call(id);
       divide(team, rows, id, [&](Range r) { layer(id).forward(c, r); });
+      if (measures()) tap_value(net_, id, a_.N, rows, value(id), c.x[0]);
     }
   }
 
@@ -246,6 +250,7 @@ class Pass {
   void backward(Team team, Range rows, Range group) {
     for (int id = static_cast<int>(group.end) - 1; id >= group.begin; id--) {
       const Node& n = node(id);
+      if (measures()) tap_gradient<T>(net_, id, a_.N, rows, gradient(id));
       for (int i = 0; i < n.input_count; i++) {
         T* to = wanted(n.inputs[i]) ? gradient(n.inputs[i]) : nullptr;
         const bool columns = n.type->splits_columns(context_.training != 0);
@@ -344,14 +349,11 @@ class Pass {
                context_.step, params);
   }
 
-  // A node is one member's: its numbers do not depend on the team.
+  // What is left of taps when all rows have been seen, a node a member.
   void taps(Team team) {
-    char* scratch = net_.arena + net_.plan.scratch + team.rank * net_.plan.scratch_each;
-    for (int id = team.rank; id < count(); id += team.size) {
-      if (cancel_.poll(team, kFlopsPerLook)) return;
-      const T* input = id > 0 ? value(node(id).inputs[0]) : nullptr;
-      tap<T>(net_, id, a_.N, value(id), gradient(id), input, scratch, &net_.taps[id]);
-    }
+    double* mean = at<double>(net_.plan.scratch + team.rank * net_.plan.scratch_each);
+    for (int id = team.rank; id < count() && !cancel_.stopped(); id += team.size)
+      finish_tap<T>(net_, id, a_.N, value(id), mean, &net_.taps[id]);
     if (a_.dx && team.rank == 0 && a_.dx != gradient(0))
       __builtin_memcpy(a_.dx, gradient(0), static_cast<size_t>(a_.N * node(0).features) * sizeof(T));
   }

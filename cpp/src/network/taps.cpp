@@ -2,47 +2,40 @@
 
 #include <math.h>
 
-#include "../batch_norm.hpp"
-
 namespace gradiometer {
 namespace {
-
-// Largest |f'| on a grid of [-8, 8]; *flat: f' falls below 5 % of it far out on both sides.
-double steepest(const Activation& f, const double* params, bool* flat) {
-  constexpr int half = 128, points = 2 * half + 1;
-  double x[points + 2], one[points + 2], slope[points + 2];
-  for (int i = 0; i < points; i++) x[i] = (i - half) / 16.0;
-  x[points] = -50;
-  x[points + 1] = 50;
-  for (double& v : one) v = 1;
-  f.f64.backward(points + 2, x, one, slope, params);
-  double most = 0;
-  for (int i = 0; i < points; i++) most = fmax(most, fabs(slope[i]));
-  *flat = fabs(slope[points]) < 0.05 * most && fabs(slope[points + 1]) < 0.05 * most;
-  return most;
-}
 
 gm_moments copy(const Moments& m) {
   return {m.count, m.zeros,       m.subnormals, m.nans, m.infs,
           m.sum,   m.sum_squares, m.max_abs,    m.norm, m.deviation};
 }
 
-template <class T>
-gm_moments moments_of(const Kernels<T>& k, int64_t n, const T* x) {
-  Moments m;
-  k.moments(n, x, &m);
-  return copy(m);
+template <class E>
+E* at(const Network& net, int64_t offset) {
+  return offset < 0 ? nullptr : reinterpret_cast<E*>(net.arena + offset);
 }
 
-// Norms of the rows; where a sum of squares leaves float64, of the row scaled by a power of 2.
+// f(block, its rows) over rows that begin with a block.
+template <class F>
+void for_blocks(int64_t N, Range rows, F f) {
+  const int64_t each = tap_rows(N);
+  for (int64_t r = rows.begin; r < rows.end; r += each)
+    f(r / each, Range{r, rows.end - r < each ? rows.end : r + each});
+}
+
+// Moments and the norms of rows; where a sum of squares leaves float64, the norm is of the row scaled by a
+// power of 2.
 template <class T>
-void row_norms(const Kernels<T>& k, int64_t N, int64_t C, const T* x, double* norms) {
-  k.row_squares(N, C, x, C, norms);
-  for (int64_t r = 0; r < N; r++) {
-    const bool in_range = (norms[r] > 0x1p-900 && norms[r] < 0x1p1000) || isnan(norms[r]);
-    norms[r] = in_range                           ? sqrt(norms[r])
-               : moments_of(k, C, x + r * C).infs ? HUGE_VAL
-                                                  : moments_of(k, C, x + r * C).norm;
+void moments_and_rows(const Kernels<T>& k, int64_t C, Range rows, const T* x, MomentsPart* part,
+                      double* norms) {
+  if (norms) norms += rows.begin;
+  x += rows.begin * C;
+  k.moments_part(rows.size(), C, x, part, norms);
+  for (int64_t r = 0; norms && r < rows.size(); r++) {
+    if ((norms[r] > 0x1p-450 && norms[r] < 0x1p500) || isnan(norms[r])) continue;
+    Moments m;
+    k.moments(C, x + r * C, &m);
+    norms[r] = m.infs ? HUGE_VAL : m.norm;
   }
 }
 
@@ -63,82 +56,110 @@ double scaled_spread(int64_t N, int64_t C, const T* x, const gm_moments& value, 
   return sqrt(between) / (norm / sqrt(rows));
 }
 
+template <class T>
+gm_moments moments_of(const Kernels<T>& k, int64_t N, int64_t C, const MomentsPart* parts) {
+  Moments m;
+  k.merge_moments(tap_blocks(N), parts, N * C, &m);
+  return copy(m);
+}
+
+template <class T>
+int64_t count_inside(const Kernels<T>& k, int64_t rows, int64_t C, const T* x, const Intervals& in,
+                     unsigned char* seen) {
+  int64_t count = 0;
+  for (int i = 0; i < in.size; i++) k.inside(rows, C, x, C, in.low[i], in.high[i], seen, &count);
+  return count;
+}
+
 }  // namespace
 
 template <class T>
-void tap(const Network& net, int id, int64_t N, const T* value, const T* gradient, const T* input,
-         char* scratch, gm_tap* out) {
-  const Node& node = net.graph.nodes[id];
+void tap_value(const Network& net, int id, int64_t N, Range rows, const T* value, const T* input) {
   const NodePlan& p = net.plan.nodes[id];
   const Kernels<T>& k = of<T>(*net.table);
-  const int64_t C = node.features;
+  const int64_t C = net.graph.nodes[id].features;
+  for_blocks(N, rows, [&](int64_t b, Range block) {
+    moments_and_rows(k, C, block, value, at<MomentsPart>(net, p.value_parts) + b,
+                     at<double>(net, p.value_rows));
+    if (!(net.plan.taps & GM_TAP_COLUMNS)) return;
+    ColumnsPart* part = at<ColumnsPart>(net, p.columns) + b;
+    part->scatter =
+        k.columns_part(block.size(), C, value + block.begin * C, at<double>(net, p.means) + b * C);
+    if (p.slope < 0) return;
+    const Slope& s = net.plan.slopes[p.slope];
+    unsigned char* active = at<unsigned char>(net, p.active) + b * C;
+    __builtin_memset(active, 0, static_cast<size_t>(C));
+    const T* x = input + block.begin * C;
+    count_inside(k, block.size(), C, x, s.active, active);
+    part->steep = s.flat ? count_inside(k, block.size(), C, x, s.steep, nullptr) : 0;
+  });
+}
+
+template <class T>
+void tap_gradient(const Network& net, int id, int64_t N, Range rows, const T* gradient) {
+  const NodePlan& p = net.plan.nodes[id];
+  for_blocks(N, rows, [&](int64_t b, Range block) {
+    moments_and_rows(of<T>(*net.table), net.graph.nodes[id].features, block, gradient,
+                     at<MomentsPart>(net, p.gradient_parts) + b, at<double>(net, p.gradient_rows));
+  });
+}
+
+template <class T>
+void finish_tap(const Network& net, int id, int64_t N, const T* value, double* mean, gm_tap* out) {
+  const NodePlan& p = net.plan.nodes[id];
+  const Kernels<T>& k = of<T>(*net.table);
+  const int64_t C = net.graph.nodes[id].features, blocks = tap_blocks(N);
+  const auto moments_of = [&](int64_t parts) {
+    Moments m;
+    k.merge_moments(blocks, at<MomentsPart>(net, parts), N * C, &m);
+    return copy(m);
+  };
   gm_tap t = {};
   t.struct_size = sizeof t;
   t.rows = N;
   t.features = C;
   t.spread = t.saturated = NAN;
-  t.value = moments_of(k, N * C, value);
-  if (gradient) t.gradient = moments_of(k, N * C, gradient);
-  if (net.plan.taps & GM_TAP_ROWS) {
-    double* rows = reinterpret_cast<double*>(net.arena + p.value_rows);
-    row_norms(k, N, C, value, rows);
-    t.value_row_norms = rows;
-    if (gradient) {
-      rows = reinterpret_cast<double*>(net.arena + p.gradient_rows);
-      row_norms(k, N, C, gradient, rows);
-      t.gradient_row_norms = rows;
-    }
-  }
-  if (net.plan.taps & GM_TAP_COLUMNS) {
-    double* mean = reinterpret_cast<double*>(scratch);
-    double* var = mean + C;
-    const BatchNorm<T> columns = {N, C, 1, C, value, mean, var, 0, nullptr, nullptr};
-    for_channel_blocks({0, C}, [&](Range block) {
-      channel_statistics(k, columns, block, false, mean + block.begin, var + block.begin);
-    });
-    double between = 0;
-    for (int64_t c = 0; c < C; c++) between += var[c];
-    double square = t.value.sum_squares / static_cast<double>(N);
+  t.value = moments_of(p.value_parts);
+  t.gradient = moments_of(p.gradient_parts);
+  t.value_row_norms = at<double>(net, p.value_rows);
+  t.gradient_row_norms = at<double>(net, p.gradient_rows);
+  if (net.plan.taps & GM_TAP_COLUMNS && N > 0) {
+    const ColumnsPart* part = at<ColumnsPart>(net, p.columns);
+    double between = k.merge_columns(blocks, C, at<double>(net, p.means), tap_rows(N),
+                                     N - (blocks - 1) * tap_rows(N), mean);
+    for (int64_t b = 0; b < blocks; b++) between += part[b].scatter;
     if (t.value.nans || t.value.infs)
       t.spread = NAN;
     else if (t.value.max_abs == 0)
       t.spread = 0;
     else if (t.value.sum_squares > 0x1p-900 && t.value.sum_squares < 0x1p1000)
-      t.spread = sqrt(between / square);
+      t.spread = sqrt(between / t.value.sum_squares);
     else
       t.spread = scaled_spread(N, C, value, t.value, mean);
-    if (node.activation >= 0 && id > 0) {
-      const Activation& f = net.table->activations[node.activation];
-      bool flat;
-      double most = steepest(f, node.activation_parameters, &flat);
-      const int64_t panel = C > kTapPanel ? C : kTapPanel, step = panel / C;
-      unsigned char* active = reinterpret_cast<unsigned char*>(net.arena + p.active);
-      unsigned char* unused = reinterpret_cast<unsigned char*>(mean + 2 * net.plan.widest);
-      T* ones = reinterpret_cast<T*>(scratch + align_up(2 * net.plan.widest * 8 + net.plan.widest, 8));
-      T* slope = ones + panel;
-      for (int64_t i = 0; i < step * C; i++) ones[i] = T(1);
-      __builtin_memset(active, 0, static_cast<size_t>(C));
-      int64_t steep = 0, nonzero = 0;
-      for (int64_t r = 0; r < N; r += step) {
-        int64_t rows = N - r < step ? N - r : step;
-        of<T>(f).backward(rows * C, input + r * C, ones, slope, node.activation_parameters);
-        k.above(rows, C, slope, C, 0.0, active, &nonzero);
-        k.above(rows, C, slope, C, 0.05 * most, unused, &steep);
+    if (p.slope >= 0) {
+      unsigned char* active = at<unsigned char>(net, p.active);
+      int64_t steep = 0;
+      for (int64_t b = 0; b < blocks; b++) {
+        steep += part[b].steep;
+        for (int64_t c = 0; b > 0 && c < C; c++) active[c] |= active[b * C + c];
       }
       // f'(NaN) is neither 0 nor small, but nothing that can be compared.
-      for (int64_t c = 0; c < C; c++)
-        if (isnan(mean[c])) active[c] = 1;
+      if (t.value.nans)
+        for (int64_t c = 0; c < C; c++)
+          if (isnan(mean[c])) active[c] = 1;
       t.active = active;
-      if (flat && N * C > 0 && !t.value.nans)
+      if (net.plan.slopes[p.slope].flat && !t.value.nans)
         t.saturated = 1 - static_cast<double>(steep) / static_cast<double>(N * C);
     }
   }
   *out = t;
 }
 
-template void tap<float>(const Network&, int, int64_t, const float*, const float*, const float*, char*,
-                         gm_tap*);
-template void tap<double>(const Network&, int, int64_t, const double*, const double*, const double*, char*,
-                          gm_tap*);
+template void tap_value<float>(const Network&, int, int64_t, Range, const float*, const float*);
+template void tap_value<double>(const Network&, int, int64_t, Range, const double*, const double*);
+template void tap_gradient<float>(const Network&, int, int64_t, Range, const float*);
+template void tap_gradient<double>(const Network&, int, int64_t, Range, const double*);
+template void finish_tap<float>(const Network&, int, int64_t, const float*, double*, gm_tap*);
+template void finish_tap<double>(const Network&, int, int64_t, const double*, double*, gm_tap*);
 
 }  // namespace gradiometer

@@ -1,12 +1,19 @@
-// What a measurement sees at a node.
+// What a measurement sees at a node: of the member's rows while they are in its cache, in blocks whose sums
+// are put together in order after the pass, so that numbers do not depend on the team.
 #pragma once
 #include "network.hpp"
 
 namespace gradiometer {
 
-// Fills *out for node `id` from the value and gradient of the last pass. scratch: plan.scratch_each bytes.
+// Of node `id`, over `rows` of a batch of N that begin at a multiple of tap_rows(N): after the node's
+// forward, and before its backward, which may overwrite the gradient.
 template <class T>
-void tap(const Network& net, int id, int64_t N, const T* value, const T* gradient, const T* input,
-         char* scratch, gm_tap* out);
+void tap_value(const Network& net, int id, int64_t N, Range rows, const T* value, const T* input);
+template <class T>
+void tap_gradient(const Network& net, int id, int64_t N, Range rows, const T* gradient);
+
+// Puts together what was seen of all rows. mean: plan.widest places.
+template <class T>
+void finish_tap(const Network& net, int id, int64_t N, const T* value, double* mean, gm_tap* out);
 
 }  // namespace gradiometer
