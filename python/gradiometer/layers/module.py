@@ -320,6 +320,7 @@ class Compiled:
         root._emit(self.builder, 0)
         self.network = _core.Network(self.builder.graph, root.dtype)
         self._gradients: list[tuple[Module, str, NDArray[Any]]] = []
+        self._gradients_of: dict[int, dict[str, NDArray[Any]]] = {}
         self.root = root
         for module in modules:
             if module is root or module._arrays or module._children():
@@ -334,6 +335,7 @@ class Compiled:
                 if not of_state:
                     gradient = self.network.gradients[offset : offset + size].reshape(shape)
                     self._gradients.append((module, name, gradient))
+                    self._gradients_of.setdefault(id(module), {})[name] = gradient
                     if name in module._frozen:
                         self.set_trainable(module, name)
 
@@ -367,7 +369,7 @@ class Compiled:
 
     def gradients_of(self, module: Module) -> dict[str, NDArray[Any]]:
         """Views of the gradients of one module's own parameters, by their names within it."""
-        return {name: gradient for owner, name, gradient in self._gradients if owner is module}
+        return self._gradients_of.get(id(module), {})
 
     @property
     def buffers(self) -> int:

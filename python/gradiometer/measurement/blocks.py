@@ -4,6 +4,7 @@ that follow it."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from gradiometer.layers import Activation, PReLU
@@ -53,6 +54,7 @@ def blocks(nodes: list[Node]) -> tuple[Block, ...]:
     for node in nodes:
         for source in node.inputs:
             read_last[source] = max(read_last[source], node.id)
+    furthest = list(accumulate(read_last, max))  # the last node that reads one of these
     starts = [i for i, node in enumerate(nodes) if node.type == "linear"]
     skips = {node.inputs[0]: node for node in nodes if node.type == "add"}
     made = []
@@ -63,7 +65,7 @@ def blocks(nodes: list[Node]) -> tuple[Block, ...]:
         add = of_type.get("add")
         norm = next((node for node in group if node.type.endswith("_norm")), None)
         pre = activation.inputs[0] if activation else group[-1].id
-        passed = [node.id for node in group if max(read_last[: node.id]) <= node.id]
+        passed = [node.id for node in group if furthest[node.id - 1] <= node.id]
         output = add.id if add and add.id in passed else (passed or [group[-1].id])[-1]
         parts = ["norm" if node.type.endswith("_norm") else node.type for node in group]
         beyond = len(set(parts)) < len(parts) or not {"dropout", "concat", "softmax", "log_softmax"}.isdisjoint(parts)

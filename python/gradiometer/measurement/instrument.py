@@ -96,11 +96,13 @@ def measure(
         seen = [network.tap(node) for node in range(len(compiled.nodes) + 1)]
         input_norm = norm_of(seen[0]["gradient"])
         updates = _updates(compiled, as_optimizer(optimizer)) if optimizer is not None else {}
-        predictions = _predict(layers, seen[0], len(samples))
+        weights = [_core.moments(block.linear.module._arrays["weight"]) for block in layers]
+        predictions = _predict(layers, weights, seen[0], len(samples))
         measured: list[LayerMeasurement] = []
         below = input_norm
         for i, block in enumerate(layers):
-            layer = _layer(i, block, len(layers), seen, below, predictions[i], updates.get(id(block.linear.module)))
+            update = updates.get(id(block.linear.module))
+            layer = _layer(i, block, len(layers), seen, weights[i], below, predictions[i], update)
             below = layer.grad_norm
             measured.append(layer)
     hidden = [layer for layer in measured if layer.role == "hidden"]
@@ -125,13 +127,13 @@ def _layer(
     block: Block,
     count: int,
     seen: list[dict[str, Any]],
+    weight: dict[str, Any],
     below: float,
     predicted: float,
     update: float | None,
 ) -> LayerMeasurement:
     linear, module = block.linear, block.linear.module
-    weight = module._arrays["weight"]
-    fan_out, fan_in = weight.shape
+    fan_out, fan_in = module._arrays["weight"].shape
     weight_grad, bias_grad = _parameter_gradients(block)
     activation = block.function[0] if block.function else None
     return layer_measurement(
@@ -148,7 +150,7 @@ def _layer(
         pre=seen[block.pre],
         out=seen[block.output],
         act=seen[block.activation.id] if block.activation else None,
-        weight=_core.moments(weight),
+        weight=weight,
         weight_grad=weight_grad,
         bias_grad=bias_grad,
         update=update,
@@ -182,10 +184,10 @@ def _updates(compiled: Compiled, optimizer: Optimizer) -> dict[int, float]:
     }
 
 
-def _predict(layers: tuple[Block, ...], x: dict[str, Any], batch: int) -> list[float]:
+def _predict(layers: tuple[Block, ...], weights: list[dict[str, Any]], x: dict[str, Any], batch: int) -> list[float]:
     """Theory's factor for every layer, iterated from the real input with the real weights' variances."""
     described = []
-    for block in layers:
+    for block, seen in zip(layers, weights, strict=True):
         arrays = block.linear.module._arrays
         weight, bias = arrays["weight"], arrays.get("bias")
         function = block.function
@@ -193,8 +195,8 @@ def _predict(layers: tuple[Block, ...], x: dict[str, Any], batch: int) -> list[f
             theory.LayerTheory(
                 fan_in=weight.shape[1],
                 fan_out=weight.shape[0],
-                weight_variance=kernels.moments(weight).sum_squares / weight.shape[0],
-                bias_variance=kernels.moments(bias).sum_squares / bias.size if bias is not None else 0.0,
+                weight_variance=seen["sum_squares"] / weight.shape[0],
+                bias_variance=_core.moments(bias)["sum_squares"] / bias.size if bias is not None else 0.0,
                 activation=function[0] if function else None,
                 params=function[1] if function else {},
                 norm="unknown" if block.beyond_theory else block.norm_name,
