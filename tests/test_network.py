@@ -381,6 +381,22 @@ def wide(dtype: str) -> gm.Sequential:
     )
 
 
+def weighty(dtype: str) -> gm.Sequential:
+    """Weights that outgrow a core's cache, which a team shares by columns in batches of up to 512."""
+    return gm.Sequential(
+        *chain([40, 700], "tanh", dtype),
+        gm.Residual(*chain([700, 700], "gelu", dtype), scale=0.5),
+        gm.Residual(gm.Linear(700, 700, bias=False, rng=0, dtype=dtype), scale=0.3),
+        gm.Linear(700, 7, rng=0, dtype=dtype),
+    )
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_gradients_of_weighty_networks(rows: int, thread_counts: Iterator[int]) -> None:
+    for _ in thread_counts:
+        test_gradients_of_whole_networks(weighty, rows, False)
+
+
 @pytest.fixture
 def many_threads(thread_counts: Iterator[int]) -> Iterator[Iterator[int]]:
     """Also more threads than processors."""
@@ -396,8 +412,9 @@ def many_threads(thread_counts: Iterator[int]) -> Iterator[Iterator[int]]:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
-def test_threads_change_no_bit(dtype: str, training: bool, many_threads: Iterator[int]) -> None:
-    net = randomise(wide(dtype), 1)
+@pytest.mark.parametrize("make", [wide, weighty])
+def test_threads_change_no_bit(make: Maker, dtype: str, training: bool, many_threads: Iterator[int]) -> None:
+    net = randomise(make(dtype), 1)
     x, target = data(net, 333, "cross_entropy")
     every = _core.TAP_MOMENTS | _core.TAP_ROWS | _core.TAP_COLUMNS
     results = []
@@ -426,7 +443,7 @@ def test_training_has_the_same_bits_on_any_threads(dtype: str, many_threads: Ite
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("make", [wide, *NETS])
+@pytest.mark.parametrize("make", [wide, weighty, *NETS])
 def test_a_sample_has_the_same_bits_in_any_batch(make: Maker, dtype: str, isa: str) -> None:
     net = randomise(make(dtype), 1)
     x, _ = data(net, 613, "mse")

@@ -174,6 +174,8 @@ def gemm_checks(dtype: np.dtype[Any], isa: str) -> Found:
             error = max(error, float(np.max(np.abs(got - a.astype(wide) @ b.astype(wide)) / bound)))
         yield f"gemm {form}", error, 1.0, "of the bound"
     a, b = (rng.standard_normal((300, 300)).astype(dtype) for _ in range(2))
+    different = float(np.sum(kernels.gemm(a, kernels.pack(b)) != kernels.gemm(a, b)))
+    yield "gemm of a packed matrix", different, 0.0, "elements"
     yield "gemm, 1 thread or 4", different_bits(lambda: kernels.gemm(a, b)), 0.0, "elements"
 
 

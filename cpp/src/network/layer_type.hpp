@@ -62,17 +62,18 @@ struct Call {
   T* gradients[kMaxTensors];  // null where frozen
   T* state[kMaxTensors];
   double* cache;  // written by forward, read by backward
-  T* packed;      // written by prepare, read by forward
+  T* packed;      // written by prepare, read by forward; null where the node is shared by columns
+  T* workspace;   // a member's own, as big as workspace_size says
 };
 
 template <class T>
 struct LayerFunctions {
   // Before the forward pass, by the whole team together (a barrier follows). May be null.
   void (*prepare)(const Call<T>&, Team);
-  // y from x over a range of rows, or of columns where splits_columns says so.
+  // y from x over a range of rows, or of columns where splits_columns or prefers_columns says so.
   void (*forward)(const Call<T>&, Range);
-  // dx of one input from dy over a range of the same axis. A columns-layer also writes its parameters'
-  // gradients here (dx may then be null).
+  // dx of one input from dy over a range of its rows or columns. A layer that splits columns also writes its
+  // parameters' gradients here (dx may then be null).
   void (*backward)(const Call<T>&, Range);
   // Gradients of parameters over all rows, for a range of output features (16 or more, but at the end), after
   // the backward pass of the node's segment; not called where all are frozen. May be null.
@@ -90,7 +91,11 @@ struct LayerType {
   int input_count;
   // Fills features, parameters and state from attributes and in_features; refuses what cannot be.
   gm_status (*set_up)(Node&, gm_error*);
-  bool (*splits_columns)(bool training);
+  bool (*splits_columns)(bool training);  // an output needs whole columns
+  // Whether a team shares the node by columns although rows would do, and what workspace a member then needs,
+  // in elements, for a batch of up to N. Both may be null.
+  bool (*prefers_columns)(const Node&, gm_dtype, int64_t N);
+  int64_t (*workspace_size)(const Node&, const KernelTable&, gm_dtype, int64_t N);
   bool backward_in_place;                     // dx may be dy
   int64_t (*cache_size)(const Node&);         // doubles; null for none
   int64_t (*cache_size_of_row)(const Node&);  // doubles for every row of the batch; null for none

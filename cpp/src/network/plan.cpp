@@ -222,7 +222,8 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
 
   // Who reads what, when.
   for (int id = 0, s = 0; id < count; id++) {
-    plan->nodes.push({-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, {false, false}, false, false, 0});
+    plan->nodes.push(
+        {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, {false, false}, false, false, false, 0});
     plan->nodes[id].leads = id > 0 && leads_to_parameter(graph, *plan, id);
     while (id >= plan->cut[s].end) s++;
     if (plan->nodes[id].leads || every) plan->cut[s].leads = true;
@@ -334,17 +335,22 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
     if (lives[id].turn >= 0) plan->nodes[id].gradient += place[lives[id].turn];
   for (int id = 0; id < count; id++) plan->nodes[id].gradient = plan->nodes[lives[id].root].gradient;
 
-  // Packed weights, by groups.
-  plan->packed_each = 0;
+  // Packed weights, by groups, and what a member needs instead.
+  plan->packed_each = plan->workspace_each = 0;
   int64_t of_group = 0;
   for (int id = 1; id < count; id++) {
     NodePlan& p = plan->nodes[id];
     if (p.group != plan->nodes[id - 1].group || id == 1) of_group = 0;
-    if (!graph.nodes[id].type->packed_size) continue;
+    const LayerType& type = *graph.nodes[id].type;
+    p.by_columns = type.prefers_columns && type.prefers_columns(graph.nodes[id], dtype, batch);
+    if (p.by_columns) {
+      const int64_t size = align_up(type.workspace_size(graph.nodes[id], table, dtype, batch) * each);
+      if (size > plan->workspace_each) plan->workspace_each = size;
+    }
+    if (!type.packed_size || p.by_columns) continue;
     p.packed = of_group;
     if (__builtin_add_overflow(
-            of_group, layout.size(graph.nodes[id].type->packed_size(graph.nodes[id], table, dtype), 1, each),
-            &of_group))
+            of_group, layout.size(type.packed_size(graph.nodes[id], table, dtype), 1, each), &of_group))
       layout.whole = false;
     if (of_group > plan->packed_each) plan->packed_each = of_group;
   }
@@ -390,6 +396,7 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
   plan->temp = layout.take(added ? batch : 0, plan->widest, each);
   plan->scratch_each = room.taps & GM_TAP_COLUMNS ? align_up(plan->widest * 8) : 0;
   plan->scratch = layout.take(team, plan->scratch_each);
+  plan->workspace = layout.take(team, plan->workspace_each);
   if (!layout.whole)
     return fail(e, GM_OUT_OF_MEMORY, "batch", "the arena for a batch of %lld is too big to count",
                 static_cast<long long>(batch));

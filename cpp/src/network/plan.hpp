@@ -26,6 +26,7 @@ struct NodePlan {
   bool adds[kMaxInputs];  // the gradient by this input has been written by a later node
   bool leads;             // the gradient by its value is on the way to a parameter that is not frozen
   bool kept;              // its value outlives its segment
+  bool by_columns;        // though rows would do: its type prefers it
   int group;
 };
 
@@ -50,7 +51,8 @@ struct Plan : Room {
   Array<Range> trainable;               // of the flat buffers, neighbours joined
   Array<Slope> slopes;                  // for taps of columns
   int64_t packed = 0, packed_each = 0;  // two places for a group's packed weights
-  int64_t row_loss = 0, norm_blocks = 0, temp = 0, scratch = 0, scratch_each = 0;  // byte offsets and size
+  int64_t row_loss = 0, norm_blocks = 0, temp = 0, scratch = 0, scratch_each = 0, workspace = 0,
+          workspace_each = 0;  // byte offsets and size
   int64_t bytes = 0;
   double flops = 0;  // of the forward pass, a row
 };

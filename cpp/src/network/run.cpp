@@ -81,13 +81,14 @@ class Pass {
   int team_size() const {
     double work = net_.plan.flops * static_cast<double>(a_.N) * (a_.loss ? 3 : 1);
     int64_t most = threads();
-    if (most > net_.plan.team && net_.plan.taps) most = net_.plan.team;
+    if (most > net_.plan.team && (net_.plan.taps || net_.plan.workspace_each)) most = net_.plan.team;
     if (most > a_.N) most = a_.N;
     return work < 2 * kFlopsPerThread || most < 1
                ? 1
                : static_cast<int>(fmin(work / kFlopsPerThread, static_cast<double>(most)));
   }
 
+  T* workspace(Team team) const { return at<T>(net_.plan.workspace + team.rank * net_.plan.workspace_each); }
   T* value(int id) const {
     if (id == 0) return const_cast<T*>(static_cast<const T*>(a_.x));
     if (id == count() - 1 && a_.y) return static_cast<T*>(a_.y);
@@ -138,7 +139,8 @@ class Pass {
                  {},
                  {},
                  at<double>(net_.plan.nodes[id].cache),
-                 packed(id)};
+                 packed(id),
+                 nullptr};
     for (int i = 0; i < n.input_count; i++) c.x[i] = value(n.inputs[i]);
     for (int i = 0; i < n.parameter_count; i++) {
       c.parameters[i] = static_cast<T*>(net_.parameters) + n.parameters[i].offset;
@@ -190,25 +192,30 @@ class Pass {
     return end;
   }
 
-  // f(range) over one member's share of a node: its rows in panels, or its columns between two barriers.
+  bool needs_columns(int id) const { return node(id).type->splits_columns(context_.training != 0); }
+  bool by_columns(int id) const { return needs_columns(id) || net_.plan.nodes[id].by_columns; }
+
+  // f(range) in panels, each of which costs `flops` a row or column.
   template <class F>
-  void divide(Team team, Range rows, int id, F f) {
-    const LayerType& type = *node(id).type;
-    if (type.splits_columns(context_.training != 0)) {
-      team.barrier();
-      if (!cancel_.poll(team, type.flops(node(id)) * static_cast<double>(rows.size())))
-        f(team.share(node(id).features, 16));
-      team.barrier();
-      return;
-    }
-    double flops = type.flops(node(id));
-    int64_t step = flops * static_cast<double>(rows.size()) <= kFlopsPerPanel
-                       ? rows.size()
-                       : static_cast<int64_t>(fmax(16, kFlopsPerPanel / flops));
-    for (int64_t r = rows.begin; r < rows.end; r += step) {
+  void panels(Team team, Range range, double flops, F f) {
+    const int64_t step = flops * static_cast<double>(range.size()) <= kFlopsPerPanel
+                             ? range.size()
+                             : static_cast<int64_t>(fmax(1, kFlopsPerPanel / flops / 16)) * 16;
+    for (int64_t r = range.begin; r < range.end; r += step) {
       if (cancel_.poll(team, flops * static_cast<double>(step))) return;
-      f(Range{r, r + step < rows.end ? r + step : rows.end});
+      f(Range{r, r + step < range.end ? r + step : range.end});
     }
+  }
+
+  // f(range) over one member's share of a node: its rows, or of `width` columns its own, between two
+  // barriers.
+  template <class F>
+  void divide(Team team, Range rows, int id, int64_t width, F f) {
+    const double flops = node(id).type->flops(node(id));
+    if (!by_columns(id)) return panels(team, rows, flops, f);
+    team.barrier();
+    panels(team, team.share(width, 16), flops / static_cast<double>(width) * static_cast<double>(a_.N), f);
+    team.barrier();
   }
 
   // A segment's nodes; `again`: those whose values the workspace has lost.
@@ -224,7 +231,8 @@ class Pass {
       }
       if (again && net_.plan.nodes[id].kept) continue;
       Call<T> c = call(id);
-      divide(team, rows, id, [&](Range r) { layer(id).forward(c, r); });
+      c.workspace = workspace(team);
+      divide(team, rows, id, node(id).features, [&](Range r) { layer(id).forward(c, r); });
       if (measures()) tap_value(net_, id, a_.N, rows, value(id), c.x[0]);
     }
   }
@@ -253,9 +261,10 @@ class Pass {
       if (measures()) tap_gradient<T>(net_, id, a_.N, rows, gradient(id));
       for (int i = 0; i < n.input_count; i++) {
         T* to = wanted(n.inputs[i]) ? gradient(n.inputs[i]) : nullptr;
-        const bool columns = n.type->splits_columns(context_.training != 0);
-        if (!to && !(columns && trains(id))) continue;
+        const bool columns = by_columns(id);
+        if (!to && !(needs_columns(id) && trains(id))) continue;
         Call<T> c = call(id);
+        c.workspace = workspace(team);
         c.input = i;
         c.dy = gradient(id);
         const bool adds = to && net_.plan.nodes[id].adds[i];
@@ -264,7 +273,7 @@ class Pass {
         // it.
         T* temp = at<T>(net_.plan.temp);
         c.dx = !adds ? to : columns ? temp : temp + rows.begin * (net_.plan.widest - C);
-        divide(team, rows, id, [&](Range r) {
+        divide(team, rows, id, C, [&](Range r) {
           layer(id).backward(c, r);
           if (!adds) return;
           if (columns)
@@ -286,13 +295,7 @@ class Pass {
       const Range mine = team.share(node(id).features, 16);
       const double flops =
           node(id).type->flops(node(id)) / static_cast<double>(node(id).features) * static_cast<double>(a_.N);
-      const int64_t step = flops * static_cast<double>(mine.size()) <= kFlopsPerPanel
-                               ? mine.size()
-                               : static_cast<int64_t>(fmax(1, kFlopsPerPanel / flops / 16)) * 16;
-      for (int64_t f = mine.begin; f < mine.end; f += step) {
-        if (cancel_.poll(team, flops * static_cast<double>(step))) return;
-        layer(id).parameter_gradient(c, {f, f + step < mine.end ? f + step : mine.end});
-      }
+      panels(team, mine, flops, [&](Range r) { layer(id).parameter_gradient(c, r); });
     }
   }
 

@@ -39,6 +39,8 @@ const LayerType activation_layer = {
     1,
     set_up,
     [](bool) { return false; },
+    nullptr,
+    nullptr,
     true,
     nullptr,
     nullptr,

@@ -111,6 +111,8 @@ const LayerType batch_norm_layer = {
     1,
     set_up,
     [](bool training) { return training; },
+    nullptr,
+    nullptr,
     false,
     [](const Node& node) { return 2 * node.features; },
     nullptr,

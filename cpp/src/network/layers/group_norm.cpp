@@ -71,6 +71,8 @@ constexpr LayerType type(const char* name, int attribute_count, gm_status (*set_
           1,
           set_up,
           [](bool) { return false; },
+          nullptr,
+          nullptr,
           false,  // its parameters' gradients want dy after the backward pass
           nullptr,
           [](const Node& node) { return 2 * groups(node); },

@@ -16,6 +16,14 @@ gm_status set_up(Node& node, gm_error*) {
   return GM_OK;
 }
 
+// A weight that outgrows a core's L2 cache is shared by columns: a member reads its part alone, once, and
+// packs it a tile at a time on the way to the products. Big batches repay packing it for all.
+constexpr int64_t kWideBytes = 1 << 20, kWideBatch = 512;
+bool prefers_columns(const Node& node, gm_dtype dtype, int64_t N) {
+  const int64_t each = dtype == GM_FLOAT32 ? 4 : 8;
+  return N <= kWideBatch && node.in_features[0] > kWideBytes / each / node.features;
+}
+
 int64_t packed_size(const Node& node, const KernelTable& table, gm_dtype dtype) {
   return dtype == GM_FLOAT32 ? table.f32.gemm_packed_size(node.in_features[0], node.features)
                              : table.f64.gemm_packed_size(node.in_features[0], node.features);
@@ -25,37 +33,81 @@ template <class T>
 void prepare(const Call<T>& c, Team team) {
   const int64_t I = c.node.in_features[0], H = c.node.features;
   Range columns = team.share(H, c.k.gemm_columns);
-  if (columns.size() > 0) c.k.gemm_pack(I, H, c.parameters[0], 1, I, columns.begin, columns.end, c.packed);
+  if (c.packed && columns.size() > 0)
+    c.k.gemm_pack(I, H, c.parameters[0], 1, I, columns.begin, columns.end, c.packed);
 }
 
 template <class T>
-void forward(const Call<T>& c, Range rows) {
+Gemm<T> forward_product(const Call<T>& c, Range rows, Range columns) {
   const int64_t I = c.node.in_features[0], H = c.node.features;
-  Gemm<T> g = {rows.size(),
-               H,
-               I,
-               c.x[0] + rows.begin * I,
-               I,
-               1,
-               nullptr,
-               0,
-               0,
-               c.packed,
-               c.y + rows.begin * H,
-               H,
-               c.node.parameter_count == 2 ? c.parameters[1] : nullptr,
-               false,
-               nullptr};
-  c.k.gemm(g);
+  const T* bias = c.node.parameter_count == 2 ? c.parameters[1] + columns.begin : nullptr;
+  return {rows.size(),
+          columns.size(),
+          I,
+          c.x[0] + rows.begin * I,
+          I,
+          1,
+          c.parameters[0] + columns.begin * I,
+          1,
+          I,
+          c.packed,
+          c.y + rows.begin * H + columns.begin,
+          H,
+          bias,
+          false,
+          c.workspace};
+}
+template <class T>
+Gemm<T> backward_product(const Call<T>& c, Range rows, Range columns) {
+  const int64_t I = c.node.in_features[0], H = c.node.features;
+  return {rows.size(),
+          columns.size(),
+          H,
+          c.dy + rows.begin * H,
+          H,
+          1,
+          c.parameters[0] + columns.begin,
+          I,
+          1,
+          nullptr,
+          c.dx + rows.begin * I + columns.begin,
+          I,
+          nullptr,
+          false,
+          c.workspace};
 }
 
 template <class T>
-void backward(const Call<T>& c, Range rows) {
-  const int64_t I = c.node.in_features[0], H = c.node.features;
-  Gemm<T> g = {rows.size(), I, H,       c.dy + rows.begin * H, H, 1,       c.parameters[0],
-               I,           1, nullptr, c.dx + rows.begin * I, I, nullptr, false,
-               nullptr};
-  c.k.gemm(g);
+int64_t workspace_of(const Node& node, const Kernels<T>& k, int64_t N) {
+  const int64_t I = node.in_features[0], H = node.features;
+  int64_t most = 0;
+  for (int64_t rows = N; rows > 0; rows = rows > 2 ? 2 : rows - 1) {
+    Gemm<T> forward = {}, backward = {};
+    forward.M = backward.M = rows;
+    forward.N = backward.K = H;
+    forward.K = backward.N = I;
+    forward.a_row = forward.b_col = backward.b_row = I;
+    forward.a_col = forward.b_row = backward.a_col = backward.b_col = 1;
+    backward.a_row = H;
+    const int64_t a = k.gemm_workspace(forward), b = k.gemm_workspace(backward);
+    if (a > most) most = a;
+    if (b > most) most = b;
+  }
+  return most;
+}
+int64_t workspace_size(const Node& node, const KernelTable& table, gm_dtype dtype, int64_t N) {
+  return dtype == GM_FLOAT32 ? workspace_of<float>(node, table.f32, N)
+                             : workspace_of<double>(node, table.f64, N);
+}
+
+template <class T>
+void forward(const Call<T>& c, Range r) {
+  c.k.gemm(c.packed ? forward_product(c, r, {0, c.node.features}) : forward_product(c, {0, c.N}, r));
+}
+
+template <class T>
+void backward(const Call<T>& c, Range r) {
+  c.k.gemm(c.packed ? backward_product(c, r, {0, c.node.in_features[0]}) : backward_product(c, {0, c.N}, r));
 }
 
 template <class T>
@@ -98,6 +150,8 @@ const LayerType linear_layer = {"linear",
                                 1,
                                 set_up,
                                 [](bool) { return false; },
+                                prefers_columns,
+                                workspace_size,
                                 false,
                                 nullptr,
                                 nullptr,

@@ -54,6 +54,8 @@ const LayerType prelu_layer = {"prelu",
                                1,
                                set_up,
                                [](bool) { return false; },
+                               nullptr,
+                               nullptr,
                                false,  // its parameter's gradient wants dy after the backward pass
                                nullptr,
                                nullptr,

@@ -39,6 +39,8 @@ constexpr LayerType type(const char* name, LayerFunctions<float> f32, LayerFunct
           1,
           set_up,
           [](bool) { return false; },
+          nullptr,
+          nullptr,
           true,
           nullptr,
           nullptr,
