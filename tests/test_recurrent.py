@@ -110,7 +110,9 @@ def test_same_bits_for_any_number_of_threads(cell: str, thread_counts: Any) -> N
     ways: list[dict[str, Any]] = [{}, {"lengths": np.arange(11) * 3 % 31}, {"reverse": True, "recompute": 7}]
 
     def bits(how: dict[str, Any]) -> list[bytes]:
-        return [a.tobytes() for name, a in ours(cell, given, **how).items() if name != "cache"]  # its end is not written
+        return [
+            a.tobytes() for name, a in ours(cell, given, **how).items() if name != "cache"
+        ]  # its end is not written
 
     seen = [[bits(how) for how in ways] for _ in thread_counts]
     assert seen[0] == seen[1] == seen[2]
