@@ -30,7 +30,7 @@ from suites import PEERS, SUITES, VARIANTS
 from suites.case import Case
 from workers import Worker
 
-_PAUSE = 0.02  # seconds between turns: a pool that has just worked still spins
+_PAUSE = 0.012  # seconds between turns: a pool that has just worked still spins
 _OF = {"compiled": "torch"}  # whose interpreter a library runs in
 
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-_SLICE = 0.008  # seconds of work behind one figure
+_SLICE = 0.005  # seconds of work behind one figure
 _CALLS = 20_000  # behind a latency
 
 

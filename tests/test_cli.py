@@ -256,9 +256,9 @@ def test_selftest_passes_and_leaves_the_settings(capsys: Any) -> None:
 
 
 KERNELS = [
-    "forward", "backward", "gemm", "pack", "linear_forward", "linear_backward",
-    "batch_norm_forward", "batch_norm_backward", "group_norm_forward", "group_norm_backward",
-    "softmax_forward", "softmax_backward", "log_softmax_forward", "log_softmax_backward", "prelu_forward", "prelu_backward", "loss", "optimizer_step",
+    "forward", "backward", "gemm", "pack", "linear_forward", "linear_backward", "batch_norm_forward",
+    "batch_norm_backward", "group_norm_forward", "group_norm_backward", "softmax_forward", "softmax_backward",
+    "log_softmax_forward", "log_softmax_backward", "prelu_forward", "prelu_backward", "loss", "optimizer_step",
 ]  # fmt: skip
 
 

@@ -29,6 +29,7 @@ def _gelu_tanh_argument(x: Any) -> Any:
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 VALUES: dict[str, Callable[[Any], Any]] = {
     "identity": lambda x: x,
+    "prelu": lambda x: np.where(x > 0, x, 0.25 * x),
     "relu": lambda x: np.maximum(x, 0),
     "leaky_relu": lambda x: np.where(x > 0, x, 0.01 * x),
     "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
@@ -52,6 +53,7 @@ VALUES: dict[str, Callable[[Any], Any]] = {
 }
 SLOPES: dict[str, Callable[[Any], Any]] = {
     "identity": np.ones_like,
+    "prelu": lambda x: np.where(x > 0, 1, 0.25),
     "relu": lambda x: 1.0 * (x > 0),
     "leaky_relu": lambda x: np.where(x > 0, 1, 0.01),
     "elu": lambda x: np.where(x > 0, 1, np.exp(np.minimum(x, 0))),
