@@ -58,6 +58,48 @@ void inside(const Kernels<T>& k, int C, double low, double high) {
   CHECK(count - wanted == wanted - 1000);
 }
 
+// In parts of 4 rows and a rest, of numbers whose squares leave float64 in some parts and not in others.
+template <class T>
+void parts(const Kernels<T>& k, int C, double centre, double factor) {
+  constexpr int rows = 11, each = 4, count = 3;
+  T x[rows * kWidest];
+  fill(x, rows * C);
+  for (int i = 0; i < rows * C; i++) {
+    const double size = factor == 1 ? 1 : pow(factor, i / C / each - 1);
+    x[i] = static_cast<T>((static_cast<double>(x[i]) + centre) * size);
+  }
+  MomentsPart part[count];
+  double means[count * kWidest], mean[kWidest], norms[rows], scatter = 0;
+  for (int b = 0; b < count; b++) {
+    const int n = b + 1 < count ? each : rows - b * each;
+    k.moments_part(n, C, x + b * each * C, &part[b], norms + b * each);
+    scatter += k.columns_part(n, C, x + b * each * C, means + b * C);
+  }
+  Moments m;
+  k.merge_moments(count, part, rows * C, &m);
+  scatter += k.merge_columns(count, C, means, each, rows - (count - 1) * each, mean);
+  long double sum = 0, squares = 0, deviation = 0, between = 0;
+  for (int i = 0; i < rows * C; i++) sum += x[i], squares += static_cast<long double>(x[i]) * x[i];
+  const long double middle = sum / (rows * C);
+  for (int i = 0; i < rows * C; i++) deviation += (x[i] - middle) * (x[i] - middle);
+  const auto near = [](double got, long double want) { return fabsl(got - want) <= 1e-13L * fabsl(want); };
+  CHECK(m.count == rows * C && m.nans == 0 && m.infs == 0);
+  CHECK(near(m.norm, sqrtl(squares)) && near(m.deviation, sqrtl(deviation / (rows * C))));
+  for (int c = 0; c < C; c++) {
+    long double of_column = 0;
+    for (int r = 0; r < rows; r++) of_column += x[r * C + c];
+    of_column /= rows;
+    if (factor == 1) CHECK(fabsl(mean[c] - of_column) <= 1e-14L * (20 + fabsl(of_column)));
+    for (int r = 0; r < rows; r++) between += (x[r * C + c] - of_column) * (x[r * C + c] - of_column);
+  }
+  if (factor == 1) CHECK(near(scatter, between));
+  for (int r = 0; r < rows && factor == 1; r++) {
+    long double of_row = 0;
+    for (int c = 0; c < C; c++) of_row += static_cast<long double>(x[r * C + c]) * x[r * C + c];
+    CHECK(near(norms[r], sqrtl(of_row)));
+  }
+}
+
 // dgamma and dbeta are added to, or written, or not wanted; dx likewise; neighbours are left alone.
 template <class T>
 void batch_norm_backward(const Kernels<T>& k, int C, bool training) {
@@ -96,6 +138,10 @@ void all(const Kernels<T>& k) {
                               {1, 0}};
   for (int C : widths) {
     row_squares(k, C);
+    parts(k, C, 0, 1);
+    parts(k, C, 1000, 1);
+    if (sizeof(T) == 8) parts(k, C, 0.5, 1e200);
+    if (sizeof(T) == 8) parts(k, C, 1000, 1e200);
     for (const double(&b)[2] : bounds) inside(k, C, b[0], b[1]);
     batch_norm_backward(k, C, true);
     batch_norm_backward(k, C, false);

@@ -165,7 +165,7 @@ class Pass {
           forward(team, rows, s, true);
         }
         for (Range group = {0, segment(s).end}; group.end > segment(s).begin; group.end = group.begin) {
-          group.begin = group_begin(team, segment(s).begin, group.end);
+          group.begin = group_begin(team, segment(s).begin, static_cast<int>(group.end));
           backward(team, rows, group);
           if (measures() && group.begin == 1) tap_gradient<T>(net_, 0, a_.N, rows, gradient(0));
           team.barrier();
