@@ -124,6 +124,7 @@ void moments_part(int64_t rows, int64_t C, const T* x, MomentsPart* out, double*
   MomentsPart m = {};
   V<double> s[K] = {zero, zero, zero, zero};
   V<T> top = V<T>::set1(T(0)), low = inf;
+  double* norm = row_norms;
   for (int64_t begin = 0; begin < n; begin += run) {
     const T* p = x + begin;
     V<double> s2[K] = {zero, zero, zero, zero};
@@ -151,7 +152,7 @@ void moments_part(int64_t rows, int64_t C, const T* x, MomentsPart* out, double*
       s2[0] = fma(v, v, s2[0]);
     });
     const double squares = sum((s2[0] + s2[1]) + (s2[2] + s2[3]));
-    if (row_norms) row_norms[begin / run] = squares;
+    if (row_norms) *norm++ = squares;
     m.sum_squares += squares;
   }
   if (row_norms)
@@ -219,9 +220,9 @@ double columns_part(int64_t rows, int64_t C, const T* x, double* mean) {
   V<double> scatter = zero;
   for_strips<W>(C, [&](int64_t c, auto vectors, auto lanes) {
     constexpr int K = decltype(vectors)::value;
-    V<double> pivot[K], s[K];
+    V<double> pivot[K], s[K], squares[K];
     for (int k = 0; k < K; k++) {
-      s[k] = zero;
+      s[k] = squares[k] = zero;
       pivot[k] = widen(x + c + k * W, lanes);
       pivot[k] = select(unordered(pivot[k] - pivot[k], zero), zero, pivot[k]);
     }
@@ -229,11 +230,11 @@ double columns_part(int64_t rows, int64_t C, const T* x, double* mean) {
       for (int k = 0; k < K; k++) {
         const V<double> v = widen(x + r * C + c + k * W, lanes) - pivot[k];
         s[k] = s[k] + v;
-        scatter = fma(v, v, scatter);
+        squares[k] = fma(v, v, squares[k]);
       }
     for (int k = 0; k < K; k++) {
       const V<double> m = s[k] * each;
-      scatter = fnma(s[k], m, scatter);
+      scatter = scatter + fnma(s[k], m, squares[k]);
       store(pivot[k] + m, mean + c + k * W, lanes);
     }
   });
