@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gradiometer import _core, kernels
+from gradiometer import _core, kernels, recurrent
 
 from tests.reference import recurrent as reference
 
@@ -277,6 +277,125 @@ def test_as_torch(cell: str, dtype: str) -> None:
         want |= {"c_n": last[1][0].detach(), "dc0": c0.grad}
     got = ours(cell, given, lengths=lengths)
     assert_close({n: got[n] for n in want}, {n: a.numpy() for n, a in want.items()}, dtype)
+
+
+NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+def stack(cell: str, layers: int, directions: int, dtype: str) -> tuple[dict[str, Any], dict[str, Array]]:
+    """x, states and gradients of T, N, I, H = 6, 3, 4, 5, and parameters."""
+    T, N, I, H = 6, 3, 4, 5
+    given = case(cell, T, N, I, H, dtype)
+    parameters = {}
+    for k in range(layers):
+        for d in range(directions):
+            weights = case(cell, 1, 1, directions * H if k else I, H, dtype, seed=10 * k + d)["weights"]
+            parameters |= {f"{n}_l{k}{'_reverse' * d}": w for n, w in zip(NAMES, weights, strict=True)}
+    rng = np.random.default_rng(layers)
+    for name in [n for n in given if n in ("h0", "c0", "dh_n", "dc_n")]:
+        given[name] = rng.normal(size=(layers * directions, N, H)).astype(dtype)
+    given["dy"] = rng.normal(size=(T, N, directions * H)).astype(dtype)
+    del given["weights"]
+    return given, parameters
+
+
+def run_stack(cell: str, given: dict[str, Any], parameters: dict[str, Array], **how: Any) -> dict[str, Array]:
+    y, h_n, c_n, cache = recurrent.forward(cell, given["x"], parameters, given["h0"], given.get("c0"), **how)
+    assert cache is not None
+    above = {name: given.get(name) for name in ("dy", "dh_n", "dc_n", "h0")}
+    out = recurrent.backward(cell, given["x"], parameters, cache, **above, steps=True, **how)
+    return out | {"y": y, "h_n": h_n} | ({"c_n": c_n} if cell == "lstm" else {})
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("layers", "directions"), [(1, 2), (2, 1), (3, 2)])
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_stack_is_its_layers(cell: str, layers: int, directions: int, dtype: str, isa: str) -> None:
+    given, parameters = stack(cell, layers, directions, dtype)
+    lengths = np.array([6, 0, 4])
+
+    def run(k: int, d: int, x: Array, **gradients: Any) -> dict[str, Array]:
+        suffix, at = f"_l{k}{'_reverse' * d}", k * directions + d
+        state = {n: given[n][at] for n in ("h0", "c0", "dh_n", "dc_n") if n in given}
+        weights = tuple(parameters[n + suffix] for n in NAMES)
+        return reference.run(cell, x, weights, **state, lengths=lengths, reverse=d == 1, **gradients)
+
+    xs: list[Array] = [given["x"]]
+    for k in range(layers):
+        xs.append(np.concatenate([run(k, d, xs[-1])["y"] for d in range(directions)], 2))
+    want: dict[str, Any] = {"y": xs[-1], "dh": [], "dc": [], "dh0": [], "dc0": [], "h_n": [], "c_n": []}
+    above = given["dy"]
+    for k in reversed(range(layers)):
+        parts = [run(k, d, xs[k], dy=np.split(above, directions, 2)[d]) for d in range(directions)]
+        above = sum(part["dx"] for part in parts)
+        for d in reversed(range(directions)):
+            for name in ("dh", "dc", "dh0", "dc0", "h_n", "c_n"):
+                want[name].insert(0, parts[d][name])
+            want |= {f"d{n}_l{k}{'_reverse' * d}": parts[d][f"d{n}"] for n in NAMES}
+    want["dx"] = above
+    want = {n: np.asarray(v) for n, v in want.items()}
+    for recompute in (0, 4):
+        got = run_stack(cell, given, parameters, lengths=lengths, recompute=recompute)
+        assert_close(got, want, dtype)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_torch_state_dict_loads_by_name(cell: str) -> None:
+    torch = pytest.importorskip("torch")
+    kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}.get(cell, torch.nn.RNN)
+    more = {"nonlinearity": cell.removeprefix("rnn_")} if cell.startswith("rnn") else {}
+    layer = kind(4, 5, num_layers=2, bidirectional=True, dtype=torch.float64, **more)
+    given, _ = stack(cell, 2, 2, "float64")
+    parameters = {name: p.detach().numpy() for name, p in layer.state_dict().items()}
+    x, h0 = (torch.tensor(given[n], requires_grad=True) for n in ("x", "h0"))
+    y, last = layer(x, (h0, torch.tensor(given["c0"])) if cell == "lstm" else h0)
+    (y * torch.tensor(given["dy"])).sum().backward()
+    got = run_stack(cell, {n: v for n, v in given.items() if n not in ("dh_n", "dc_n")}, parameters)
+    want = {"y": y, "h_n": last[0] if cell == "lstm" else last, "dx": x.grad, "dh0": h0.grad}
+    want |= {f"d{name}": p.grad for name, p in layer.named_parameters()}
+    assert_close({n: got[n] for n in want}, {n: a.detach().numpy() for n, a in want.items()}, "float64")
+
+
+def test_bad_stacks() -> None:
+    given, parameters = stack("lstm", 2, 1, "float64")
+    x = given["x"]
+    with pytest.raises(ValueError, match="parameters has no weight_hh_l1"):
+        recurrent.forward("lstm", x, {n: p for n, p in parameters.items() if n != "weight_hh_l1"})
+    with pytest.raises(ValueError, match="parameters has weight_ih_l3"):
+        recurrent.forward("lstm", x, parameters | {"weight_ih_l3": x})
+    with pytest.raises(ValueError, match="parameters has no weight_ih_l0"):
+        recurrent.forward("lstm", x, {})
+    with pytest.raises(ValueError, match="cell is 'lstn'"):
+        recurrent.forward("lstn", x, parameters)
+    with pytest.raises(ValueError, match=r"h0 has shape \(1, 3, 5\); expected \(2, 3, 5\)"):
+        recurrent.forward("lstm", x, parameters, given["h0"][:1])
+    with pytest.raises(ValueError, match="x has shape"):
+        recurrent.forward("lstm", x[0], parameters)
+    cache = recurrent.forward("lstm", x, parameters)[3]
+    assert cache is not None
+    with pytest.raises(ValueError, match="dy has shape"):
+        recurrent.backward("lstm", x, parameters, cache, x)
+
+
+@pytest.mark.parametrize("N", [1, 3])
+def test_outputs_with_gaps_between_rows(N: int, isa: str) -> None:
+    given = case("lstm", 5, N, 3, 4, "float32")
+    x, weights = given["x"], given["weights"]
+    y, *_, cache = _core.recurrent_forward("lstm", x, weights)
+    wide = np.full((5, N, 11), 7, "float32")
+    made = _core.recurrent_forward("lstm", x, weights, out=wide[:, :, 2:6])[0]
+    assert made.base is wide
+    np.testing.assert_array_equal(made, y)
+    assert np.all(np.delete(wide, range(2, 6), 2) == 7)
+    wide_dy = np.full((5, N, 11), np.nan, "float32")
+    wide_dy[:, :, :4] = given["dy"]
+    want = _core.recurrent_backward("lstm", x, weights, y, cache, given["dy"])
+    for dy in (wide_dy[:, :, :4], np.asfortranarray(given["dy"]), given["dy"]):
+        got = _core.recurrent_backward("lstm", x, weights, made, cache, dy)
+        for name, value in want.items():
+            np.testing.assert_array_equal(got[name], value)
+    with pytest.raises(ValueError, match="out is not a writable float32 array"):
+        _core.recurrent_forward("lstm", x, weights, out=wide[:, :, :8:2])
 
 
 def call(**changed: Any) -> Any:

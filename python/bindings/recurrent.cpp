@@ -109,6 +109,40 @@ class Workspace {
   std::unique_ptr<Block> block_;
 };
 
+// y or dy (T, N, H), where it lies if its rows are equally far apart, as in a slice of the last axis; else a
+// copy.
+struct Outputs {
+  py::array array;
+  std::int64_t stride;
+  static bool lies_well(const py::array& a, gm_dtype dtype, const Shape& shape) {
+    if (!a.dtype().is(numpy_dtype(dtype)) || Shape(a.shape(), a.shape() + a.ndim()) != shape) return false;
+    const py::ssize_t size = a.itemsize(), H = shape[2];
+    return (a.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) && a.strides(2) == size &&
+           a.strides(1) % size == 0 && a.strides(1) >= H * size && a.strides(0) == shape[1] * a.strides(1);
+  }
+  Outputs(py::handle a, const char* name, gm_dtype dtype, const Shape& shape, bool as_it_lies) {
+    if (as_it_lies && py::isinstance<py::array>(a)) array = py::reinterpret_borrow<py::array>(a);
+    if (as_it_lies && lies_well(array, dtype, shape)) {
+      stride = array.strides(1) / array.itemsize();
+      return;
+    }
+    array = input(a, name, dtype).array;
+    expect_shape(array, name, shape);
+    stride = shape[2];
+  }
+};
+// The array that forward writes: `out`, or a new one.
+Outputs written(py::handle out, gm_dtype dtype, const Shape& shape) {
+  if (out.is_none()) return Outputs(py::array(numpy_dtype(dtype), shape), "out", dtype, shape, true);
+  const bool right = py::isinstance<py::array>(out) &&
+                     Outputs::lies_well(py::reinterpret_borrow<py::array>(out), dtype, shape) &&
+                     py::reinterpret_borrow<py::array>(out).writeable();
+  if (!right)
+    throw py::value_error("out is not a writable " + std::string(py::str(numpy_dtype(dtype))) +
+                          " array of shape " + shape_text(shape) + " with rows equally far apart");
+  return Outputs(out, "out", dtype, shape, true);
+}
+
 Shape sequence(const Input& x) {
   expect_ndim(x.array, "x", 3);
   return Shape(x.array.shape(), x.array.shape() + 3);
@@ -132,25 +166,27 @@ void bind_recurrent(py::module_& m) {
   m.def(
       "recurrent_forward",
       [](const std::string& cell, py::object x_, py::tuple weights, py::object h0_, py::object c0_,
-         py::object lengths, bool reverse, std::int64_t recompute, bool training) {
+         py::object lengths, bool reverse, std::int64_t recompute, bool training, py::object out) {
         Input x = input(x_, "x");
         Layer l(cell, sequence(x), x.dtype, weights, lengths, reverse, recompute);
         const void *h0 = l.optional(h0_, "h0", l.states()), *c0 = l.optional(c0_, "c0", l.states());
-        py::array y = l.fresh(l.outputs()), h_n = l.fresh(l.states());
+        Outputs y = written(out, l.dtype, l.outputs());
+        l.c.y_stride = y.stride;
+        py::array h_n = l.fresh(l.states());
         Workspace work(l.memory.forward);
         py::object c_n = l.memory_cell() ? py::object(l.fresh(l.states())) : py::none();
         py::object cache = training ? py::object(l.fresh_cache()) : py::none();
-        void *yp = y.mutable_data(), *hp = h_n.mutable_data(), *wp = work.data();
+        void *yp = y.array.mutable_data(), *hp = h_n.mutable_data(), *wp = work.data();
         void* cp = c_n.is_none() ? nullptr : c_n.cast<py::array>().mutable_data();
         void* kp = training ? cache.cast<py::array>().mutable_data() : nullptr;
         native([&](Error* e) {
           return gm_recurrent_forward(l.dtype, &l.c, x.data(), h0, c0, yp, hp, cp, kp, wp, e);
         });
-        return py::make_tuple(y, h_n, c_n, cache);
+        return py::make_tuple(y.array, h_n, c_n, cache);
       },
       py::arg("cell"), py::arg("x"), py::arg("weights"), py::arg("h0") = py::none(),
       py::arg("c0") = py::none(), py::arg("lengths") = py::none(), py::arg("reverse") = false,
-      py::arg("recompute") = 0, py::arg("training") = true);
+      py::arg("recompute") = 0, py::arg("training") = true, py::arg("out") = py::none());
 
   m.def(
       "recurrent_backward",
@@ -159,11 +195,19 @@ void bind_recurrent(py::module_& m) {
          std::int64_t recompute, bool steps) {
         Input x = input(x_, "x");
         Layer l(cell, sequence(x), x.dtype, weights, lengths, reverse, recompute);
-        const void *y = l.keep(y_, "y", l.outputs()), *h0 = l.optional(h0_, "h0", l.states());
+        const void* h0 = l.optional(h0_, "h0", l.states());
         const void* cache = l.keep(cache_, "cache", {l.cache_size()});
         gm_recurrent_gradients g = {};
         g.struct_size = sizeof g;
-        g.dy = l.optional(dy, "dy", l.outputs());
+        std::optional<Outputs> y(std::in_place, y_, "y", l.dtype, l.outputs(), true), d;
+        if (!dy.is_none()) d.emplace(dy, "dy", l.dtype, l.outputs(), true);
+        if (d && d->stride != y->stride) {
+          y.emplace(y_, "y", l.dtype, l.outputs(), false);
+          d.emplace(dy, "dy", l.dtype, l.outputs(), false);
+        }
+        l.c.y_stride = y->stride;
+        g.dy = d ? d->array.data() : nullptr;
+        const void* yp = y->array.data();
         g.dh_n = l.optional(dh_n, "dh_n", l.states());
         g.dc_n = l.optional(dc_n, "dc_n", l.states());
         py::dict out;
@@ -184,7 +228,7 @@ void bind_recurrent(py::module_& m) {
         Workspace work(l.memory.backward);
         void* wp = work.data();
         native([&](Error* e) {
-          return gm_recurrent_backward(l.dtype, &l.c, x.data(), h0, y, cache, &g, wp, e);
+          return gm_recurrent_backward(l.dtype, &l.c, x.data(), h0, yp, cache, &g, wp, e);
         });
         return out;
       },

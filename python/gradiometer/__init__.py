@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gradiometer import kernels as kernels
     from gradiometer import losses as losses
     from gradiometer import optim as optim
+    from gradiometer import recurrent as recurrent
     from gradiometer import report as report
     from gradiometer import schedules as schedules
     from gradiometer import sklearn as sklearn
@@ -49,7 +50,18 @@ if TYPE_CHECKING:
     from gradiometer.networks import mlp as mlp
 
 # What is imported only when it is first used: `import gradiometer` costs NumPy and little more.
-_MODULES = ("checkpoints", "datasets", "init", "kernels", "losses", "optim", "report", "schedules", "theory")
+_MODULES = (
+    "checkpoints",
+    "datasets",
+    "init",
+    "kernels",
+    "losses",
+    "optim",
+    "recurrent",
+    "report",
+    "schedules",
+    "theory",
+)
 _EXTRAS = ("sklearn", "torch")  # need more than NumPy, so `from gradiometer import *` leaves them out
 _NAMES = {
     "Activation": "layers",

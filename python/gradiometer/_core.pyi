@@ -59,6 +59,7 @@ def recurrent_forward(
     reverse: bool = False,
     recompute: int = 0,
     training: bool = True,
+    out: Any = None,
 ) -> tuple[Any, Any, Any, Any]: ...
 def recurrent_backward(
     cell: str,

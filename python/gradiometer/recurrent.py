@@ -1,0 +1,223 @@
+"""Stacks of recurrent layers, one or both directions, over the kernels: parameters by torch.nn's names, unchanged.
+
+Cells: "lstm", "gru", "rnn_tanh", "rnn_relu". One layer in one direction: `kernels.lstm_forward` and its kin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradiometer import _core
+from gradiometer.arguments import choice
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+__all__ = ["CELLS", "Cache", "backward", "forward"]
+
+CELLS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+Array = Any
+
+
+@dataclass(frozen=True)
+class Cache:
+    """What `backward` reads of a pass: y of every layer (T, N, directions H), and a kernel's cache for each of its
+    directions."""
+
+    y: tuple[Array, ...]
+    kernel: tuple[tuple[Array, ...], ...]
+
+
+def forward(
+    cell: str,
+    x: ArrayLike,
+    parameters: Mapping[str, ArrayLike],
+    h0: ArrayLike | None = None,
+    c0: ArrayLike | None = None,
+    *,
+    lengths: ArrayLike | None = None,
+    recompute: int = 0,
+    training: bool = True,
+) -> tuple[Array, Array, Array | None, Cache | None]:
+    """All layers and directions of torch.nn.LSTM, GRU or RNN, without dropout and projection.
+
+    Parameters
+    ----------
+    cell : str
+        One of `CELLS`.
+    x : array_like (T, N, I)
+    parameters : mapping
+        A torch state dict's names: ``weight_ih_l0``, ``weight_hh_l0``, ``bias_ih_l0``, ``bias_hh_l0`` (or no biases),
+        ``..._l1`` for the next layer, ``..._reverse`` for the other direction.
+    h0, c0 : array_like (layers * directions, N, H), optional
+        The state before the first step, layer by layer, forwards before reverse; None for 0. c0 is the LSTM's.
+    lengths, recompute, training
+        As in `kernels.lstm_forward`.
+
+    Returns
+    -------
+    y : ndarray (T, N, directions H)
+        h of the last layer, forwards before reverse.
+    h_n, c_n : ndarray (layers * directions, N, H)
+        The state after each sample's last step; c_n is None but for the LSTM.
+    cache : Cache or None
+
+    Raises
+    ------
+    ValueError, TypeError
+        For names, shapes and dtypes that do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> one = np.ones((1, 1))
+    >>> stack = {f"weight_{part}_l{k}": one for part in ("ih", "hh") for k in (0, 1)}
+    >>> forward("rnn_relu", np.ones((3, 1, 1)), stack)[0][:, 0, 0]
+    array([1., 3., 6.])
+    """
+    layers = _layers(cell, parameters)
+    above = np.asarray(x)
+    if above.ndim != 3:
+        raise ValueError(f"x has shape {above.shape}; expected 3 dimensions")
+    H = np.asarray(layers[0][0][1]).shape[-1]
+    h_first, c_first = (_states(name, given, layers, above.shape[1], H) for name, given in (("h0", h0), ("c0", c0)))
+    ys, kept, last = [], [], []
+    for k, directions in enumerate(layers):
+        D = len(directions)
+        y = np.empty((*above.shape[:2], D * H), above.dtype)
+        caches = []
+        for d, weights in enumerate(directions):
+            _, h_n, c_n, cache = _core.recurrent_forward(
+                cell,
+                above,
+                weights,
+                None if h_first is None else h_first[k * D + d],
+                None if c_first is None else c_first[k * D + d],
+                lengths,
+                d == 1,
+                recompute,
+                training,
+                y[:, :, d * H : (d + 1) * H],
+            )
+            caches.append(cache)
+            last.append((h_n, c_n))
+        ys.append(y)
+        kept.append(tuple(caches))
+        above = y
+    h_all = np.stack([h for h, _ in last])
+    c_all = np.stack([c for _, c in last]) if cell == "lstm" else None
+    return above, h_all, c_all, Cache(tuple(ys), tuple(kept)) if training else None
+
+
+def backward(
+    cell: str,
+    x: ArrayLike,
+    parameters: Mapping[str, ArrayLike],
+    cache: Cache,
+    dy: ArrayLike | None = None,
+    dh_n: ArrayLike | None = None,
+    dc_n: ArrayLike | None = None,
+    h0: ArrayLike | None = None,
+    *,
+    lengths: ArrayLike | None = None,
+    recompute: int = 0,
+    steps: bool = False,
+) -> dict[str, Array]:
+    """Gradients of `forward`: ``dx``, ``dh0``, ``dc0`` of the LSTM, and ``d`` before the name of each parameter.
+
+    Parameters
+    ----------
+    cell, x, parameters, h0, lengths, recompute
+        As `forward` had them.
+    cache : Cache
+        What it gave.
+    dy : array_like (T, N, directions H), optional
+    dh_n, dc_n : array_like (layers * directions, N, H), optional
+    steps : bool
+        Also ``dh`` and, of the LSTM, ``dc`` (layers * directions, T, N, H): the derivative of the loss by h and c of
+        every step of every layer, by all paths.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, one = np.ones((3, 1, 1)), np.ones((1, 1))
+    >>> stack = {f"weight_{part}_l{k}": one for part in ("ih", "hh") for k in (0, 1)}
+    >>> cache = forward("rnn_relu", x, stack)[3]
+    >>> backward("rnn_relu", x, stack, cache, dh_n=np.array([[[0.0]], [[1.0]]]))["dx"][:, 0, 0]
+    array([3., 2., 1.])
+    """
+    layers = _layers(cell, parameters)
+    first = np.asarray(x)
+    H, N = np.asarray(layers[0][0][1]).shape[-1], first.shape[1]
+    given = (("h0", h0), ("dh_n", dh_n), ("dc_n", dc_n))
+    states = {name: _states(name, value, layers, N, H) for name, value in given}
+    out: dict[str, Array] = {}
+    found: dict[str, list[Array]] = {}
+    above = None if dy is None else np.asarray(dy)
+    if above is not None and above.shape != cache.y[-1].shape:
+        raise ValueError(f"dy has shape {above.shape}; expected {cache.y[-1].shape}")
+    for k in reversed(range(len(layers))):
+        D, below = len(layers[k]), first if k == 0 else cache.y[k - 1]
+        dx = None
+        for d in reversed(range(D)):
+            at = slice(d * H, (d + 1) * H)
+            state = {name: None if v is None else v[k * D + d] for name, v in states.items()}
+            made = _core.recurrent_backward(
+                cell,
+                below,
+                layers[k][d],
+                cache.y[k][:, :, at],
+                cache.kernel[k][d],
+                None if above is None else above[:, :, at],
+                state["dh_n"],
+                state["dc_n"],
+                state["h0"],
+                lengths,
+                d == 1,
+                recompute,
+                steps,
+            )
+            dx = made.pop("dx") if dx is None else np.add(dx, made.pop("dx"), out=dx)
+            for name, value in made.items():
+                if name.startswith(("dweight", "dbias")):
+                    out[f"{name}_l{k}{'_reverse' * d}"] = value
+                else:
+                    found.setdefault(name, []).append(value)
+        above = dx
+    return {"dx": above, **out, **{name: np.stack(values[::-1]) for name, values in found.items()}}
+
+
+def _layers(cell: str, parameters: Mapping[str, ArrayLike]) -> list[list[tuple[ArrayLike | None, ...]]]:
+    """The four arrays of every direction of every layer; biases None where there are none."""
+    choice("cell", cell, CELLS)
+    directions = ("", "_reverse") if "weight_ih_l0_reverse" in parameters else ("",)
+    names = set[str]()
+    layers: list[list[tuple[ArrayLike | None, ...]]] = []
+    while f"weight_ih_l{len(layers)}" in parameters or not layers:
+        layer = []
+        for direction in directions:
+            suffix = f"_l{len(layers)}{direction}"
+            four = [f"{part}{suffix}" for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+            missing = [name for name in four[:2] if name not in parameters]
+            if missing:
+                raise ValueError(f"parameters has no {missing[0]}; expected torch's names, weight_ih_l0 and so on")
+            names |= set(four)
+            layer.append(tuple(parameters.get(name) for name in four))
+        layers.append(layer)
+    unknown = sorted(set(parameters) - names)
+    if unknown:
+        raise ValueError(f"parameters has {unknown[0]}, which no layer has; expected torch's names without gaps")
+    return layers
+
+
+def _states(name: str, given: ArrayLike | None, layers: list[Any], N: int, H: int) -> Array | None:
+    if given is None:
+        return None
+    made, expected = np.asarray(given), (len(layers) * len(layers[0]), N, H)
+    if made.shape != expected:
+        raise ValueError(f"{name} has shape {made.shape}; expected {expected}")
+    return made
