@@ -74,8 +74,12 @@ def test_samples_are_cut_like_an_array():
     threes = train[train.y == 3]
     assert len(threes) == (train.y == 3).sum()
     assert set(threes.y) == {3}
-    with pytest.raises(TypeError, match="slice, an index array or a mask, got 0"):
-        train[0]
+    assert train[0] is train.x
+    assert train[1] is train.y
+    with pytest.raises(IndexError, match=r"\[0\] is x and \[1\] is y; expected a slice"):
+        train[2]
+    with pytest.raises(TypeError, match="slice, an index array or a mask, got 'x'"):
+        train["x"]
 
 
 def table(path, rows, header="a,b,label"):

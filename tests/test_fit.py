@@ -360,6 +360,53 @@ def test_a_checkpoint_of_another_run_changes_nothing(tmp_path: Path) -> None:
     refused(network())
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"rng": 8}, "rng: 7 in the file, 8 asked"),
+        ({"epochs": 7}, "steps: 30 in the file, 35 asked"),
+        ({"optimizer": gm.optim.Adam(0.03)}, r"optimizer: Optimizer\('adam', 0.02.* asked"),
+        ({"batch_size": 20}, "batch_size: 16 in the file, 20 asked; steps: 30 in the file, 24 asked"),
+        ({"clip_norm": 0.5}, "clip_norm: 0.0 in the file, 0.5 asked"),
+    ],
+)
+def test_what_differs_from_a_checkpoint_is_named(changed: dict[str, Any], message: str, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    call = {"optimizer": gm.optim.Adam(0.02), "epochs": 6, "batch_size": 16, "rng": 7, "checkpoint": path}
+    network().fit(data(), **call)
+    network().fit(data(), resume=True, **call)
+    with pytest.raises(CheckpointError, match=f"does not fit this run: {message}$"):
+        network().fit(data(), resume=True, **(call | changed))
+    wider = gm.mlp(5, [9, 8], 3, activation="relu", norm="batch", rng=0, dtype="float64")
+    with pytest.raises(
+        CheckpointError,
+        match=r"run: layers: Activation\('relu', .*\) in the network, Activation\('tanh', .* \(and 4 more\)$",
+    ):
+        wider.fit(data(), resume=True, **call)
+
+
+def test_one_generator_goes_on_where_the_file_says(tmp_path: Path) -> None:
+    """A run that is taken up with the very Generator that drew its first orders."""
+    path, rng, whole = tmp_path / "run", np.random.default_rng(3), network()
+    whole.fit(data(), steps=12, rng=np.random.default_rng(3))
+    with pytest.raises(ZeroDivisionError):
+        network().fit(
+            data(), steps=12, rng=rng, checkpoint=path, checkpoint_every=2, progress=lambda step, *_: 1 // (step < 7)
+        )
+    again = network()
+    again.fit(data(), steps=12, rng=rng, checkpoint=path, resume=True)
+    assert bits(again) == bits(whole)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_refused_before_the_first_step(tmp_path: Path) -> None:
+    net = network()
+    before = bits(net)
+    for path, message in ((tmp_path / "no" / "run", "there is no directory"), (tmp_path, "is a directory")):
+        with pytest.raises(CheckpointError, match=message):
+            net.fit(data(), steps=3, checkpoint=path)
+    assert bits(net) == before
+
+
 # ---- micro-batches
 
 
@@ -376,6 +423,24 @@ def test_micro_batches_make_the_same_steps(loss: Any) -> None:
     np.testing.assert_allclose(cut.parameters, plain.parameters, rtol=1e-11, atol=1e-13)
     with pytest.raises(ValueError, match="one row at a time needs"):
         network(None).fit(data(), steps=1, memory_budget=100)
+
+
+def test_memory_says_what_fit_asks_for() -> None:
+    for optimizer in ("sgd", "adam", gm.optim.RMSprop(momentum=0.9)):
+        net = network()
+        needed = net.memory(16, optimizer=optimizer)
+        net.fit(data(), None, optimizer, steps=3, batch_size=16, memory_budget=needed, rng=0)
+        with pytest.raises(
+            ValueError, match=r"for the optimiser \(net.memory\(16, optimizer=..., recompute=True\) says"
+        ):
+            net.fit(
+                data(),
+                None,
+                optimizer,
+                steps=3,
+                batch_size=16,
+                memory_budget=net.memory(16, optimizer=optimizer, recompute=True) - 1,
+            )
 
 
 # ---- progress

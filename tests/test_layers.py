@@ -375,5 +375,40 @@ def test_mlp_is_initialised_as_asked() -> None:
 
 def test_repr_shows_the_layers() -> None:
     text = repr(network())
-    for part in ("(0) Linear(in_features=6, out_features=9", "BatchNorm1d(num_features=9", "alpha=0.7", "Residual("):
+    for part in ("(0) Linear(6, 9)", "BatchNorm1d(9, momentum=0.3)", "alpha=0.7", "Residual("):
         assert part in text
+
+
+def test_repr_is_indented_and_folds_repeated_blocks() -> None:
+    deep = gm.mlp(64, [64] * 50, 10, activation="tanh", rng=0)
+    assert repr(deep) == "Sequential(\n  (0-99) 50 x Linear(64, 64), Activation('tanh')\n  (100) Linear(64, 10)\n)"
+    assert repr(gm.Sequential(*(gm.Linear(3, 3) for _ in range(4)))) == "Sequential(\n  (0-3) 4 x Linear(3, 3)\n)"
+    twice = gm.Sequential(gm.Linear(3, 3), gm.Linear(3, 3), gm.Linear(3, 2, bias=False, dtype="float32"))
+    assert repr(twice).splitlines()[1:4] == [
+        "  (0) Linear(3, 3)",
+        "  (1) Linear(3, 3)",
+        "  (2) Linear(3, 2, bias=False)",
+    ]
+    nested = gm.Sequential(gm.Linear(3, 4), gm.Residual(gm.Activation("elu", alpha=0.5), scale=0.25))
+    assert repr(nested) == (
+        "Sequential(\n  (0) Linear(3, 4)\n  (1) Residual(\n    (0) Activation('elu', alpha=0.5)\n    scale=0.25\n  )\n)"
+    )
+
+
+def test_a_slice_is_a_network_of_copies() -> None:
+    net = gm.mlp(6, [5, 5], 3, activation="tanh", rng=0)
+    x = np.random.default_rng(0).standard_normal((4, 6)).astype("float32")
+    body = net[:-1]
+    assert isinstance(body, gm.Sequential)
+    assert len(body) == 4
+    np.testing.assert_array_equal(net[-1:](body(x)), net(x))
+    before = net.state_dict()
+    new = gm.Sequential(body.requires_grad_(False), gm.Linear(5, 2, rng=1))
+    new.fit((x, np.array([0, 1, 1, 0])), steps=2, rng=0)
+    new[0][0].weight[...] = 0  # type: ignore[index]
+    assert all((before[name] == value).all() for name, value in net.state_dict().items())
+    assert all(net.requires_grad.values())
+    branch = gm.Residual(gm.Linear(4, 4), gm.Activation("relu"))
+    assert [repr(layer) for layer in branch[:1].modules] == ["Linear(4, 4)"]
+    with pytest.raises(IndexError, match="layer 99 of a Sequential of 5; expected 0 to 4"):
+        net[99]

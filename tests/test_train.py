@@ -382,7 +382,7 @@ def test_bad_arguments_change_nothing() -> None:
         ({"steps": 1, "loss": "mse"}, ValueError, r"y has shape \(70,\); expected \(70, 3\)"),
         ({"steps": 1, "optimizer": "lion"}, ValueError, "optimizer is 'lion'; expected one of: sgd"),
         ({"steps": 1, "optimizer": 0.1}, TypeError, "optimizer is 0.1"),
-        ({"steps": 1, "rng": -1}, ValueError, "non-negative"),
+        ({"steps": 1, "rng": -1}, ValueError, "rng is -1; expected None, an integer of 0 or more"),
         ({"steps": 1, "val": x}, TypeError, "val is ndarray; expected a pair"),
         ({"steps": 1, "val": (x, y + 9)}, IndexError, "y has classes 9 to 11; expected 0 to 2"),
         ({"steps": 1, "val": (x[:, :2], y)}, ValueError, r"x has shape \(70, 2\); expected \(N, 5\)"),
@@ -457,3 +457,24 @@ def test_ctrl_c_stops_a_long_native_call(what: str, after: float) -> None:
         check=False,
     )
     assert done.stdout.startswith("interrupted True True True"), done.stdout + done.stderr
+
+
+def test_probabilities() -> None:
+    x = np.random.default_rng(0).normal(size=(7, 4))
+    net = gm.mlp(4, [6], 3, rng=0, dtype="float64")
+    e = np.exp(net.predict(x))
+    np.testing.assert_allclose(net.predict_proba(x), e / e.sum(axis=1, keepdims=True), rtol=1e-13)
+    net.fit((x, np.eye(3)[[0, 1, 2, 0, 1, 2, 0]]), steps=1, loss="bce_with_logits")
+    np.testing.assert_allclose(net.predict_proba(x), 1 / (1 + np.exp(-net.predict(x))), rtol=1e-13)
+    net.fit((x, np.ones((7, 3))), steps=1, loss="mse")
+    with pytest.raises(ValueError, match="trained with mse; expected a loss of classes"):
+        net.predict_proba(x)
+
+
+def test_a_pair_is_not_predicted() -> None:
+    _, _, test = gm.datasets.digits()
+    net = gm.mlp(64, [6], 10, rng=0)
+    with pytest.raises(TypeError, match=r"x is Samples, a pair; expected its x, an array \(N, 64\)"):
+        net.predict(test)
+    with pytest.raises(TypeError, match=r"x is tuple of unequal parts; expected an array \(N, 64\)"):
+        net.predict((test.x, test.y))

@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["choice", "finite", "positive", "real"]
+__all__ = ["choice", "finite", "generator", "near", "positive", "real", "reals"]
 
 
 def finite(name: str, array: NDArray[Any]) -> NDArray[Any]:
@@ -61,10 +61,32 @@ def choice(name: str, value: Any, known: Iterable[str]) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} is {value!r}; expected a string, one of: {', '.join(known)}")
     if value not in known:
-        near = difflib.get_close_matches(value.lower(), known, 1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise ValueError(f"{name} is {value!r}{hint}; expected one of: {', '.join(known)}")
+        raise ValueError(f"{name} is {value!r}{near(value, known)}; expected one of: {', '.join(known)}")
     return value
+
+
+def near(value: str, known: Iterable[str]) -> str:
+    """The hint for an error: what of `known` looks like `value` or begins with it; nothing, if nothing does.
+
+    Examples
+    --------
+    >>> near("he", ["lecun_normal", "he_normal"]), near("swish", ["relu"])
+    (" (did you mean 'he_normal'?)", '')
+    """
+    by_case = {name.lower(): name for name in known}
+    begun = [name for name in by_case if name.startswith(value.lower())] if value else []
+    found = begun or difflib.get_close_matches(value.lower(), by_case, 1)
+    return f" (did you mean {by_case[found[0]]!r}?)" if found else ""
+
+
+def generator(name: str, value: Any) -> np.random.Generator:
+    """What ``numpy.random.default_rng`` makes of `value`."""
+    try:
+        return np.random.default_rng(value)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"{name} is {value!r}; expected None, an integer of 0 or more, a SeedSequence or a Generator"
+        ) from None
 
 
 def positive(name: str, value: Any) -> int:

@@ -48,7 +48,10 @@ def divide(compiled: Compiled, batch: int, budget: int, besides: int, recompute:
             best = min(best or (cost, rows, n), (cost, rows, n))
     if best is None:
         what = f"a batch of {batch} rows, which batch statistics keep whole," if undivided else "one row at a time"
-        raise ValueError(f"memory_budget is {budget}; {what} needs {least} bytes")
+        raise ValueError(
+            f"memory_budget is {budget}; {what} needs {least} bytes, {besides} of them for the optimiser "
+            f"(net.memory({batch if undivided else 1}, optimizer=..., recompute=True) says what is needed)"
+        )
     return best[1], best[2]
 
 

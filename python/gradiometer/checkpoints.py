@@ -16,7 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["CheckpointError", "read", "write"]
+__all__ = ["CheckpointError", "check_writable", "read", "write"]
 
 _DTYPES = {"F32": "<f4", "F64": "<f8", "I64": "<i8"}
 _OPEN = b'{"__metadata__":{"crc32":"'
@@ -46,6 +46,7 @@ def write(path: str | os.PathLike[str], tensors: dict[str, NDArray[Any]], metada
     whole = bytearray(struct.pack("<Q", len(text)) + text + b"".join(pieces))
     whole[_CRC] = f"{zlib.crc32(whole):08x}".encode()
     target = Path(path)
+    check_writable(target)
     beside = target.with_name(f"{target.name}.{os.getpid()}.tmp")
     try:
         with beside.open("wb") as file:
@@ -56,7 +57,18 @@ def write(path: str | os.PathLike[str], tensors: dict[str, NDArray[Any]], metada
     except OSError as e:
         with contextlib.suppress(OSError):
             beside.unlink()
-        raise CheckpointError(f"{target} cannot be written: {e}") from e
+        raise CheckpointError(f"{target} cannot be written: {e.strerror or e}") from e
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Refuses before the work what could not be written after it."""
+    target = Path(path)
+    if target.is_dir():
+        raise CheckpointError(f"{target} cannot be written: it is a directory; expected the name of a file")
+    if not target.parent.is_dir():
+        raise CheckpointError(f"{target} cannot be written: there is no directory {target.parent}")
+    if not os.access(target.parent, os.W_OK):
+        raise CheckpointError(f"{target} cannot be written: nothing can be written to {target.parent}")
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
@@ -70,11 +82,11 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[st
     try:
         whole = Path(path).read_bytes()
     except OSError as e:
-        raise CheckpointError(f"{path} cannot be read: {e}") from e
+        raise CheckpointError(f"{path} cannot be read: {e.strerror or e}") from e
     try:
         return _parse(whole)
     except (ValueError, KeyError, TypeError, RecursionError) as e:
-        raise CheckpointError(f"{path} is no checkpoint, or damaged: {e}") from e
+        raise CheckpointError(f"{path} is no file of ours, or damaged: {e}") from e
 
 
 def _parse(whole: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:

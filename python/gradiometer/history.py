@@ -136,7 +136,12 @@ def history_line(history: History) -> str:
 
 
 def _took(history: History) -> str:
-    return f"{history.steps} step{'s' * (history.steps != 1)} in {history.seconds:.2f} s"
+    return f"{history.steps} step{'s' * (history.steps != 1)} in {seconds(history.seconds)}"
+
+
+def seconds(value: float) -> str:
+    """A time, short ones in milliseconds."""
+    return f"{value:.2f} s" if value >= 0.1 else f"{value * 1e3:.3g} ms"
 
 
 def _remarks(history: History) -> list[str]:

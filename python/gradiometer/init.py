@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from gradiometer.arguments import choice
+from gradiometer.arguments import choice, generator
 from gradiometer.theory.quadrature import moments
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def orthogonal(
     True
     """
     fan_out, fan_in = _shape(shape)
-    gaussian = np.random.default_rng(rng).standard_normal((max(fan_out, fan_in), min(fan_out, fan_in)))
+    gaussian = generator("rng", rng).standard_normal((max(fan_out, fan_in), min(fan_out, fan_in)))
     q, r = np.linalg.qr(gaussian)
     # LAPACK fixes the signs of R's diagonal by its algorithm: without this Q is not uniform (Haar).
     q *= np.sign(np.diagonal(r))
@@ -213,12 +213,12 @@ def gain(activation: str, *, preserve: Literal["forward", "backward"] = "forward
 
 def _normal(shape: tuple[int, int], variance: float, gain: float, rng: Rng, dtype: DTypeLike) -> NDArray[Any]:
     sd = _finite(gain) * math.sqrt(variance)
-    return (sd * np.random.default_rng(rng).standard_normal(shape)).astype(_dtype(dtype))
+    return (sd * generator("rng", rng).standard_normal(shape)).astype(_dtype(dtype))
 
 
 def _uniform(shape: tuple[int, int], variance: float, gain: float, rng: Rng, dtype: DTypeLike) -> NDArray[Any]:
     bound = abs(_finite(gain)) * math.sqrt(3.0 * variance)
-    return np.random.default_rng(rng).uniform(-bound, bound, shape).astype(_dtype(dtype))
+    return generator("rng", rng).uniform(-bound, bound, shape).astype(_dtype(dtype))
 
 
 def _shape(shape: tuple[int, int]) -> tuple[int, int]:

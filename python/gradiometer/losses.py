@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradiometer import _core, kernels
+from gradiometer.arguments import choice
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -101,13 +102,13 @@ def BceWithLogits() -> Loss:
     return Loss("bce_with_logits")
 
 
-def as_loss(loss: Loss | str) -> Loss:
+def as_loss(loss: Any) -> Loss:
     """`loss` itself, or the one of that name; ValueError that lists those which can train a network."""
     known = [name for name in kernels.losses() if name != "dot"]
     if not isinstance(loss, Loss | str):
-        raise TypeError(f"loss is {loss!r}; expected a name or gm.losses.CrossEntropy(...), Huber(...) ...")
-    if (loss.name if isinstance(loss, Loss) else loss) not in known:
-        raise ValueError(f"loss is {loss!r}; expected one of: {', '.join(known)}")
+        made = getattr(loss, "__name__", "CrossEntropy")
+        raise TypeError(f"loss is {loss!r}; expected a name or a loss that is made, as gm.losses.{made}()")
+    choice("loss", loss.name if isinstance(loss, Loss) else loss, known)
     return loss if isinstance(loss, Loss) else Loss(loss)
 
 

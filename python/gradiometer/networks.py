@@ -7,20 +7,19 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, overload
 
 from gradiometer import budget, kernels
 from gradiometer import init as initialisers
 from gradiometer import train as training
-from gradiometer.arguments import choice, positive, real
+from gradiometer.arguments import choice, generator, near, positive, real
 from gradiometer.batches import ArrayBatches, checked, converted
+from gradiometer.checkpoints import check_writable
 from gradiometer.layers import Activation, BatchNorm1d, Chain, LayerNorm, Linear, Module, PReLU, Residual, RMSNorm
 from gradiometer.losses import Loss, as_loss
 from gradiometer.measurement import measure
 from gradiometer.measurement.instrument import TAPS
-from gradiometer.optim import Optimizer
+from gradiometer.optim import Optimizer, as_optimizer
 from gradiometer.progress import Bar, bar
 from gradiometer.schedules import Schedule
 from gradiometer.train import Evaluation, History, Trainer
@@ -107,6 +106,29 @@ class Sequential(Chain):
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.modules, self.dtype, self.spec, self.loss)
 
+    @overload
+    def __getitem__(self, i: int) -> Module: ...
+
+    @overload
+    def __getitem__(self, i: slice) -> Sequential: ...
+
+    def __getitem__(self, i: int | slice) -> Module:
+        """A layer; of a slice a network of its own with copies of these layers: a network's parameters are one vector,
+        so no two networks share a layer.
+
+        Examples
+        --------
+        >>> import gradiometer as gm
+        >>> net = gm.mlp(4, [8, 8], 2, rng=0)
+        >>> body = net[:-1]
+        >>> gm.Sequential(body.requires_grad_(False), gm.Linear(8, 3, rng=1))([[0.0, 1.0, 2.0, 3.0]]).shape
+        (1, 3)
+        """
+        return super().__getitem__(i)
+
+    def _of(self, modules: tuple[Module, ...]) -> Sequential:
+        return Sequential(*modules, dtype=self.dtype)
+
     @property
     def parameters(self) -> NDArray[Any]:
         """All parameters in one flat vector (padding between tensors is 0): a view, for reading and writing."""
@@ -118,12 +140,15 @@ class Sequential(Chain):
         """Gradients by name as the last pass left them: views. Frozen parameters (`requires_grad_`) are left out."""
         return self._compile().gradients()
 
-    def memory(self, batch: int, *, recompute: bool | int = False) -> int:
-        """Bytes of parameters, gradients and state, and of the arena for a training batch of that many rows.
+    def memory(self, batch: int, *, optimizer: Optimizer | str | None = None, recompute: bool | int = False) -> int:
+        """Bytes of parameters, gradients and state, of the optimiser's slots, and of the arena for a training batch of
+        that many rows: what `fit` takes as `memory_budget`. The data are not in it.
 
         Parameters
         ----------
         batch : int
+        optimizer : Optimizer or str, optional
+            As in `fit`; None counts no slots, as for plain SGD (adam has two values a parameter).
         recompute : bool or int
             As in `fit`.
 
@@ -133,14 +158,56 @@ class Sequential(Chain):
         >>> net = gm.mlp(64, [64] * 50, 10, rng=0)
         >>> net.memory(1024, recompute=True) < net.memory(1024) / 3
         True
+        >>> net.memory(64, optimizer="adam") - net.memory(64) == 2 * net.parameters.nbytes
+        True
         """
         compiled = self._compile()
         batch = positive("batch", batch)
-        return compiled.memory(batch, segments=budget.segments(compiled, batch, recompute))
+        slots = as_optimizer(optimizer).slots if optimizer is not None else 0
+        besides = slots * int(compiled.network.parameters.nbytes)
+        return besides + compiled.memory(batch, segments=budget.segments(compiled, batch, recompute))
 
     def predict(self, x: ArrayLike) -> NDArray[Any]:
-        """Output (N, out_features) in evaluation mode; a row has the same bits in any batch."""
+        """Output (N, out_features) in evaluation mode; a row has the same bits in any batch.
+
+        After cross-entropy these are logits: ``argmax(axis=1)`` is the class, `predict_proba` what is probable.
+
+        Parameters
+        ----------
+        x : array_like (N, in_features)
+
+        Raises
+        ------
+        ValueError, TypeError
+            For another shape, or a pair (x, y).
+        """
         return training.predict(self._compile(x), x)
+
+    def predict_proba(self, x: ArrayLike) -> NDArray[Any]:
+        """Probabilities (N, out_features): softmax of `predict`; its logistic function, label by label, after a `fit`
+        with bce_with_logits.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `predict`; after a `fit` with a loss of values, mse or huber.
+
+        Examples
+        --------
+        >>> import gradiometer as gm
+        >>> net = gm.mlp(4, [8], 3, rng=0)
+        >>> net.predict_proba([[0.0, 1.0, 2.0, 3.0]]).sum().round(6)
+        np.float32(1.0)
+        """
+        name = self.loss.name if self.loss is not None else "cross_entropy"
+        if name not in ("cross_entropy", "bce_with_logits"):
+            raise ValueError(f"the network was trained with {name}; expected a loss of classes, or predict")
+        out = self.predict(x)
+        if name == "bce_with_logits":
+            out[...] = kernels.forward("sigmoid", out)
+        else:
+            out[...] = kernels.softmax_forward(out)
+        return out
 
     def evaluate(self, data: Data, loss: Loss | str | None = None) -> Evaluation:
         """Loss and metric (accuracy or R²) over ``(x, y)`` in evaluation mode.
@@ -197,7 +264,7 @@ class Sequential(Chain):
         monitor : int
             Measure the attenuation every so many steps, on the first (up to) 256 training samples; 0 for never.
         rng : None, int, SeedSequence or Generator
-            Order of the samples.
+            Order of the samples, and dropout's masks.
         progress : callable or bool, optional
             Called with (step, steps, loss) after every step, 0 steps where the number is not known. True: a bar with
             the time left on stderr, where that is a terminal.
@@ -213,8 +280,9 @@ class Sequential(Chain):
             Where to save the run, after every `checkpoint_every` steps (default: every epoch) and at the end. Written
             beside, then put in place: whatever kills the process leaves a whole file.
         resume : bool
-            Go on from `checkpoint` if the file exists, bit for bit as if the run had not stopped (the call must be the
-            same; an iterable must give the same batches; `attenuation` and `grad_norms` start anew).
+            Go on from `checkpoint` if the file exists, bit for bit as if the run had not stopped (network and call must
+            be the same, the seed in `rng`, too; an iterable must give the same batches; `attenuation` and `grad_norms`
+            start anew).
         memory_budget : int, optional
             Bytes for parameters, gradients, optimiser and the arena of a pass, validation and monitor included. A batch
             that does not fit is cut into parts whose gradients are added up, or the network is run in segments as
@@ -301,6 +369,8 @@ class Sequential(Chain):
         every = positive("checkpoint_every", checkpoint_every) if checkpoint_every is not None else None
         if checkpoint is None and (resume or every):
             raise ValueError("checkpoint is None; expected a path with resume or checkpoint_every")
+        if checkpoint is not None:
+            check_writable(checkpoint)
         if patience is not None:
             patience = positive("patience", patience)
             if val is None:
@@ -411,11 +481,12 @@ def mlp(
     gain = real("gain", gain, 0.0)
     widths = [positive(f"hidden[{i}]", width) for i, width in enumerate(hidden)]
     if norm is not None and norm not in _NORMS:
-        raise ValueError(f"norm is {norm!r}; expected None or one of: {', '.join(map(repr, _NORMS))}")
+        hint = near(norm, _NORMS) if isinstance(norm, str) else ""
+        raise ValueError(f"norm is {norm!r}{hint}; expected None or one of: {', '.join(map(repr, _NORMS))}")
     choice("activation", activation, kernels.activations())
     rule = initialisers.by_name(init)
     params = dict(activation_params or {})
-    rng = np.random.default_rng(rng)
+    rng = generator("rng", rng)
     ins = [positive("in_features", in_features), *widths]
     blocks = sum(a == b for a, b in pairwise(ins))
     scale = _residual_scale(residual, blocks)

@@ -2,10 +2,38 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, ParamSpec
+
 from gradiometer import _core, kernels
-from gradiometer.arguments import real
+from gradiometer.arguments import choice, near, real
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "as_optimizer"]
+
+
+_TORCH = {"lr": "learning_rate", "betas": "beta1 and beta2"}
+"""What torch.optim calls what has another name here."""
+
+P = ParamSpec("P")
+
+
+def _named(maker: Callable[P, Optimizer]) -> Callable[P, Optimizer]:
+    """`maker`, whose error for an unknown keyword says the one that is meant."""
+    known = list(inspect.signature(maker).parameters)
+
+    @functools.wraps(maker)
+    def make(*args: P.args, **kwargs: P.kwargs) -> Optimizer:
+        for name in kwargs:
+            if name not in known:
+                hint = f" (here it is {_TORCH[name]})" if name in _TORCH else near(name, known)
+                raise TypeError(
+                    f"{maker.__name__} has no parameter {name!r}{hint}; expected one of: {', '.join(known)}"
+                )
+        return maker(*args, **kwargs)
+
+    return make
 
 
 class Optimizer:
@@ -59,6 +87,7 @@ def _remake(name: str, learning_rate: float, params: dict[str, float]) -> Optimi
     return Optimizer(name, learning_rate, **params)
 
 
+@_named
 def SGD(learning_rate: float, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0) -> Optimizer:
     """Stochastic gradient descent, torch.optim.SGD's formulas.
 
@@ -70,6 +99,7 @@ def SGD(learning_rate: float, momentum: float = 0.0, nesterov: bool = False, wei
     return Optimizer("sgd", learning_rate, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
 
 
+@_named
 def Adam(
     learning_rate: float = 1e-3,
     beta1: float = 0.9,
@@ -87,6 +117,7 @@ def Adam(
     return Optimizer("adam", learning_rate, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay)
 
 
+@_named
 def AdamW(
     learning_rate: float = 1e-3,
     beta1: float = 0.9,
@@ -104,6 +135,7 @@ def AdamW(
     return Optimizer("adamw", learning_rate, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay)
 
 
+@_named
 def RMSprop(
     learning_rate: float = 0.01,
     alpha: float = 0.99,
@@ -130,6 +162,7 @@ def RMSprop(
     )
 
 
+@_named
 def Adagrad(
     learning_rate: float = 0.01,
     lr_decay: float = 0.0,
@@ -154,12 +187,14 @@ def Adagrad(
     )
 
 
-def as_optimizer(optimizer: Optimizer | str) -> Optimizer:
+def as_optimizer(optimizer: Any) -> Optimizer:
     """`optimizer` itself, or one by name with a usual learning rate (1e-3 for adam and adamw, 0.01 for the others)."""
     if isinstance(optimizer, Optimizer):
         return optimizer
     if not isinstance(optimizer, str):
-        raise TypeError(f"optimizer is {optimizer!r}; expected a name or gm.optim.SGD(...), Adam(...) ...")
-    if optimizer not in kernels.optimizers():
-        raise ValueError(f"optimizer is {optimizer!r}; expected one of: {', '.join(kernels.optimizers())}")
+        made = getattr(optimizer, "__name__", "Adam")
+        raise TypeError(
+            f"optimizer is {optimizer!r}; expected a name or an optimiser that is made, as gm.optim.{made}(0.001)"
+        )
+    choice("optimizer", optimizer, kernels.optimizers())
     return Optimizer(optimizer, 1e-3 if optimizer in ("adam", "adamw") else 0.01)

@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gradiometer.arguments import positive, real
+
 __all__ = ["Cosine", "OneCycle", "Plateau", "Schedule", "StepDecay", "WarmUp"]
 
 
@@ -35,8 +37,8 @@ class StepDecay(Schedule):
     gamma: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.every < 1:
-            raise ValueError(f"every is {self.every!r}; expected 1 or more")
+        positive("every", self.every)
+        real("gamma", self.gamma, 0.0, 1.0)
 
     def factor(self, step: int, steps: int, val_losses: Sequence[float] = ()) -> float:
         return float(self.gamma ** ((step - 1) // self.every))
@@ -44,9 +46,13 @@ class StepDecay(Schedule):
 
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """From 1 to `floor` along half a cosine over the run (CosineAnnealingLR; Loshchilov & Hutter, arXiv:1608.03983)."""
+    """From 1 to `floor`, a share of the rate, along half a cosine over the run (CosineAnnealingLR; Loshchilov & Hutter,
+    arXiv:1608.03983)."""
 
     floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        real("floor", self.floor, 0.0, 1.0)
 
     def factor(self, step: int, steps: int, val_losses: Sequence[float] = ()) -> float:
         return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * (step - 1) / steps)) / 2
@@ -67,8 +73,10 @@ class WarmUp(Schedule):
     start: float = 1 / 3
 
     def __post_init__(self) -> None:
-        if self.over < 1:
-            raise ValueError(f"over is {self.over!r}; expected 1 or more")
+        positive("over", self.over)
+        real("start", self.start, 0.0, 1.0)
+        if not isinstance(self.then, Schedule | None):
+            raise TypeError(f"then is {self.then!r}; expected one of gm.schedules")
 
     def factor(self, step: int, steps: int, val_losses: Sequence[float] = ()) -> float:
         if step <= self.over:
@@ -87,6 +95,11 @@ class OneCycle(Schedule):
     divide: float = 25.0
     divide_end: float = 1e4
 
+    def __post_init__(self) -> None:
+        real("rise", self.rise, 0.0, 1.0)
+        real("divide", self.divide, 1.0)
+        real("divide_end", self.divide_end, 1.0)
+
     def factor(self, step: int, steps: int, val_losses: Sequence[float] = ()) -> float:
         low = 1 / self.divide
         top, end = self.rise * steps - 1, steps - 1
@@ -103,6 +116,12 @@ class Plateau(Schedule):
     patience: int = 10
     gamma: float = 0.1
     threshold: float = 1e-4
+
+    def __post_init__(self) -> None:
+        if self.patience != 0:
+            positive("patience", self.patience)
+        real("gamma", self.gamma, 0.0, 1.0)
+        real("threshold", self.threshold, 0.0, 1.0)
 
     def factor(self, step: int, steps: int, val_losses: Sequence[float] = ()) -> float:
         best, bad, factor = math.inf, 0, 1.0

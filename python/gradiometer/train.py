@@ -6,14 +6,14 @@ import json
 import math
 import os
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradiometer.arguments import positive, real
+from gradiometer.arguments import generator, positive, real
 from gradiometer.batches import ArrayBatches, GivenBatches, checked, converted
 from gradiometer.checkpoints import CheckpointError, read, write
 from gradiometer.losses import Loss, as_loss, metric
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike, NDArray
 
-    from gradiometer.layers import Compiled
+    from gradiometer.layers import Compiled, Module
 
 __all__ = ["Evaluation", "History", "Trainer", "evaluate", "predict"]
 
@@ -184,7 +184,8 @@ class Trainer:
         }
         self.micro_batch = micro_batch
         self.segments = segments
-        self.rng = np.random.default_rng(rng)
+        self._asked_rng = _asked(rng)
+        self.rng = generator("rng", rng)
         self.seed = int(self.rng.spawn(1)[0].integers(2**63))  # of dropout's masks; the order of samples is untouched
         self.slots = np.zeros((self.optimizer.slots, self.network.parameters.size), self.network.parameters.dtype)
         self.step = 0
@@ -288,7 +289,13 @@ class Trainer:
         place["seed"] = self.seed
         rng = {"began": self._began, "now": self.rng.bit_generator.state}
         write(
-            path, tensors, {"run": self._identity(), "place": json.dumps(place), "rng": json.dumps(rng, default=list)}
+            path,
+            tensors,
+            {
+                "run": json.dumps(self._identity()),
+                "place": json.dumps(place),
+                "rng": json.dumps(rng, default=list),
+            },
         )
 
     def resume(self, path: str | os.PathLike[str], history: History) -> tuple[NDArray[Any], ...]:
@@ -302,8 +309,11 @@ class Trainer:
         tensors, metadata = read(path)
         network = self.network
         try:
-            if metadata["run"] != self._identity():
-                raise ValueError(f"it is of the run {metadata['run']}; expected {self._identity()}")
+            if "run" not in metadata:
+                raise ValueError("it is no checkpoint of a run")
+            different = _differences(json.loads(metadata["run"]), self._identity())
+            if different:
+                raise ValueError(different)
             targets = {"parameters": network.parameters, "state": network.state, "slots": self.slots}
             for name, target in targets.items():
                 if tensors[name].shape != target.shape or tensors[name].dtype != target.dtype:
@@ -336,29 +346,73 @@ class Trainer:
         history.steps, history.seconds = step, seconds
         return best
 
-    def _identity(self) -> str:
-        """What a run that goes on has in common with the one that stopped."""
-        rows = len(self.batches.x) if isinstance(self.batches, ArrayBatches) else -1
-        said = [
-            self.optimizer,
-            self.loss,
-            self.schedule,
-            self.options,
-            self.batch_size,
-            self.micro_batch,
-            rows,
-            self.steps,
-        ]
-        frozen = self.compiled.frozen
-        said += [f"frozen {frozen}"] if frozen else []
-        layout = [tensor for of_state in (False, True) for tensor in self.network.tensors(of_state)]
-        return f"{said} {self.rng.bit_generator.state['bit_generator']} {zlib.crc32(repr(layout).encode()):08x}"
+    def _identity(self) -> dict[str, Any]:
+        """What a run that goes on has in common with the one that stopped, as JSON keeps it."""
+        said = {
+            "optimizer": repr(self.optimizer),
+            "loss": repr(self.loss),
+            "schedule": repr(self.schedule),
+            **self.options,
+            "batch_size": self.batch_size,
+            "rows at a time": self.micro_batch,
+            "samples": len(self.batches.x) if isinstance(self.batches, ArrayBatches) else None,
+            "steps": self.steps,
+            "rng": self._asked_rng,
+            "dtype": str(self.network.parameters.dtype),
+            "frozen parameters": list(self.compiled.frozen),
+            "layers": [_outline(module) for _, module in self.compiled.root.named_modules()][1:]
+            or [repr(self.compiled.root)],
+        }
+        made: dict[str, Any] = json.loads(json.dumps(said))
+        return made
+
+
+def _outline(module: Module) -> str:
+    """A layer as it shows itself; of one that is made of layers its own arguments."""
+    if not module._children():
+        return repr(module)
+    own = {key: value for key, value in module._config().items() if key not in ("modules", "dtype")}
+    return f"{type(module).__name__}({len(module._children())} layers{''.join(f', {k}={own[k]!r}' for k in own)})"
+
+
+def _asked(rng: Any) -> str:
+    """What tells one `rng` from another: the seed; a Generator has none, and goes on from where the file says."""
+    if isinstance(rng, np.random.SeedSequence):
+        return f"SeedSequence({rng.entropy}, spawn_key={rng.spawn_key})"
+    if isinstance(rng, int | np.integer):
+        return str(int(rng))
+    return repr(rng) if rng is None or isinstance(rng, list | tuple) else type(rng).__name__
+
+
+def _differences(kept: Any, asked: dict[str, Any]) -> str:
+    """What the file and the call do not have in common, in words."""
+    if not isinstance(kept, dict):
+        raise ValueError("it does not say of which run it is")
+    said = []
+    for name, wanted in asked.items():
+        found = kept.get(name)
+        if name == "layers" and isinstance(found, list):
+            pairs = list(zip_longest(wanted, found, fillvalue="none"))
+            different = [pair for pair in pairs if pair[0] != pair[1]]
+            if different:
+                more = f" (and {len(different) - 1} more)" if len(different) > 1 else ""
+                said.append(f"layers: {different[0][0]} in the network, {different[0][1]} in the file{more}")
+        elif found != wanted:
+            said.append(f"{name}: {found} in the file, {wanted} asked")
+    return "; ".join(said)
 
 
 def predict(compiled: Compiled, x: ArrayLike) -> NDArray[Any]:
     """Output in evaluation mode (N, out_features), some rows at a time."""
-    samples = np.asarray(x)
     network = compiled.network
+    if hasattr(x, "x") and hasattr(x, "y"):
+        raise TypeError(f"x is {type(x).__name__}, a pair; expected its x, an array (N, {network.in_features})")
+    try:
+        samples = np.asarray(x)
+    except ValueError:
+        raise TypeError(
+            f"x is {type(x).__name__} of unequal parts; expected an array (N, {network.in_features})"
+        ) from None
     if samples.ndim != 2 or samples.shape[1] != network.in_features:
         raise ValueError(f"x has shape {samples.shape}; expected (N, {network.in_features})")
     out = np.empty((len(samples), network.out_features), network.parameters.dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ __all__ = ["Samples", "Splits", "Standard", "stratified_parts"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Samples:
-    """Inputs and targets of some samples; unpacks as ``x, y`` and is cut like an array.
+    """Inputs and targets of some samples: a pair ``x, y``, also as ``[0], [1]``, that is cut like an array.
 
     Attributes
     ----------
@@ -29,6 +29,8 @@ class Samples:
     >>> x, y = samples[1:3]
     >>> x.shape, y
     ((2, 2), array([1, 2]))
+    >>> samples[0] is samples.x, samples[1] is samples.y
+    (True, True)
     """
 
     x: NDArray[np.float32]
@@ -40,8 +42,18 @@ class Samples:
     def __len__(self) -> int:
         return len(self.x)
 
-    def __getitem__(self, index: slice | NDArray[Any]) -> Samples:
-        """The samples of a slice, of an array of indices or of a mask."""
+    @overload
+    def __getitem__(self, index: int) -> NDArray[Any]: ...
+
+    @overload
+    def __getitem__(self, index: slice | NDArray[Any] | list[int] | list[bool]) -> Samples: ...
+
+    def __getitem__(self, index: int | slice | NDArray[Any] | list[int] | list[bool]) -> NDArray[Any] | Samples:
+        """The samples of a slice, of an array of indices or of a mask; of 0 and 1 the pair's x and y."""
+        if isinstance(index, int | np.integer):
+            if 0 <= index <= 1:
+                return self.y if index else self.x
+            raise IndexError(f"samples[{index}]: samples are a pair, [0] is x and [1] is y; expected a slice")
         if not isinstance(index, slice | np.ndarray | list):
             raise TypeError(f"samples are cut by a slice, an index array or a mask, got {index!r}")
         return Samples(self.x[index], self.y[index])

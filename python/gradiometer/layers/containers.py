@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, overload
 
 from gradiometer.arguments import real
 from gradiometer.layers.module import Builder, Module
@@ -29,8 +29,26 @@ class Chain(Module):
     def __len__(self) -> int:
         return len(self.modules)
 
-    def __getitem__(self, i: int) -> Module:
-        return self.modules[i]
+    @overload
+    def __getitem__(self, i: int) -> Module: ...
+
+    @overload
+    def __getitem__(self, i: slice) -> Chain: ...
+
+    def __getitem__(self, i: int | slice) -> Module:
+        """A layer; of a slice a network of its own with copies of these layers: a network's parameters are one vector,
+        so no two networks share a layer."""
+        if isinstance(i, slice):
+            return self._of(tuple(module.copy() for module in self.modules[i]))
+        try:
+            return self.modules[i]
+        except IndexError:
+            raise IndexError(
+                f"layer {i} of a {type(self).__name__} of {len(self)}; expected 0 to {len(self) - 1}"
+            ) from None
+
+    def _of(self, modules: tuple[Module, ...]) -> Chain:
+        return Chain(*modules, dtype=self.dtype)
 
     def _config(self) -> dict[str, Any]:
         return {"modules": self.modules, "dtype": self.dtype}
@@ -47,8 +65,42 @@ class Chain(Module):
         return _rebuild_chain, (type(self), self.modules, self.dtype)
 
     def __repr__(self) -> str:
-        lines = "".join(f"  ({i}) {module!r}\n" for i, module in enumerate(self.modules))
+        own = [f"{key}={value!r}" for key, value in self._config().items() if key not in ("modules", "dtype")]
+        lines = "".join(f"  {line}\n" for line in [*_folded([repr(module) for module in self.modules]), *own])
         return f"{type(self).__name__}(\n{lines})" if lines else f"{type(self).__name__}()"
+
+
+def _folded(shown: list[str]) -> list[str]:
+    """Lines of modules one after another: a run of equal modules, or of equal blocks of up to four, once.
+
+    Of the lengths that a block may have the one that spares the most lines is taken, the shortest of those.
+    """
+    lines: list[str] = []
+    i = 0
+    while i < len(shown):
+        times = {n: _repeats(shown, i, n) for n in range(1, _LONGEST + 1)}
+        n = max(times, key=lambda n: ((times[n] - 1) * n, -n))
+        if times[n] < _FOLD:
+            lines += f"({i}) {shown[i]}".split("\n")
+            i += 1
+        else:
+            lines += f"({i}-{i + times[n] * n - 1}) {times[n]} x {', '.join(shown[i : i + n])}".split("\n")
+            i += times[n] * n
+    return lines
+
+
+_LONGEST = 4
+"""Modules of a block that is folded: linear, norm, activation, dropout."""
+_FOLD = 3
+"""Repetitions from which on a block is folded."""
+
+
+def _repeats(shown: list[str], start: int, n: int) -> int:
+    """How often the `n` modules from `start` on come one after another."""
+    times = 1
+    while shown[start + times * n : start + (times + 1) * n] == shown[start : start + n]:
+        times += 1
+    return times if start + n <= len(shown) else 0
 
 
 def _rebuild_chain(cls: type[Chain], modules: tuple[Module, ...], dtype: str) -> Chain:
@@ -112,6 +164,9 @@ class Residual(Chain):
 
     def _emit(self, builder: Builder, x: int) -> int:
         return builder.add(self, "add", (x, super()._emit(builder, x)), scale=self.scale)
+
+    def _config(self) -> dict[str, Any]:
+        return {**super()._config(), "scale": self.scale}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild_residual, (type(self), self.modules, self.scale, self.dtype)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from gradiometer import init
-from gradiometer.arguments import positive
+from gradiometer.arguments import generator, positive
 from gradiometer.layers.module import Builder, Module
 
 if TYPE_CHECKING:
@@ -53,7 +51,7 @@ class Linear(Module):
         super().__init__(dtype)
         self._in = positive("in_features", in_features)
         self.out_features = positive("out_features", out_features)
-        rng = np.random.default_rng(rng)
+        rng = generator("rng", rng)
         self._arrays["weight"] = init.torch_default((self.out_features, self._in), rng=rng, dtype=dtype)
         if bias:
             bound = 1 / math.sqrt(self._in)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
@@ -252,8 +253,15 @@ class Module:
         return made
 
     def __repr__(self) -> str:
-        inner = ", ".join(f"{key}={value!r}" for key, value in self._config().items())
-        return f"{type(self).__name__}({inner})"
+        known = inspect.signature(type(self)).parameters
+        inner = []
+        for key, value in self._config().items():
+            default = known[key].default if key in known else None
+            if default is inspect.Parameter.empty:
+                inner.append(repr(value))
+            elif value != default:
+                inner.append(f"{key}={value!r}")
+        return f"{type(self).__name__}({', '.join(inner)})"
 
     def _named_arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
         for prefix, module in self.named_modules():
