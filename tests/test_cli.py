@@ -214,7 +214,26 @@ def test_wrong_use_is_status_2(arguments: list[str], capsys: Any) -> None:
     with pytest.raises(SystemExit) as left:
         cli.main(arguments)
     assert left.value.code == 2
-    assert "usage: gradiometer" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert err.startswith("gradiometer")
+    assert err.count("\n") == 1
+    assert "--help" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["diagnose", "digits"], "digits is not known (did you mean --data digits?); see gradiometer diagnose --help"),
+        (["diagnose", "--dta", "digits"], "--dta is not known (did you mean '--data'?)"),
+        (["diagnose", "--activatoin=relu"], "--activatoin is not known (did you mean '--activation'?)"),
+        (["selftest", "all"], "all is not known; see gradiometer selftest --help"),
+    ],
+)
+def test_what_was_meant_is_offered(arguments: list[str], message: str, capsys: Any) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main(arguments)
+    assert left.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 def test_explain(capsys: Any) -> None:
@@ -224,7 +243,7 @@ def test_explain(capsys: Any) -> None:
     listed = capsys.readouterr().out
     assert all(id in listed for id in rule_ids())
     assert cli.main(["explain", "vanishing"]) == 2
-    assert "vanishing-gradient" in capsys.readouterr().err
+    assert "rule is 'vanishing' (did you mean 'vanishing-gradient'?)" in capsys.readouterr().err
 
 
 def test_info(capsys: Any) -> None:

@@ -74,6 +74,8 @@ def test_samples_are_cut_like_an_array():
     threes = train[train.y == 3]
     assert len(threes) == (train.y == 3).sum()
     assert set(threes.y) == {3}
+    with pytest.raises(FileNotFoundError, match=r"^there is no file nope\.csv$"):
+        datasets.load("nope.csv")
     assert train[0] is train.x
     assert train[1] is train.y
     with pytest.raises(IndexError, match=r"\[0\] is x and \[1\] is y; expected a slice"):
@@ -162,8 +164,9 @@ def test_whole_numbers_can_be_regressed_on(tmp_path):
     halves = table(tmp_path / "h.csv", [f"{i},{i / 2},{i}" for i in range(50)])
     with pytest.raises(ValueError, match="column 'b' is not one whole number a sample"):
         datasets.load(halves, "b", task="classification")
+    assert datasets.load(path, task="regression").outputs == 1
     with pytest.raises(ValueError, match=r'50 different values in 50 samples: .*task="regression"'):
-        datasets.load(path)
+        datasets.load(path, task="classification")
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -345,3 +348,45 @@ def test_npz_that_is_none(tmp_path):
             datasets.load(tmp_path / "d.npz")
     with pytest.raises(ValueError, match="target is for a CSV file"):
         datasets.load(tmp_path / "d.npz", "y")
+
+
+def test_bad_cells_are_told_at_once(tmp_path):
+    rows = [f"{i},{i * i % 7},{'ab'[i % 2]}" for i in range(40)]
+    rows[3], rows[5], rows[9], rows[11] = "?,1,a", "5,red,b", ",2,a", "1,2,NA"
+    path = table(tmp_path / "t.csv", rows)
+    with pytest.raises(ValueError, match="line 5, column 'a': missing value; line 7, column 'b': 'red' is not") as told:
+        datasets.load(path)
+    assert "; and 1 more (3 missing, 1 no numbers): missing=" in str(told.value)
+    assert "--drop-missing" in str(told.value)
+    assert "--one-hot" in str(told.value)
+    with pytest.raises(ValueError, match="'red' is not a finite number"):
+        datasets.load(path, missing="drop")
+    rows[5] = "5,1,b"
+    data = datasets.load(table(path, rows), missing="drop")
+    assert (sum(map(len, data)), data.dropped) == (37, 3)
+    raw = np.concatenate([part.x for part in data]) * data.scale + data.mean
+    assert sorted(raw[:, 0].round().astype(int)) == [i for i in range(40) if i not in (3, 9, 11)]
+
+
+def test_words_become_features(tmp_path):
+    words = ("red", "green", "blue")
+    rows = [f"{i},{words[i * i % 7 % 3]},{i % 5},{'ab'[i % 2]}" for i in range(60)]
+    data = datasets.load(table(tmp_path / "t.csv", rows, "a,colour,b,label"), text="one-hot")
+    assert data.features == ("a", "b", "colour=blue", "colour=green", "colour=red")
+    for part in data:
+        raw = (part.x * data.scale + data.mean).round().astype(int)
+        for a, b, *hot in raw:
+            assert b == a % 5
+            assert hot == [int(words[a * a % 7 % 3] == word) for word in ("blue", "green", "red")]
+    names = [f"{i},name{i},{'ab'[i % 2]}" for i in range(60)]
+    with pytest.raises(ValueError, match="column 'b' has 60 different words in 60 rows: no categories; remove it"):
+        datasets.load(table(tmp_path / "t.csv", names), text="one-hot")
+
+
+def test_many_whole_numbers_are_values(tmp_path):
+    path = table(tmp_path / "t.csv", [f"{i},{i * i % 11},{i % 56}" for i in range(500)])
+    with pytest.warns(UserWarning, match="56 whole numbers in 500 samples: taken as values"):
+        assert datasets.load(path).task == "regression"
+    assert datasets.load(path, task="classification").outputs == 56
+    many = table(tmp_path / "t.csv", [f"{i},{i * i % 11},{i % 56}" for i in range(1200)])
+    assert datasets.load(many).task == "classification"

@@ -6,11 +6,13 @@ import copy
 import multiprocessing
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gradiometer as gm
 import numpy as np
 import pytest
+from gradiometer.checkpoints import CheckpointError, read, write
 from reference.network import Reference
 
 Array = Any
@@ -412,3 +414,60 @@ def test_a_slice_is_a_network_of_copies() -> None:
     assert [repr(layer) for layer in branch[:1].modules] == ["Linear(4, 4)"]
     with pytest.raises(IndexError, match="layer 99 of a Sequential of 5; expected 0 to 4"):
         net[99]
+
+
+def test_a_saved_network_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    x = samples()
+    for net in (
+        network(),
+        gm.mlp(6, [5, 5, 5], 3, activation="prelu", norm="rms", residual=True, rng=0, dtype="float64"),
+        gm.Sequential(gm.DenseSkip(gm.Linear(6, 2, bias=False), gm.GroupNorm(2, 2)), gm.Dropout(0.2), gm.LayerNorm(8)),
+    ):
+        net(x, training=True)
+        net.requires_grad_(False, next(iter(net.requires_grad)))
+        net.save(path)
+        again = gm.load(path)
+        assert repr(again) == repr(net)
+        assert (again.spec, again.requires_grad) == (net.spec, net.requires_grad)
+        for name, value in net.state_dict().items():
+            np.testing.assert_array_equal(again.state_dict()[name], value)
+        np.testing.assert_array_equal(again(x), net(x))
+    trained = gm.mlp(6, [5], 2, rng=0)
+    trained.fit((x, np.arange(len(x)) % 2), steps=3, rng=0, loss=gm.losses.CrossEntropy([1.0, 2.0], 0.1))
+    trained.save(path)
+    assert gm.load(path).loss == trained.loss
+
+
+def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    net = gm.mlp(4, [3], 2, rng=0)
+    net.save(path)
+    whole = path.read_bytes()
+    for bit in range(0, 8 * len(whole), 37):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        with pytest.raises(CheckpointError):
+            gm.load(path)
+    path.write_bytes(whole)
+    tensors, metadata = read(path)
+    about = metadata["network"]
+    for changed, message in (
+        (about.replace("Linear", "system"), "system"),
+        (about.replace('"in_features": 4', '"in_features": 5'), "shape"),
+        (about.replace('"name": "relu"', '"name": "magic"'), "magic"),
+        ("[" * 5000, "no network"),
+    ):
+        assert changed != about
+        write(path, tensors, {"network": changed})
+        with pytest.raises(CheckpointError, match=message):
+            gm.load(path)
+    write(path, {name: array for name, array in tensors.items() if name != "0.bias"}, {"network": about})
+    with pytest.raises(CheckpointError, match=r"0\.bias"):
+        gm.load(path)
+    net.fit((np.eye(4), np.array([0, 1, 0, 1])), steps=1, checkpoint=path)
+    with pytest.raises(CheckpointError, match="holds no network"):
+        gm.load(path)
+    with pytest.raises(CheckpointError, match="there is no directory"):
+        net.save(tmp_path / "no" / "net")

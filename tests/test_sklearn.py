@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 from typing import Any
 
@@ -294,3 +295,9 @@ def test_bad_data() -> None:
         reg.partial_fit(x, y[:, 0])
     with pytest.raises(ValueError, match=r"(?i)sample.weight"):
         reg.fit(x, y, np.zeros(len(x)))
+
+
+def test_an_unknown_parameter_is_named_with_the_class() -> None:
+    with pytest.raises(TypeError, match=r"^MLPClassifier has no .*'activaton' \(did you mean 'activation'\?\)$"):
+        gm.sklearn.MLPClassifier(activaton="tanh")
+    assert "activation" in inspect.signature(gm.sklearn.MLPRegressor).parameters

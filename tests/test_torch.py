@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gradiometer as gm
@@ -1130,3 +1131,31 @@ def test_lightning_without_log() -> None:
     callback = gm.torch.GradientMonitor(1)
     Trainer(callback).fit(Chained(torch.tanh), [data()])
     assert len(callback.attenuation) == 1
+
+
+def test_a_callable_loss_gets_arrays_as_tensors() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3))
+    rng = np.random.default_rng(0)
+    x, y, values = rng.normal(size=(8, 5)), rng.integers(0, 3, 8).astype(np.int32), rng.normal(size=(8, 3))
+    for target, callable_, name in ((y, nn.CrossEntropyLoss(), "cross_entropy"), (values, nn.MSELoss(), "mse")):
+        mine = gm.torch.measure(model, x, target, loss=callable_)
+        if name == "cross_entropy":
+            assert mine.loss_value == pytest.approx(gm.torch.measure(model, x, target, loss=name).loss_value, rel=1e-6)
+        assert math.isfinite(mine.loss_value)
+
+
+def test_a_monitor_shows_itself(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    model = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 3))
+    x, y = np.random.default_rng(0).normal(size=(8, 5)), np.arange(8) % 3
+    monitor = gm.torch.Monitor(model, every=2, x=x, y=y)
+    assert repr(monitor) == "<Monitor: 0 measurements in 0 steps>"
+    with pytest.raises(ValueError, match="nothing is measured yet"):
+        monitor.plot()
+    for _ in range(4):
+        monitor.step()
+    assert repr(monitor).startswith("<Monitor: 2 measurements in 4 steps, ")
+    assert repr(monitor).endswith(" at step 4>")
+    monitor.plot(tmp_path / "film.svg")
+    assert (tmp_path / "film.svg").read_text().startswith("<?xml")

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from gradiometer.measurement import measure as measure
     from gradiometer.networks import Sequential as Sequential
     from gradiometer.networks import mlp as mlp
+    from gradiometer.saving import load as load
 
 # What is imported only when it is first used: `import gradiometer` costs NumPy and little more.
 _MODULES = (
@@ -78,6 +79,7 @@ _NAMES = {
     "Softmax": "layers",
     "Sequential": "networks",
     "mlp": "networks",
+    "load": "saving",
     "measure": "measurement",
     "compare": "measurement",
     "cure": "diagnosis",

@@ -11,9 +11,10 @@ import dataclasses
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 if TYPE_CHECKING:
     from gradiometer.datasets import Splits
@@ -46,7 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv : sequence of str, optional
         Default: ``sys.argv[1:]``.
     """
-    arguments = parser().parse_args(argv)
+    arguments, unknown = parser().parse_known_args(argv)
+    if unknown:
+        arguments.parser.refuse(unknown)
     try:
         status: int = arguments.command(arguments)
         sys.stdout.flush()
@@ -65,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The commands and their options."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="gradiometer",
         description="Measures how gradients vanish or explode, says why, and proves a cure.",
     )
@@ -84,6 +87,8 @@ def parser() -> argparse.ArgumentParser:
     data.add_argument(
         "--target", metavar="COLUMN", help="column of a .csv to predict, by name or number (default: last)"
     )
+    data.add_argument("--drop-missing", action="store_true", help="leave out rows of a .csv with missing values")
+    data.add_argument("--one-hot", action="store_true", help="make a feature of every word in a .csv")
     data.add_argument("--samples", type=positive, default=SAMPLES, help="training samples to measure on")
     network = diagnose.add_argument_group("network")
     network.add_argument("--depth", type=positive, default=20, help="hidden layers")
@@ -113,19 +118,39 @@ def parser() -> argparse.ArgumentParser:
     output.add_argument("--json", action="store_true", help="print JSON in place of text")
     output.add_argument("--html", metavar="FILE", type=Path, help="write a report as well")
     output.add_argument("--check", action="store_true", help=f"exit with {FAILED} when a rule fails")
-    diagnose.set_defaults(command=run_diagnose)
+    diagnose.set_defaults(command=run_diagnose, parser=diagnose)
 
     explain = commands.add_parser("explain", help="what a rule means; without ID, the list of rules")
     explain.add_argument("id", metavar="ID", nargs="?", help="for example vanishing-gradient")
-    explain.set_defaults(command=run_explain)
+    explain.set_defaults(command=run_explain, parser=explain)
 
     info = commands.add_parser("info", help="version, instruction sets, threads, names of what can be chosen")
     info.add_argument("--json", action="store_true", help="print JSON in place of text")
-    info.set_defaults(command=run_info)
+    info.set_defaults(command=run_info, parser=info)
 
     selftest = commands.add_parser("selftest", help="check the kernels on this CPU against float64")
-    selftest.set_defaults(command=run_selftest)
+    selftest.set_defaults(command=run_selftest, parser=selftest)
     return top
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors in one line, with the option that was meant."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+
+    def refuse(self, unknown: list[str]) -> NoReturn:
+        """Leave with an error about what is no option and no argument."""
+        from gradiometer.arguments import near
+
+        first = unknown[0]
+        data = any("--data" in action.option_strings for action in self._actions)
+        if first.startswith("-"):
+            known = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
+            hint = near(first.partition("=")[0], known)
+        else:
+            hint = f" (did you mean --data {first}?)" if data else ""
+        self.error(f"{first.partition('=')[0]} is not known{hint}")
 
 
 class Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -251,7 +276,20 @@ def load(arguments: argparse.Namespace) -> Splits:
             raise ValueError("--target is for a .csv file, the digits have one target")
         return datasets.digits()
     task = LOSSES.get(arguments.loss)
-    return datasets.load(arguments.data, arguments.target, task=task, constant="zero", rng=arguments.seed)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        data = datasets.load(
+            arguments.data,
+            arguments.target,
+            task=task,
+            constant="zero",
+            missing="drop" if arguments.drop_missing else "error",
+            text="one-hot" if arguments.one_hot else "error",
+            rng=arguments.seed,
+        )
+    for warning in said:
+        sys.stderr.write(f"gradiometer: {warning.message}\n")
+    return data
 
 
 def with_labels(data: Splits) -> Splits:
@@ -271,6 +309,8 @@ def data_code(arguments: argparse.Namespace, data: Splits, loss: str) -> str:
         options = [quoted(arguments.data)]
         options += [quoted(arguments.target)] if arguments.target is not None else []
         options += [f'task="{LOSSES[arguments.loss]}"'] if arguments.loss is not None else []
+        options += ['missing="drop"'] if arguments.drop_missing else []
+        options += ['text="one-hot"'] if arguments.one_hot else []
         options += ['constant="zero"', f"rng={arguments.seed}"]
         lines = [f"train, val, test = gm.datasets.load({', '.join(options)})"]
     if loss == "bce_with_logits":
@@ -317,6 +357,7 @@ def about_data(data: Splits) -> str:
     names = [f"column {data.features[i]!r}" if data.features else f"feature {i} of x" for i in constant]
     more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
     notes = [f"{names[0]}{more} is constant: carried as 0"] if names else []
+    notes += [f"{data.dropped} rows with missing values left out"] if data.dropped else []
     return ", ".join([str(data), f"target {data.target}: {values}", *notes])
 
 

@@ -167,6 +167,27 @@ class Sequential(Chain):
         besides = slots * int(compiled.network.parameters.nbytes)
         return besides + compiled.memory(batch, segments=budget.segments(compiled, batch, recompute))
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write structure and weights, running statistics and what is frozen to a file; `gm.load` reads it.
+
+        The layout is that of safetensors, arrays by the names of ``state_dict``; no pickle. Written beside, then put in
+        place.
+
+        Parameters
+        ----------
+        path : path
+
+        Raises
+        ------
+        gm.checkpoints.CheckpointError
+            If nothing can be written there.
+        TypeError
+            For a layer that is not one of gradiometer's.
+        """
+        from gradiometer.saving import save
+
+        save(self, path)
+
     def predict(self, x: ArrayLike) -> NDArray[Any]:
         """Output (N, out_features) in evaluation mode; a row has the same bits in any batch.
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import math
 import os
+import warnings
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +21,9 @@ __all__ = ["load"]
 
 _TEST, _VALIDATION = 0.2, 0.16
 _LEAST = 10
+_SHOWN = 3
+_MOST_CLASSES, _FEW = 20, 20
+"""Whole numbers of more values than that, with fewer samples a value than that, are values."""
 _MISSING = {"", "?", "na", "n/a", "nan", "null"}
 
 Task = Literal["classification", "regression"]
@@ -35,6 +40,7 @@ class _Table:
     target: NDArray[Any]
     target_name: str
     part: NDArray[np.str_] | None = None
+    dropped: int = 0
 
     def feature(self, column: int) -> str:
         return f"column {self.features[column]!r}" if self.features else f"feature {column} of x"
@@ -50,6 +56,8 @@ def load(
     *,
     task: Task | None = None,
     constant: Literal["error", "zero"] = "error",
+    missing: Literal["error", "drop"] = "error",
+    text: Literal["error", "one-hot"] = "error",
     rng: Any = 0,
 ) -> Splits:
     """Read a data set, cut it 64 : 16 : 20 into training, validation and test part, and standardise it.
@@ -66,9 +74,15 @@ def load(
     target : str or int, optional
         Column of a CSV file, by name or by number from 0 (negative from the end); None is the last.
     task : "classification" or "regression", optional
-        By default whole numbers and words are classes, other numbers values to regress on.
+        By default whole numbers and words are classes, other numbers values to regress on. Whole numbers of a CSV
+        file with more than 20 values and fewer than 20 samples a value are regressed on, with a warning.
     constant : "error" or "zero"
         What to do with a feature that has one value only; zero suits images.
+    missing : "error" or "drop"
+        What to do with rows of a CSV file in which a cell is empty, ``?``, ``NA``, ``NaN`` or ``null``.
+    text : "error" or "one-hot"
+        What to do with features of a CSV file that are words: a feature ``column=word`` for every word, after the
+        others.
     rng : None, int, SeedSequence or Generator
         Decides the cut; the same seed gives the same parts.
 
@@ -97,13 +111,21 @@ def load(
     ('setosa', 'virginica')
     """
     path = Path(path)
+    if path.suffix.lower() in (".csv", ".tsv", ".npz") and not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
     if task not in (None, "classification", "regression"):
         raise ValueError(f"task is {task!r}; expected one of: classification, regression")
     if constant not in ("error", "zero"):
         raise ValueError(f"constant is {constant!r}; expected one of: error, zero")
+    if missing not in ("error", "drop"):
+        raise ValueError(f"missing is {missing!r}; expected one of: error, drop")
+    if text not in ("error", "one-hot"):
+        raise ValueError(f"text is {text!r}; expected one of: error, one-hot")
     if path.suffix.lower() in (".csv", ".tsv"):
-        table = _read_csv(path, target)
+        table = _read_csv(path, target, missing, text)
     elif path.suffix.lower() == ".npz":
+        if missing == "drop" or text == "one-hot":
+            raise ValueError(f"missing and text are for a CSV file, got {path}")
         if target is not None:
             raise ValueError(f"target is for a CSV file; {path} is .npz, whose target is its array y")
         table = _read_npz(path)
@@ -147,6 +169,7 @@ def _split(table: _Table, task: Task | None, constant: str, rng: np.random.Gener
         target_mean=target_standard.mean,
         target_scale=target_standard.scale,
         target=table.target_name,
+        dropped=table.dropped,
     )
 
 
@@ -172,13 +195,22 @@ def _encode_target(table: _Table, task: Task | None) -> tuple[tuple[str, ...], N
     whole = numeric and target.ndim == 1 and bool(np.all((target == np.round(target)) & (abs(target) < 2**53)))
     if task is None:
         task = "regression" if numeric and not whole else "classification"
+        values = np.unique(target).size if whole and table.features else 0
+        if values > _MOST_CLASSES and len(target) < _FEW * values:
+            task = "regression"
+            warnings.warn(
+                f"{where} holds {values} whole numbers in {len(target)} samples: taken as values to regress on; "
+                'task="classification" (--loss cross_entropy) makes classes of them, task="regression" (--loss mse) '
+                "says so without this warning",
+                stacklevel=4,
+            )
     if task == "regression":
         if not numeric:
             raise ValueError(f"{where} holds words ({str(target[0])!r}, ...), regression needs numbers")
-        values = target.astype(np.float64).reshape(len(target), -1)
-        if np.any(values.max(axis=0) == values.min(axis=0)):
+        wanted = target.astype(np.float64).reshape(len(target), -1)
+        if np.any(wanted.max(axis=0) == wanted.min(axis=0)):
             raise ValueError(f"{where} has the same value in every sample")
-        return (), values
+        return (), wanted
     if numeric and not whole:
         raise ValueError(f"{where} is not one whole number a sample, which classification needs")
     found, codes = np.unique(target.astype(np.int64) if numeric else target, return_inverse=True)
@@ -190,40 +222,131 @@ def _encode_target(table: _Table, task: Task | None) -> tuple[tuple[str, ...], N
     return tuple(str(label) for label in found), codes.reshape(-1).astype(np.int64)
 
 
-def _read_csv(path: Path, target: str | int | None) -> _Table:
-    rows, targets, line = [], [], 1
+def _read_csv(path: Path, target: str | int | None, missing: str, text: str) -> _Table:
+    """The file's numbers; every cell that is none is seen before any is complained of."""
+    words = _word_columns(path, target) if text == "one-hot" else {}
+    rows, targets, codes = [], [], []
+    bad, dropped = _BadCells(path), 0
+    header, column, lines = _cells(path, target)
+    features = header[:column] + header[column + 1 :]
+    plain = [i for i in range(len(features)) if features[i] not in words]
+    names = [features[i] for i in plain]
+    for line, row in lines:
+        cell = row.pop(column)
+        absent = [name for name, each in zip(features, row, strict=True) if each.lower() in _MISSING]
+        absent += [header[column]] * (cell.lower() in _MISSING)
+        if absent and missing == "drop":
+            dropped += 1
+            continue
+        numbers = _numbers([row[i] for i in plain])
+        if absent or numbers is None:
+            bad.note(line, absent, [(name, row[i]) for name, i in zip(names, plain, strict=True)])
+            continue
+        targets.append(cell)
+        rows.append(numbers)
+        codes.append([words[features[i]][row[i]] for i in range(len(features)) if features[i] in words])
+    bad.refuse()
+    if not rows:
+        every = f": all {dropped} rows have missing values" if dropped else ""
+        raise ValueError(f"{path} has a header but no data{every}")
+    x = np.stack(rows)
+    for j, (name, known) in enumerate(words.items()):
+        hot = np.array([row[j] for row in codes])[:, None] == np.arange(len(known))
+        x = np.hstack([x, hot])
+        names += [f"{name}={word}" for word in known]
+    if words:  # a word that stood in dropped rows only
+        kept = [i for i in range(x.shape[1]) if i < len(plain) or x[:, i].any()]
+        x, names = x[:, kept], [names[i] for i in kept]
+    return _Table(
+        path=path,
+        features=tuple(names),
+        x=x,
+        target=_numbers_or_words(targets),
+        target_name=header[column],
+        dropped=dropped,
+    )
+
+
+def _cells(path: Path, target: str | int | None) -> tuple[list[str], int, Iterator[tuple[int, list[str]]]]:
+    """The header, the target's column in it, and the lines after it: number and stripped cells."""
+    lines = _lines(path)
+    _, header = next(lines, (1, []))
+    column = _target_column(path, header, target)
+
+    def whole() -> Iterator[tuple[int, list[str]]]:
+        for line, row in lines:
+            if len(row) != len(header):
+                raise ValueError(f"{path}, line {line}: {len(row)} cells, expected {len(header)} as in the header")
+            yield line, row
+
+    return header, column, whole()
+
+
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    line = 1
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             first = file.readline()
             file.seek(0)
             reader = csv.reader(file, delimiter=max(",;\t", key=first.count), strict=True)
-            header = [cell.strip() for cell in next(reader, [])]
-            column = _target_column(path, header, target)
-            features = header[:column] + header[column + 1 :]
             for row in reader:
                 line = reader.line_num
-                if not row:
-                    continue
-                if len(row) != len(header):
-                    raise ValueError(f"{path}, line {line}: {len(row)} cells, expected {len(header)} as in the header")
-                cell = row.pop(column).strip()
-                if cell.lower() in _MISSING:
-                    raise ValueError(f"{path}, line {line}, column {header[column]!r}: missing value")
-                targets.append(cell)
-                rows.append(_numbers(path, line, features, row))
+                if row or line == 1:
+                    yield line, [cell.strip() for cell in row]
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from None
     except csv.Error as error:
         raise ValueError(f"{path}, after line {line}: {error}") from None
-    if not rows:
-        raise ValueError(f"{path} has a header but no data")
-    return _Table(
-        path=path,
-        features=tuple(features),
-        x=np.stack(rows),
-        target=_numbers_or_words(targets),
-        target_name=header[column],
-    )
+
+
+def _word_columns(path: Path, target: str | int | None) -> dict[str, dict[str, int]]:
+    """Features in which a cell is neither a number nor missing, with their words in order."""
+    header, column, lines = _cells(path, target)
+    seen: list[set[str]] = [set() for _ in header]
+    count = 0
+    for _, row in lines:
+        count += 1
+        for known, cell in zip(seen, row, strict=True):
+            known.add(cell)
+    found = {}
+    for i, (name, known) in enumerate(zip(header, seen, strict=True)):
+        words = sorted(word for word in known if word.lower() not in _MISSING)
+        if i == column or all(map(_is_number, words)):
+            continue
+        if 2 * len(words) > count:
+            raise ValueError(
+                f"{path}: column {name!r} has {len(words)} different words in {count} rows: no categories; remove it"
+            )
+        found[name] = {word: code for code, word in enumerate(words)}
+    return found
+
+
+class _BadCells:
+    """Cells that are missing or no numbers: how many of each, and where the first ones are."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.missing, self.words = 0, 0
+        self.first: list[str] = []
+
+    def note(self, line: int, absent: list[str], row: list[tuple[str, str]]) -> None:
+        wrong = [(name, cell) for name, cell in row if cell.lower() not in _MISSING and not _is_number(cell)]
+        self.missing += len(absent)
+        self.words += len(wrong)
+        said = [(name, "missing value") for name in absent]
+        said += [(name, f"{cell!r} is not a finite number") for name, cell in wrong]
+        for name, what in said[: _SHOWN - len(self.first)]:
+            self.first.append(f"line {line}, column {name!r}: {what}")
+
+    def refuse(self) -> None:
+        """Raise if there were any."""
+        rest = self.missing + self.words - len(self.first)
+        if not self.first:
+            return
+        ways = ['missing="drop" (--drop-missing) leaves such rows out'] if self.missing else []
+        ways += ['text="one-hot" (--one-hot) makes a feature of every word'] if self.words else []
+        more = f"; and {rest} more ({self.missing} missing, {self.words} no numbers)" if rest else ""
+        raise ValueError(f"{self.path}, {'; '.join(self.first)}{more}: {', '.join(ways)}")
 
 
 def _target_column(path: Path, header: list[str], target: str | int | None) -> int:
@@ -250,20 +373,13 @@ def _target_column(path: Path, header: list[str], target: str | int | None) -> i
     return target % len(header)
 
 
-def _numbers(path: Path, line: int, names: list[str], row: list[str]) -> NDArray[np.float64]:
+def _numbers(row: list[str]) -> NDArray[np.float64] | None:
+    """A row as numbers; None if a cell is no finite one."""
     try:
-        values = np.array([float(cell) for cell in row])
-        if np.isfinite(values).all() and "_" not in "".join(row):
-            return values
+        values = np.array([float(cell) for cell in row], np.float64)
     except ValueError:
-        pass
-    for name, cell in zip(names, row, strict=True):
-        place = f"{path}, line {line}, column {name!r}"
-        if cell.strip().lower() in _MISSING:
-            raise ValueError(f"{place}: missing value") from None
-        if not _is_number(cell):
-            raise ValueError(f"{place}: {cell!r} is not a finite number") from None
-    raise AssertionError("a row that does not convert has a cell that does not")
+        return None
+    return values if np.isfinite(values).all() and "_" not in "".join(row) else None
 
 
 def _is_number(cell: str) -> bool:

@@ -84,6 +84,8 @@ class Splits:
         The same for the targets of regression; empty for classification.
     target : str
         Name of what is predicted; empty if it has none.
+    dropped : int
+        Rows with missing values that were left out.
     """
 
     train: Samples
@@ -98,6 +100,7 @@ class Splits:
     target_mean: NDArray[np.float64]
     target_scale: NDArray[np.float64]
     target: str = ""
+    dropped: int = 0
 
     @property
     def outputs(self) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from scipy.special import expit, log_expit, log_softmax, softmax
@@ -18,7 +19,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from gradiometer import kernels
-from gradiometer.arguments import positive, real
+from gradiometer.arguments import near, positive, real
 from gradiometer.layers import Activation, Dropout, Linear, Residual
 from gradiometer.losses import Loss, as_loss
 from gradiometer.networks import Sequential, mlp
@@ -39,6 +40,20 @@ class _Mlp(BaseEstimator):  # type: ignore[misc,unused-ignore]
     """What both share: parameters, the network, the run over epochs."""
 
     _default_loss: str
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        _, *own = inspect.signature(cls.__init__).parameters.values()
+        cls.__signature__ = inspect.Signature(own)  # help() shows this, not that of __new__
+
+    def __new__(cls, *args: Any, **params: Any) -> Self:
+        """Refuses an unknown parameter by the name of the class that the user called."""
+        known = list(inspect.signature(cls).parameters)
+        for name in params:
+            if name not in known:
+                raise TypeError(f"{cls.__name__} has no parameter {name!r}{near(name, known)}")
+        made: Self = super().__new__(cls)
+        return made
 
     def __init__(
         self,

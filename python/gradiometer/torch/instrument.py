@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -49,8 +50,8 @@ def measure(
         A tuple is passed as positional arguments, a dict as keywords. Floating-point numbers are converted to the
         dtype of the model's parameters.
     y : tensor or array_like
-        For ``cross_entropy`` int classes (N, ...), for ``mse`` values of the shape of the output; passed on to a
-        callable unchanged.
+        For ``cross_entropy`` int classes (N, ...), for ``mse`` values of the shape of the output; a callable
+        gets tensors as they are and arrays as tensors, integers as int64, other numbers in the output's dtype.
     loss : str, Loss or callable
         ``cross_entropy``, ``mse`` (means over the batch), one of ``gm.losses`` with its parameters, or
         ``loss(output, y)`` that returns a scalar tensor.
@@ -189,9 +190,19 @@ def _samples(leaves: list[torch.Tensor], args: tuple[Any, ...], kwargs: dict[str
     return shape[0]
 
 
+def _target(y: Any, output: Any) -> Any:
+    """`y` for a callable: an array as a tensor, its classes int64, its values in the dtype of the output."""
+    if not isinstance(y, np.ndarray):
+        return y
+    out = next(tensors_in(output), None)
+    if out is None or y.dtype.kind not in "fiu":
+        return torch.as_tensor(y)
+    return torch.as_tensor(y).to(device=out.device, dtype=out.dtype if y.dtype.kind == "f" else torch.int64)
+
+
 def _loss_value(loss: Loss, output: Any, y: Any, samples: int) -> torch.Tensor:
     if callable(loss) and not isinstance(loss, losses.Loss):
-        value = loss(output, y)
+        value = loss(output, _target(y, output))
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
             shape = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
             raise ValueError(f"loss returned {shape}; expected a scalar tensor")

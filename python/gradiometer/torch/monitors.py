@@ -2,17 +2,56 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from gradiometer.measurement.result import Attenuation
+from gradiometer.measurement.text import factor_in_words
 from gradiometer.torch.instrument import Loss, measure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["GradientMonitor", "Monitor"]
 
 
-class Monitor:
+class _Recorder:
+    """What both keep, and how it is shown."""
+
+    steps: int
+    every: int
+    attenuation: list[tuple[int, Attenuation]]
+
+    def __repr__(self) -> str:
+        seen = (
+            f", {factor_in_words(self.attenuation[-1][1])} at step {self.attenuation[-1][0]}"
+            if self.attenuation
+            else ""
+        )
+        return f"<{type(self).__name__}: {len(self.attenuation)} measurements in {self.steps} steps{seen}>"
+
+    def plot(self, path: str | os.PathLike[str] | None = None, *, ax: Axes | None = None) -> Axes:
+        """Draw the factor a layer with its interval over the steps, as ``History.plot`` does.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        ValueError, TypeError
+            Before the first measurement; for a path with another ending, or an `ax` that is none.
+        """
+        from gradiometer.history import attenuation_chart
+        from gradiometer.plotting import draw
+        from gradiometer.train import History
+
+        if not self.attenuation:
+            raise ValueError(f"nothing is measured yet: {self.steps} steps of {self.every}")
+        return draw([attenuation_chart(History(attenuation=self.attenuation))], path, ax=ax)
+
+
+class Monitor(_Recorder):
     """Measures a model every so many steps of a training loop.
 
     Parameters
@@ -66,7 +105,7 @@ class Monitor:
         return measured
 
 
-class GradientMonitor:
+class GradientMonitor(_Recorder):
     """A callback for Lightning's trainer that logs the attenuation every so many batches.
 
     It has the names that Lightning calls and needs none of its classes.

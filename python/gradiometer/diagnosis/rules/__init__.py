@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gradiometer.arguments import choice
 from gradiometer.diagnosis.findings import Rule
 from gradiometer.diagnosis.rules import (
     dead_units,
@@ -53,7 +54,6 @@ def explain(id: str) -> str:
     >>> print(explain("input-lost").splitlines()[0])
     input-lost: the network forgets its input
     """
-    for rule in RULES:
-        if rule.id == id:
-            return f"{rule.id}: {rule.title}\n\n{rule.explain.strip()}\n"
-    raise ValueError(f"id: no rule {id!r}; there are {', '.join(rule_ids())}")
+    choice("rule", id, rule_ids())
+    rule = next(rule for rule in RULES if rule.id == id)
+    return f"{rule.id}: {rule.title}\n\n{rule.explain.strip()}\n"
