@@ -167,7 +167,7 @@ def test_a_run_is_printed_as_a_table_of_epochs() -> None:
     long = History([1.0] * 5000, steps=5000)
     assert len(str(long).splitlines()) < 15
     assert len(repr(long)) < 80
-    assert str(History()) == "0 steps in 0.00 s"
+    assert str(History()) == "0 steps in 0 ms"
 
 
 @pytest.mark.parametrize(
@@ -231,3 +231,10 @@ def test_a_missing_matplotlib_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_compare_is_public() -> None:
     assert "compare" in gm.__all__
     assert isinstance(two().by_name["tanh"], Measurement)
+
+
+def test_measurements_without_names_are_refused_with_the_way() -> None:
+    train, _, _ = gm.datasets.digits()
+    m = gm.measure(gm.mlp(64, [8, 8], 10, rng=0), *train[:16])
+    with pytest.raises(TypeError, match=r"results is Measurement and 1 more; expected a mapping .* \{\"a\": first"):
+        gm.compare(m, m)

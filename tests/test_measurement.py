@@ -601,7 +601,7 @@ def test_samples_that_cannot_be_measured() -> None:
         (lambda: gm.measure(net, x, y, optimizer="lbfgs"), ValueError, "optimizer is 'lbfgs'"),
         (lambda: gm.measure(net, x, y, optimizer=0.1), TypeError, "optimizer is 0.1"),  # type: ignore[arg-type]
         (lambda: gm.measure(no_layer, x, y), (ValueError, IndexError), ""),
-        (lambda: gm.measure("net", x, y), TypeError, "net is 'net'; expected a network"),  # type: ignore[arg-type]
+        (lambda: gm.measure("net", x, y), TypeError, "net is str; expected a network"),  # type: ignore[arg-type]
     ):
         with pytest.raises(error, match=message or None):
             call()

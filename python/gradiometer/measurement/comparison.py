@@ -91,7 +91,7 @@ class Comparison:
         return self.table().text()
 
 
-def compare(results: Mapping[str, Measurement | Measured]) -> Comparison:
+def compare(results: Mapping[str, Measurement | Measured], *others: Any) -> Comparison:
     """Put measurements side by side.
 
     Parameters
@@ -123,8 +123,12 @@ def compare(results: Mapping[str, Measurement | Measured]) -> Comparison:
     >>> str(compared).splitlines()[0].split()
     ['network', 'a', 'layer', '95', '%', 'theory', 'total', 'spread', 'at', 'end']
     """
-    if not isinstance(results, Mapping):
-        raise TypeError(f"results is {type(results).__name__}; expected a mapping from names to measurements")
+    if others or not isinstance(results, Mapping):
+        count = f" and {len(others)} more" if others else ""
+        raise TypeError(
+            f"results is {type(results).__name__}{count}; expected a mapping from names to measurements, as "
+            '{"a": first, "b": second}'
+        )
     if not results:
         raise ValueError("results is empty; expected one measurement or more")
     return Comparison(

@@ -78,7 +78,7 @@ def measure(
     """
     began = time.perf_counter()
     if not isinstance(net, Module):
-        raise TypeError(f"net is {net!r}; expected a network (a PyTorch one goes to gm.torch.measure)")
+        raise TypeError(f"net is {type(net).__name__}; expected a network (a PyTorch one goes to gm.torch.measure)")
     kind = as_loss(loss)
     compiled = net._compile(x)
     network = compiled.network
