@@ -233,12 +233,13 @@ def _read_csv(path: Path, target: str | int | None, missing: str, text: str) -> 
     names = [features[i] for i in plain]
     for line, row in lines:
         cell = row.pop(column)
-        absent = [name for name, each in zip(features, row, strict=True) if each.lower() in _MISSING]
-        absent += [header[column]] * (cell.lower() in _MISSING)
+        numbers = _numbers([row[i] for i in plain])
+        absent = [header[column]] if cell.lower() in _MISSING else []
+        if numbers is None or words:
+            absent = [name for name, each in zip(features, row, strict=True) if each.lower() in _MISSING] + absent
         if absent and missing == "drop":
             dropped += 1
             continue
-        numbers = _numbers([row[i] for i in plain])
         if absent or numbers is None:
             bad.note(line, absent, [(name, row[i]) for name, i in zip(names, plain, strict=True)])
             continue
