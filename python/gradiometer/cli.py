@@ -357,7 +357,7 @@ def about_data(data: Splits) -> str:
     names = [f"column {data.features[i]!r}" if data.features else f"feature {i} of x" for i in constant]
     more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
     notes = [f"{names[0]}{more} is constant: carried as 0"] if names else []
-    notes += [f"{data.dropped} rows with missing values left out"] if data.dropped else []
+    notes += [f"rows with missing values left out: {data.dropped}"] if data.dropped else []
     return ", ".join([str(data), f"target {data.target}: {values}", *notes])
 
 
