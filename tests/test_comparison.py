@@ -136,7 +136,7 @@ def test_a_comparison_is_shown() -> None:
 
 
 def seen(factor: float) -> Attenuation:
-    return Attenuation(factor, (factor / 2, factor * 2), math.nan, (1, 3), 1.4, 100.0)
+    return Attenuation(factor, (factor / 2, factor * 2), math.nan, (1, 5), 1.4, 100.0)
 
 
 def test_a_run_is_shown() -> None:

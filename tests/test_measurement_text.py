@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -47,12 +48,41 @@ def test_odd_measurements_have_a_screen(what: str, fields: dict[str, object]) ->
 
 
 def test_where_there_is_no_factor_none_is_shown() -> None:
-    for measured, reason in ((measurement(depth=1), "one layer"), (measurement(factor=math.nan), "not finite")):
+    no_hidden = dataclasses.replace(measurement(depth=1), layers=measurement(depth=1).layers[1:])
+    unknown = Attenuation(math.nan, (math.nan, math.nan), math.nan, (0, 0), math.nan, math.nan)
+    for measured, reason in (
+        (dataclasses.replace(no_hidden, attenuation=unknown), "one layer: no factor"),
+        (measurement(depth=1), "one hidden layer: no factor"),
+        (measurement(factor=math.nan), "no factor: the gradient is 0 or not finite"),
+    ):
         text = str(measured)
-        assert f"no factor: {reason}" in text or "0 or not finite" in text
+        assert reason in text
         assert "xnan" not in text
         assert "x0 " not in text
     assert "95 %" not in factor_in_words(Attenuation(0.5, (math.nan, math.nan), math.nan, (1, 2), 1.4, 90.0))
+
+
+def test_an_interval_of_two_increments_is_not_shown() -> None:
+    """Student's t of one degree of freedom is 12.7: 3 layers gave 3e-05 to 3e+04."""
+    assert "x0.5 a layer (too few layers for an interval)" in factor_in_words(
+        Attenuation(0.5, (3.1e-5, 3.3e4), math.nan, (1, 3), 1.4, 90.0)
+    ).replace("0.500", "0.5")
+    assert "95 %" in str(measurement(depth=4))
+
+
+def test_what_is_frozen_is_shown() -> None:
+    text = str(measurement(layers={2: {"frozen": ("weight", "bias")}, 3: {"frozen": ("weight",)}}))
+    assert "frozen: layers 2-3" in text
+    assert "frozen" not in str(measurement())
+
+
+def test_reprs_are_one_line() -> None:
+    assert repr(sigmoid_50()) == (
+        "<Measurement 64-[128]x50-10: cross_entropy 2.3 on 256 samples, |dL/dh| "
+        + factor_in_words(sigmoid_50().attenuation)
+        + ">"
+    )
+    assert repr(sigmoid_50().layers[3]).startswith("<LayerMeasurement 4 Linear 128 sigmoid: |dL/dh| ")
 
 
 def test_a_host_that_flushes_is_named() -> None:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from gradiometer.measurement.text import factor_in_words
+from gradiometer.measurement.text import factor_in_words, known_interval
 from gradiometer.plotting import HeatMap, draw
 from gradiometer.report.chart import INK, Level, LineChart, Series
 from gradiometer.report.notebook import fragment
@@ -59,13 +59,14 @@ def attenuation_chart(history: History, most: int | None = None) -> LineChart:
     shown = history.attenuation[:: math.ceil(len(history.attenuation) / most) if most else 1]
     steps = [step for step, _ in shown]
     seen = [attenuation for _, attenuation in shown]
+    ends = [known_interval(each) or (math.nan, math.nan) for each in seen]
     series = [
         Series(
             "measured",
             steps,
             [each.factor for each in seen],
-            low=[each.ci95[0] for each in seen],
-            high=[each.ci95[1] for each in seen],
+            low=[low for low, _ in ends],
+            high=[high for _, high in ends],
         )
     ]
     theory = [each.theory for each in seen]
@@ -151,7 +152,8 @@ def _remarks(history: History) -> list[str]:
         said.append("stopped early: the validation loss fell no further")
     if history.attenuation:
         step, last = history.attenuation[-1]
-        said.append(f"|dL/dh| {factor_in_words(last)} at step {step}")
+        hidden = len(history.grad_norms[-1][1]) if history.grad_norms else 2
+        said.append(f"|dL/dh| {factor_in_words(last, hidden)} at step {step}")
     return said
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from gradiometer.arguments import positive, real
 
-__all__ = ["Cosine", "OneCycle", "Plateau", "Schedule", "StepDecay", "WarmUp"]
+__all__ = ["Cosine", "MultiStep", "OneCycle", "Plateau", "Schedule", "StepDecay", "WarmUp"]
 
 
 class Schedule:
@@ -42,6 +42,28 @@ class StepDecay(Schedule):
 
     def factor(self, step: int, steps: int, val_losses: Sequence[float] = ()) -> float:
         return float(self.gamma ** ((step - 1) // self.every))
+
+
+@dataclass(frozen=True)
+class MultiStep(Schedule):
+    """Multiplied by `gamma` after each of the steps in `milestones` (MultiStepLR).
+
+    Examples
+    --------
+    >>> [MultiStep([2, 3], 0.5).factor(step, 4) for step in range(1, 5)]
+    [1.0, 1.0, 0.5, 0.25]
+    """
+
+    milestones: Sequence[int]
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        for i, milestone in enumerate(self.milestones):
+            positive(f"milestones[{i}]", milestone)
+        real("gamma", self.gamma)
+
+    def factor(self, step: int, steps: int, val_losses: Sequence[float] = ()) -> float:
+        return float(self.gamma ** sum(milestone < step for milestone in self.milestones))
 
 
 @dataclass(frozen=True)

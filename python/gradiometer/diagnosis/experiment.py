@@ -14,14 +14,17 @@ from numpy.typing import NDArray
 from gradiometer import kernels
 from gradiometer.arguments import finite
 from gradiometer.diagnosis.cures import CURES, Cure, NotApplicable, by_ids
-from gradiometer.diagnosis.cures.cure import MOMENTUM
-from gradiometer.diagnosis.pytorch import pytorch_code, training_line
-from gradiometer.diagnosis.race import COOLING, Group, Runner, affordable_unit, race
-from gradiometer.diagnosis.result import CureResult, CureRow
+from gradiometer.diagnosis.cures.cure import MOMENTUM, keep
+from gradiometer.diagnosis.listing import ours, ours_weights
+from gradiometer.diagnosis.pytorch import pytorch_code, pytorch_listing, training_lines
+from gradiometer.diagnosis.race import GAMMA, TIMED, Group, Runner, affordable_unit, race
+from gradiometer.diagnosis.result import LEAST_STEPS, CureResult, CureRow
 from gradiometer.diagnosis.scoring import interval, merits, metric, tied
+from gradiometer.layers import Activation, PReLU
 from gradiometer.losses import Loss, as_loss, check_target, metric_name
 from gradiometer.measurement import Measurement, measure
 from gradiometer.networks import Sequential
+from gradiometer.report.text import spans
 
 if TYPE_CHECKING:
     from gradiometer.networks import MlpSpec
@@ -30,6 +33,7 @@ __all__ = ["cure"]
 
 Data = tuple[NDArray[Any], NDArray[Any]]
 
+ACTIVATIONS = Activation | PReLU
 BATCH_SIZE = 64
 MEASURED = 256
 BUILDING = 0.4
@@ -57,8 +61,8 @@ def cure(
 
     Training goes by successive halving, on the same samples in the same order for all: every candidate at each of its
     rates; then its best rate twice as long; then the better half of the candidates, and the network as given, four
-    times as long, the rate falling to a tenth. Only the validation set decides; the test set is looked at once, at
-    the end. `net` itself is not changed.
+    times as long, the rate falling to x0.3 and to x0.09. Only the validation set decides; the test set is looked at
+    once, at the end. `net` itself is not changed, and frozen parameters keep their values in every candidate.
 
     Parameters
     ----------
@@ -76,7 +80,8 @@ def cure(
     candidates : sequence of str, optional
         Ids of the cures to try (`cure_ids`); the network as given always takes part.
     steps : int, optional
-        Steps of the first round, in place of those that `budget` allows: the same steps give the same result.
+        Steps of the first round, in place of those that `budget` allows: the same steps give the same result. What
+        stays to the end trains 7 times as long. Below 50 steps in all nothing is numbered.
     progress : callable, optional
         Called with a line of text before each training.
 
@@ -103,6 +108,8 @@ def cure(
         raise TypeError(
             f"net is {type(net).__name__}; expected a Sequential (a PyTorch model goes through gm.torch.convert)"
         )
+    if net.requires_grad and not any(net.requires_grad.values()):
+        raise ValueError("every parameter of net is frozen; expected one that requires_grad_(True)")
     kind = as_loss(loss)
     check_number("budget", budget)
     if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
@@ -141,7 +148,6 @@ def cure(
     groups = [Group(each, made, data, kind, batch_size, seed) for each, made, _ in built]
     allowed = math.inf if steps else TIMING * (budget - (time.perf_counter() - began)) / len(groups)
     timed = [group.seconds_a_step(allowed) for group in groups]
-    costs = [least for least, _ in timed]
     left = budget - (time.perf_counter() - began)
     rates = [len(each.rates) for each, _, _ in built]
     unit = steps or affordable_unit([usual for _, usual in timed], rates, SPENT * left * kernels.threads())
@@ -151,34 +157,43 @@ def cure(
     if run.late:
         notes.append(("", f"The budget of {budget:g} s ran out before the last round was over: steps differ."))
 
-    left_behind = [title(built[i][0], net.spec) for i, runner in enumerate(best) if runner not in run.chosen]
+    left_behind = [title(built[i][0], net) for i, runner in enumerate(best) if runner not in run.chosen]
+    held = [layer.index for layer in built[0][2].layers if layer.frozen]
+    if held:
+        notes.append(
+            ("", f"Frozen and the same in every row: parameters of layer{'s' * (len(held) > 1)} {spans(held)}.")
+        )
     if left_behind:
         names = ", ".join(left_behind)
         notes.append(("", f"Behind at half time and trained no further, which is no proof at equal length: {names}."))
 
     seen = check if final is None else final
     merit = [merits(kind.name, r.net.predict(seen[0]), seen[1]) for r in best]
+    costs = [min(least, r.fastest) for (least, _), r in zip(timed, best, strict=True)]
     order = sorted(range(len(best)), key=lambda i: best[i].merit, reverse=True)
     given = next(i for i in order if best[i].cure.id == "as-given")
     rows = tuple(
         row(
             runner=best[i],
             made=built[i][2],
-            spec=built[i][1].spec,
-            title=title(built[i][0], net.spec),
+            before=built[i][1],
+            title=title(built[i][0], net),
             loss=kind,
+            val_target=check[1],
+            test_target=None if final is None else final[1],
             on_val=merit[i] if final is None else merits(kind.name, best[i].net.predict(check[0]), check[1]),
             test=None if final is None else merit[i],
-            cured=best[i].val > best[given].val
+            cured=min(best[i].history.steps, best[given].history.steps) >= LEAST_STEPS
+            and best[i].val > best[given].val
             and metric(merit[i]) > metric(merit[given])
             and not tied(kind.name, merit[i], merit[given]),
             tied=tied(kind.name, merit[i], merit[order[0]]),
-            cost=costs[i] / costs[given],
+            cost=costs[i] / costs[given]
+            if min(best[i].history.steps, best[given].history.steps) >= TIMED
+            else math.nan,
             step_seconds=costs[i],
             seconds=best[i].history.seconds,
             batch_size=batch_size,
-            whole=sum(run.rounds),
-            cooled=run.cooled,
             seed=seed,
         )
         for i in order
@@ -205,14 +220,14 @@ def row(
     *,
     runner: Runner,
     made: Measurement,
-    spec: MlpSpec | None,
+    before: Sequential,
     title: str,
     loss: Loss,
+    val_target: NDArray[Any],
+    test_target: NDArray[Any] | None,
     on_val: NDArray[np.float64],
     test: NDArray[np.float64] | None,
     batch_size: int,
-    whole: int,
-    cooled: int,
     seed: int,
     **more: Any,
 ) -> CureRow:
@@ -225,11 +240,13 @@ def row(
         rate=runner.rate,
         val=runner.val,
         test=math.nan if test is None else -math.inf if diverged else metric(test),
-        val_interval=unknown if diverged else interval(loss.name, on_val),
-        test_interval=unknown if diverged or test is None else interval(loss.name, test),
+        val_interval=unknown if diverged else interval(loss.name, on_val, val_target),
+        test_interval=unknown
+        if diverged or test is None or test_target is None
+        else interval(loss.name, test, test_target),
         steps=runner.history.steps,
-        code=code(spec, runner, title, loss, batch_size, whole, cooled, seed),
-        pytorch=torch_code(spec, runner),
+        code=code(before, runner, loss, batch_size, seed),
+        pytorch=torch_code(before, runner),
         measurement=made,
         network=runner.net,
         **more,
@@ -249,61 +266,76 @@ def same(one: Sequential, other: Sequential) -> bool:
     )
 
 
-def title(each: Cure, spec: MlpSpec | None) -> str:
-    return each.title.format(activation="the network" if spec is None else spec.activation)
+def title(each: Cure, net: Sequential) -> str:
+    """With the activation of the network given, or the few that it has."""
+    if net.spec is not None:
+        return each.title.format(activation=net.spec.activation)
+    modules = [module for _, module in net.named_modules()]
+    names = dict.fromkeys("prelu" if isinstance(m, PReLU) else m.name for m in modules if isinstance(m, ACTIVATIONS))
+    return each.title.format(activation="/".join(names) if 0 < len(names) < 4 else "network")
 
 
-def code(
-    spec: MlpSpec | None,
-    runner: Runner,
-    title: str,
-    loss: Loss,
-    batch_size: int,
-    whole: int,
-    cooled: int,
-    seed: int,
-) -> str:
+def code(before: Sequential, runner: Runner, loss: Loss, batch_size: int, seed: int) -> str:
     """Lines for Gradiometer that build the candidate and train it as it was trained here."""
-    lines = ["import gradiometer as gm", ""]
+    spec = described(before)
     if spec is None:
-        made = f'net = by_ids(["{runner.cure.id}"])[-1].apply(net, {seed})'
-        lines[1:] = ["from gradiometer.diagnosis.cures import by_ids", "", f"{made}  # {title}"]
+        lines = ["import gradiometer as gm", "", f"net = {ours(before)}"]
+        if runner.cure.weights is None:
+            lines.append("# weights anew: the cure began from those of the network given")
+        else:
+            lines.insert(0, "import numpy as np")
+            lines[:2] = lines[1::-1]
+            lines += ours_weights(runner.cure.weights(before), seed)
+            if not all(before.requires_grad.values()):
+                lines.append("# frozen weights anew: the cure kept those of the network given")
     else:
-        hidden = f"[{spec.hidden[0]}] * {len(spec.hidden)}" if len(set(spec.hidden)) == 1 else str(list(spec.hidden))
-        options = [f'activation="{spec.activation}"']
-        options += [f"activation_params={spec.activation_params!r}"] if spec.activation_params else []
-        options += [f'norm="{spec.norm}"'] if spec.norm else []
-        options += [f"residual={residual_argument(spec)}"] if spec.residual is not None else []
-        options += [f'init="{spec.init}"'] if spec.init != "xavier_normal" else []
-        options += [f"gain={spec.gain:.6g}"] if spec.gain != 1.0 else []
-        options += [] if spec.bias else ["bias=False"]
-        options += [f'dtype="{spec.dtype}"'] if spec.dtype != "float32" else []
-        arguments = ", ".join([str(spec.in_features), hidden, str(spec.out_features), *options, f"rng={seed}"])
-        lines.append(f"net = gm.mlp({arguments})")
+        lines = ["import gradiometer as gm", "", f"net = {mlp_call(spec, seed)}"]
+        if runner.cure.apply is keep and not np.array_equal(before.parameters, spec.build(rng=seed).parameters):
+            lines.append("# weights anew: here training began from those of the network given")
     made = {"sgd": f"SGD({{rate:g}}, momentum={MOMENTUM:g})", "adam": "Adam({rate:g})"}[runner.cure.optimizer]
     options = [f"steps={runner.history.steps}", f"batch_size={batch_size}"]
+    if runner.milestones:
+        options.append(f"schedule=gm.schedules.MultiStep({runner.milestones}, gamma={GAMMA:g})")
     if loss.params or loss.class_weights is not None:
         options.append(f"loss=gm.losses.{loss!r}")
     elif loss.name != "cross_entropy":
         options.append(f'loss="{loss.name}"')
-    lines.append(f"net.fit(train, val, gm.optim.{made.format(rate=runner.rate)}, {', '.join(options)}, rng={seed})")
-    if runner.history.steps == whole and cooled:
-        ends = " then ".join(f"x{share:g}" for _, share in COOLING[1:])
-        lines.append(f"# here the rate fell to {ends} in the last {cooled} steps")
+    optimizer = f"gm.optim.{made.format(rate=runner.rate)}"
+    lines += ["net.fit(", f"    train, val, {optimizer},", f"    {', '.join(options)}, rng={seed},", ")"]
     return "\n".join(lines)
+
+
+def described(net: Sequential) -> MlpSpec | None:
+    """What ``gm.mlp`` was asked for, where that is all of the network: it knows nothing of frozen parameters."""
+    return net.spec if all(net.requires_grad.values()) else None
+
+
+def mlp_call(spec: MlpSpec, seed: int) -> str:
+    hidden = f"[{spec.hidden[0]}] * {len(spec.hidden)}" if len(set(spec.hidden)) == 1 else str(list(spec.hidden))
+    options = [f'activation="{spec.activation}"']
+    options += [f"activation_params={spec.activation_params!r}"] if spec.activation_params else []
+    options += [f'norm="{spec.norm}"'] if spec.norm else []
+    options += [f"residual={residual_argument(spec)}"] if spec.residual is not None else []
+    options += [f'init="{spec.init}"'] if spec.init != "xavier_normal" else []
+    options += [f"gain={spec.gain!r}"] if spec.gain != 1.0 else []
+    options += [] if spec.bias else ["bias=False"]
+    options += [f'dtype="{spec.dtype}"'] if spec.dtype != "float32" else []
+    return f"gm.mlp({', '.join([str(spec.in_features), hidden, str(spec.out_features), *options, f'rng={seed}'])})"
 
 
 def residual_argument(spec: MlpSpec) -> str:
     """True where it gives the very scale, else the scale."""
     usual = replace(spec, residual=True).build(rng=0).spec
-    return "True" if usual is not None and usual.residual == spec.residual else f"{spec.residual:.6g}"
+    return "True" if usual is not None and usual.residual == spec.residual else repr(spec.residual)
 
 
-def torch_code(spec: MlpSpec | None, runner: Runner) -> str:
-    if spec is None:
-        model = ["import gradiometer as gm", "", "model = gm.torch.to_torch(net)"]
-        return "\n".join(["import torch", *model, training_line(runner.cure.optimizer, runner.rate, MOMENTUM)])
-    return pytorch_code(spec, runner.cure.optimizer, runner.rate, MOMENTUM)
+def torch_code(before: Sequential, runner: Runner) -> str:
+    training = training_lines(runner.cure.optimizer, runner.rate, MOMENTUM, runner.milestones, GAMMA)
+    spec = described(before)
+    if spec is not None:
+        return pytorch_code(spec, training)
+    weights = None if runner.cure.weights is None else runner.cure.weights(before)
+    return pytorch_listing(before, weights, training)
 
 
 def grouped(notes: Sequence[tuple[str, str]]) -> list[str]:

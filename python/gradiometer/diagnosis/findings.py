@@ -141,5 +141,15 @@ class Diagnosis:
 
         return diagnosis_text(self, all_layers=all)
 
+    def __repr__(self) -> str:
+        said = [f"{finding.status.upper()} {finding.id} {finding.layers}".rstrip() for finding in self.findings]
+        shown = [text for text in said if not text.startswith("OK")]
+        return f"<Diagnosis {self.measurement.network}: {', '.join(shown) or 'nothing wrong'}>"
+
+    def _repr_html_(self) -> str:
+        from gradiometer.diagnosis.notebook import diagnosis_html
+
+        return diagnosis_html(self)
+
     def __str__(self) -> str:
         return self.report()

@@ -11,10 +11,20 @@ from gradiometer.diagnosis.charts import gradients_chart, metric_chart, spreads_
 from gradiometer.diagnosis.findings import Diagnosis
 from gradiometer.diagnosis.result import CureResult
 from gradiometer.diagnosis.rules import explain
-from gradiometer.diagnosis.text import advice, as_verdicts, causes, cure_remarks, cure_table, how_to_test, pasted
+from gradiometer.diagnosis.text import (
+    advice,
+    as_verdicts,
+    causes,
+    code_of,
+    cure_remarks,
+    cure_table,
+    first_row,
+    how_to_test,
+    rounds_in_words,
+)
 from gradiometer.measurement.charts import gradient_chart, spread_chart
 from gradiometer.measurement.result import Measurement
-from gradiometer.measurement.text import factor_in_words, header, layer_table
+from gradiometer.measurement.text import factor_in_words, frozen_in_words, header, layer_table
 from gradiometer.report.page import Chart, Code, Details, Facts, Page, Part, Prose, TableSection
 
 __all__ = ["report"]
@@ -83,7 +93,7 @@ def explained(id: str) -> list[tuple[str, str]]:
 
 
 def curves(measurement: Measurement) -> list[Part]:
-    factor = f"Toward the input: {factor_in_words(measurement.attenuation)}."
+    factor = f"Toward the input: {factor_in_words(measurement.attenuation, len(measurement.hidden))}."
     return [
         Chart(
             gradient_chart({"": measurement}),
@@ -105,10 +115,13 @@ def cure_parts(cures: CureResult, data: str) -> list[Part]:
         Chart(gradients_chart(cures), heading="Before and after"),
         Chart(spreads_chart(cures)),
     ]
-    best = cures.best
-    if best.cured:
-        code = pasted(best.code, data)
-        parts += [Code(code, "Gradiometer", heading=f"The first: {best.title}"), Code(best.pytorch, "PyTorch")]
+    first = first_row(cures)
+    if first is not None:
+        headings = (f"The first: {first.title}", "")
+        parts += [
+            Code(code, label, heading=heading)
+            for (label, code), heading in zip(code_of(cures, data), headings, strict=True)
+        ]
     return parts
 
 
@@ -123,6 +136,7 @@ def measured(measurement: Measurement) -> list[tuple[str, str]]:
             if first < last
             else []
         ),
+        *[("trained", words) for words in frozen_in_words(measurement)],
         ("instructions", f"{measurement.isa}, {platform.machine()}"),
         ("subnormals", "flushed to zero by the host program" if measurement.flushes_subnormals else "kept"),
         ("time", f"{1e3 * measurement.seconds:.0f} ms for one pass with all measurements"),
@@ -131,14 +145,12 @@ def measured(measurement: Measurement) -> list[tuple[str, str]]:
 
 def trained(cures: CureResult) -> list[tuple[str, str]]:
     train, val, test = cures.samples
-    first, second, last = cures.rounds
     return [
         ("data", f"{train} samples for training, {val} for validation, {test or 'none'} for test"),
         (
             "training",
-            f"batches of {cures.batch_size}, the same in the same order for all, seed {cures.seed}; {first} steps at "
-            f"each of three rates, {second} more at the best, {last} more for the better half and the network as "
-            "given, the rate falling to a tenth",
+            f"batches of {cures.batch_size}, the same in the same order for all, seed {cures.seed}; steps: "
+            f"{rounds_in_words(cures)}; in the last round the rate falls to x0.3 and x0.09",
         ),
         ("choice", "by the validation set alone; the test set was looked at once, at the end"),
         ("cost", "time of a training step on one thread, relative to the network as given"),

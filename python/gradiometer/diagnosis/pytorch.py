@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from gradiometer.networks import MlpSpec
+from gradiometer.diagnosis.listing import Weights, repeated, theirs, theirs_classes
 
-__all__ = ["IMPORTS", "pytorch_code", "training_line"]
+if TYPE_CHECKING:
+    from gradiometer.networks import MlpSpec, Sequential
+
+__all__ = ["IMPORTS", "pytorch_code", "pytorch_listing", "training_lines"]
 
 # Those that torch.nn does not spell like "Sigmoid".
 CLASSES = {
@@ -51,7 +53,7 @@ class Erf(nn.Module):
 
 RESIDUAL = """\
 class Residual(nn.Sequential):
-    def __init__(self, *branch, scale):
+    def __init__(self, *branch, scale=1.0):
         super().__init__(*branch)
         self.scale = scale
 
@@ -71,7 +73,41 @@ def activation_class(name: str, params: Mapping[str, float]) -> str:
     return f"nn.{CLASSES.get(name, name.title().replace('_', ''))}({arguments})"
 
 
-def pytorch_code(spec: MlpSpec, optimizer: str, rate: float, momentum: float) -> str:
+DENSE_SKIP = """\
+class DenseSkip(nn.Sequential):
+    def forward(self, x):
+        return torch.cat([x, super().forward(x)], dim=1)
+
+"""
+CLASSES_OF_OURS = {"Erf": ERF, "Residual": RESIDUAL, "DenseSkip": DENSE_SKIP}
+
+
+def pytorch_listing(net: Sequential, weights: Weights | None, training: Sequence[str]) -> str:
+    """A whole script like that of `pytorch_code` for a network that ``gm.mlp`` did not build."""
+    classes = "".join(CLASSES_OF_OURS[name] for name in sorted(theirs_classes(net)))
+    lines = [f"{IMPORTS}\n{classes}model = {theirs(net, activation_class)}"]
+    if weights is None:
+        lines.append("# weights anew: the cure began from those of the network given")
+    else:
+        rule, gains = weights
+        filled = INITIALISERS[rule].format(w="layer.weight", gain="gain")
+        lines += [
+            "linears = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]",
+            f"for layer, gain in zip(linears, {gains_text(gains)}):",
+            "    if layer.weight.requires_grad:",
+            f"        {filled}",
+            "    if layer.bias is not None and layer.bias.requires_grad:",
+            "        nn.init.zeros_(layer.bias)",
+        ]
+    return "\n".join([*lines, *training])
+
+
+def gains_text(gains: Sequence[float]) -> str:
+    even = len(set(gains)) == 1
+    return f"[{gains[0]:.6g}] * {len(gains)}" if even else f"[{', '.join(f'{gain:.6g}' for gain in gains)}]"
+
+
+def pytorch_code(spec: MlpSpec, training: Sequence[str]) -> str:
     """A whole script that builds, initialises and prepares to train the network of `spec`."""
     widths = [spec.in_features, *spec.hidden]
     layers = []
@@ -86,7 +122,7 @@ def pytorch_code(spec: MlpSpec, optimizer: str, rate: float, momentum: float) ->
         "    if isinstance(layer, nn.Linear):",
         f"        {weights}",
         *(["        nn.init.zeros_(layer.bias)"] if spec.bias else []),
-        training_line(optimizer, rate, momentum),
+        *training,
     ]
     classes = (ERF if spec.activation == "erf" else "") + (RESIDUAL if spec.residual is not None else "")
     double = ".double()" if spec.dtype == "float64" else ""
@@ -110,16 +146,14 @@ def linear(spec: MlpSpec, fan_in: int, fan_out: int) -> str:
     return f"nn.Linear({fan_in}, {fan_out}{'' if spec.bias else ', bias=False'})"
 
 
-def repeated(parts: Sequence[str], times: int) -> str:
-    joined = ", ".join(parts)
-    if times == 1:
-        return joined
-    if len(parts) == 1:
-        return f"*({joined} for _ in range({times}))"
-    return f"*(layer for _ in range({times}) for layer in ({joined}))"
-
-
-def training_line(optimizer: str, rate: float, momentum: float) -> str:
+def training_lines(
+    optimizer: str, rate: float, momentum: float, milestones: Sequence[int] = (), gamma: float = 1.0
+) -> list[str]:
+    """The optimiser, and the schedule where the rate fell."""
     name = {"sgd": "SGD", "adam": "Adam"}[optimizer]
     more = f", momentum={momentum:g}" if optimizer == "sgd" else ""
-    return f"optimizer = torch.optim.{name}(model.parameters(), lr={rate:g}{more})"
+    lines = [f"optimizer = torch.optim.{name}(model.parameters(), lr={rate:g}{more})"]
+    if milestones:
+        steps = f"optimizer, {list(milestones)}, gamma={gamma:g}"
+        lines.append(f"scheduler = torch.optim.lr_scheduler.MultiStepLR({steps})  # a step() a batch")
+    return lines

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from gradiometer.diagnosis.findings import Diagnosis
     from gradiometer.networks import Sequential
 
-__all__ = ["CureResult", "CureRow"]
+__all__ = ["LEAST_STEPS", "CureResult", "CureRow"]
+
+LEAST_STEPS = 50
+"""A row with fewer steps is not numbered: after so few, ranks are those of the warm-up."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,12 @@ class CureRow:
         95 % from the number of samples.
     cured : bool
         Whether it beats the network as given beyond the 95 % interval of the paired difference, on the test set or,
-        without one, on the validation set.
+        without one, on the validation set, both having trained for `LEAST_STEPS` or more.
     tied : bool
         Whether that interval against the first row holds 0.
     cost : float
-        Seconds a training step over those of the network as given.
+        Seconds a training step, the fastest of all that were made, over those of the network as given; NaN where
+        too few were made.
     step_seconds, seconds : float
         Of one training step on one thread, and of all steps of the best rate.
     steps : int
@@ -77,6 +81,11 @@ class CureRow:
     def factor(self) -> float:
         """Factor of the norm of ``dL/dh`` a layer, at initialisation."""
         return self.measurement.attenuation.factor
+
+    def __repr__(self) -> str:
+        from gradiometer.diagnosis.text import row_line
+
+        return row_line(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers; of the measurement the attenuation and two curves over the layers."""
@@ -200,6 +209,16 @@ class CureResult:
         from gradiometer.diagnosis.charts import gradients_chart, metric_chart
 
         return plotting.draw([metric_chart(self), gradients_chart(self)], path, ax=ax)
+
+    def __repr__(self) -> str:
+        from gradiometer.diagnosis.text import cures_line
+
+        return cures_line(self)
+
+    def _repr_html_(self) -> str:
+        from gradiometer.diagnosis.notebook import cures_html
+
+        return cures_html(self)
 
     def __str__(self) -> str:
         from gradiometer.diagnosis.text import cures_text

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradiometer.losses import hits, metric_name
+from gradiometer.measurement.attenuation import student
 
 __all__ = ["interval", "merits", "metric", "tied"]
 
@@ -35,8 +36,13 @@ def metric(merit: NDArray[np.float64]) -> float:
     return value if math.isfinite(value) else -math.inf
 
 
-def interval(loss: str, merit: NDArray[np.float64]) -> tuple[float, float]:
-    """95 % interval of the metric from the number of samples: Wilson's for an accuracy, normal for R^2."""
+def interval(loss: str, merit: NDArray[np.float64], target: NDArray[Any]) -> tuple[float, float]:
+    """95 % interval of the metric from the number of samples: Wilson's for an accuracy; of R^2 one that ends below 1.
+
+    1 - R^2 = mean e / mean s is a ratio of means, of squared errors e and squared distances s of the target from its
+    mean. Its logarithm is nearly normal with the variance of (e / mean e - s / mean s) / sqrt(n) (delta method), and
+    the interval is symmetric there, with Student's t.
+    """
     n, p = len(merit), metric(merit)
     if not math.isfinite(p):
         return (-math.inf, math.inf)
@@ -44,8 +50,13 @@ def interval(loss: str, merit: NDArray[np.float64]) -> tuple[float, float]:
         centre = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
         half = Z / (1 + Z**2 / n) * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
         return (centre - half, centre + half)
-    half = Z * float(merit.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
-    return (p - half, p + half)
+    t = np.asarray(target, np.float64).reshape(n, -1)
+    spread, error = np.sum((t - t.mean(axis=0)) ** 2, axis=1), 1.0 - merit
+    if n < 2 or not error.mean() > 0.0:
+        return (p, p) if n > 1 else (-math.inf, 1.0)
+    deviation = float(np.std(error / error.mean() - spread / spread.mean(), ddof=1)) / math.sqrt(n)
+    reach = math.exp(min(student(n - 1) * deviation, 700.0))
+    return (1.0 - (1.0 - p) * reach, 1.0 - (1.0 - p) / reach)
 
 
 def tied(loss: str, first: NDArray[np.float64], second: NDArray[np.float64]) -> bool:

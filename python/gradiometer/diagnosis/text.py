@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from gradiometer.diagnosis.cures import CURES
 from gradiometer.diagnosis.findings import Diagnosis, Finding
-from gradiometer.diagnosis.result import CureResult, CureRow
+from gradiometer.diagnosis.result import LEAST_STEPS, CureResult, CureRow
 from gradiometer.measurement.result import Measurement
 from gradiometer.measurement.text import UNFOLD, layer_text
 from gradiometer.report.text import Column, Status, Style, Table, Verdict, interval, score, times, verdicts, wrap
@@ -14,13 +16,19 @@ __all__ = [
     "as_verdicts",
     "causes",
     "causes_text",
+    "code_of",
     "cure_remarks",
     "cure_table",
+    "cures_line",
     "cures_text",
     "diagnosis_text",
+    "few_steps",
+    "first_row",
     "how_to_test",
     "metric_word",
     "pasted",
+    "rounds_in_words",
+    "row_line",
 ]
 
 PLAIN = Style()
@@ -122,7 +130,7 @@ def cure_table(result: CureResult) -> Table:
             row.val,
             row.test if result.samples[2] else None,
             f"{row.optimizer} {row.rate:g}",
-            row.cost,
+            None if math.isnan(row.cost) else row.cost,
             row.steps,
         )
         for row in result.rows
@@ -143,34 +151,71 @@ def place(result: CureResult, row: CureRow) -> int | None:
     return result.cured.index(row) + 1 if row.cured else None
 
 
+def few_steps(result: CureResult) -> str:
+    """A warning where no row has trained for long enough to be ranked; empty elsewhere."""
+    most = max(row.steps for row in result.rows)
+    if most >= LEAST_STEPS:
+        return ""
+    return (
+        f"TOO FEW STEPS: {most} in {result.seconds:.3g} s, {LEAST_STEPS} are needed: ranking not meaningful; use "
+        f"--budget or --steps (budget= and steps= of gm.cure)."
+    )
+
+
+def first_row(result: CureResult) -> CureRow | None:
+    """The first of those that are numbered."""
+    return next(iter(result.cured), None)
+
+
 def cure_remarks(result: CureResult) -> list[str]:
     """What the table does not say by itself: ties, how far the interval reaches, who did not train."""
     decided = "test" if result.samples[2] else "validation"
+    given, first = result.as_given, first_row(result)
 
     def value_of(row: CureRow) -> float:
         return row.test if result.samples[2] else row.val
 
-    remarks = [f"Numbered: better than the network as given on {decided}."] if result.cured else []
+    warning = few_steps(result)
+    remarks = [warning] if warning else []
+    few = [f"{row.title} {row.steps}" for row in result.rows if row.steps < LEAST_STEPS]
+    if few and not warning:
+        remarks.append(f"Not ranked, too few steps: {', '.join(few)}.")
+    if first is not None:
+        remarks.append(f"Numbered: better than the network as given on {decided}.")
     tied = [row for row in result.cured if row.tied]
     if len(tied) > 1:
         *more, last = (str(place(result, row)) for row in tied)
         places = f"{', '.join(more)} and {last}"
         remarks.append(f"{places} tie on {decided}: the 95 % interval of their paired difference holds 0.")
-    if not result.cured:
+    if first is None and not warning:
         remarks.append(f"None beats the network as given on {decided} within this budget.")
-    best = result.best
-    value, ends = value_of(best), best.test_interval if result.samples[2] else best.val_interval
+        if failed := result.diagnosis.failed:
+            remarks.append(
+                f"FAIL {', '.join(finding.id for finding in failed)} is of the network before training; the row as "
+                f"given says what {given.steps} steps make of it all the same."
+            )
+    shown, who = (given, "The network as given") if first is None else (first, "The first")
+    value, ends = value_of(shown), shown.test_interval if result.samples[2] else shown.val_interval
     of = f"{result.samples[2] or result.samples[1]} samples"
-    remarks.append(f"The first has {metric_word(result)} {score(value)} on {decided} (95 % {interval(*ends)}, {of}).")
+    if math.isfinite(value):
+        remarks.append(f"{who} has {metric_word(result)} {score(value)} on {decided} (95 % {interval(*ends)}, {of}).")
     flat = [row for row in result.rows if 0.9 < row.factor < 1.1 and value_of(row) < value / 2]
-    if flat and result.cured:
+    if flat and first is not None:
         worst = flat[-1]
         reached = metric(value_of(worst))
         remarks.append(f"A factor near 1 is needed, not enough: {worst.title} ({times(worst.factor)}) has {reached}.")
     tried = {row.id for row in result.rows}
     if left := [id for id in result.diagnosis.tries if id not in tried]:
         remarks.append(f"Advised, but untested on this network: {', '.join(left)}.")
-    return [*remarks, *result.notes]
+    return [*remarks, f"Steps: {rounds_in_words(result)}.", *result.notes]
+
+
+def rounds_in_words(result: CureResult) -> str:
+    """How long each round was, in steps as the table has them."""
+    first, second, last = result.rounds
+    words = f"{first} at each learning rate, {second} more at the best, {last} more for the better half and as given"
+    made = {row.steps for row in result.rows}
+    return words if made <= {first + second, first + second + last} else f"planned were {words}; time ran out before"
 
 
 def pasted(code: str, data: str = "") -> str:
@@ -178,7 +223,9 @@ def pasted(code: str, data: str = "") -> str:
     imports, _, rest = code.partition("\n\n")
     lines = data.splitlines()
     more = [line for line in lines if line.startswith("import ")]
-    return "\n".join([*imports.splitlines(), *more, "", *(line for line in lines if line not in more), rest])
+    return "\n".join(
+        [*dict.fromkeys([*imports.splitlines(), *more]), "", *(line for line in lines if line not in more), rest]
+    )
 
 
 def cures_text(result: CureResult, style: Style = PLAIN, data: str = "") -> str:
@@ -186,12 +233,33 @@ def cures_text(result: CureResult, style: Style = PLAIN, data: str = "") -> str:
 
     `data` are lines of Python that make ``train`` and ``val``, where they are known.
     """
-    parts = [cure_table(result).text(style=style), "\n".join(wrap(remark) for remark in cure_remarks(result))]
-    best = result.best
-    if best.cured:
-        parts.append(f"{style.bold('paste')}\n{indented(pasted(best.code, data))}")
-        parts.append(f"{style.bold('torch')}\n{indented(best.pytorch)}")
-    return "\n\n".join(parts)
+    warning = few_steps(result)
+    remarks = "\n".join(wrap(remark) for remark in cure_remarks(result) if remark != warning)
+    parts = [style.bold(wrap(warning)) if warning else "", cure_table(result).text(style=style), remarks]
+    parts += [f"{style.bold(word)}\n{indented(code)}" for word, code in code_of(result, data, ("paste", "torch"))]
+    return "\n\n".join(part for part in parts if part)
+
+
+def code_of(
+    result: CureResult, data: str = "", labels: tuple[str, str] = ("Gradiometer", "PyTorch")
+) -> list[tuple[str, str]]:
+    """The code of the first that is numbered, for Gradiometer and for PyTorch, each behind its label."""
+    first = first_row(result)
+    return [] if first is None else [(labels[0], pasted(first.code, data)), (labels[1], first.pytorch)]
+
+
+def row_line(row: CureRow) -> str:
+    """A row in a line, as ``repr`` shows it."""
+    test = "" if math.isnan(row.test) else f", test {metric(row.test)}"
+    by = f"{row.optimizer} {row.rate:g}, {row.steps} steps"
+    return f"<CureRow {row.id}: {by}, val {metric(row.val)}{test}, {times(row.factor)} a layer>"
+
+
+def cures_line(result: CureResult) -> str:
+    """All rows in a few lines, as ``repr`` shows them."""
+    beat = f"{len(result.cured)} of {len(result.rows) - 1} beat it as given"
+    lines = [f"<CureResult {result.network}: {beat}", *(f"  {row_line(row)}" for row in result.rows[:3])]
+    return "\n".join([*lines, *(["  ..."] if len(result.rows) > 3 else [])]) + ">"
 
 
 def indented(code: str) -> str:

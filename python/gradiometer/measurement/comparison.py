@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gradiometer.measurement.charts import gradient_chart, spread_chart
 from gradiometer.measurement.result import Measurement
+from gradiometer.measurement.text import factor_in_words, known_interval
 from gradiometer.report.notebook import fragment
 from gradiometer.report.text import Column, Table, interval, scientific, times
 
@@ -82,6 +83,10 @@ class Comparison:
         from gradiometer import plotting
 
         return plotting.draw([gradient_chart(self.by_name), spread_chart(self.by_name)], path, ax=ax)
+
+    def __repr__(self) -> str:
+        named = [f"{name} {factor_in_words(m.attenuation, len(m.hidden))}" for name, m in self.by_name.items()]
+        return f"<Comparison of {len(named)}: {'; '.join(named[:3])}{'; ...' * (len(named) > 3)}>"
 
     def _repr_html_(self) -> str:
         charts = [gradient_chart(self.by_name), spread_chart(self.by_name)]
@@ -156,7 +161,7 @@ def _row(name: str, measurement: Measurement) -> tuple[Any, ...]:
     return (
         name,
         attenuation.factor,
-        None if math.isnan(attenuation.ci95[0]) else attenuation.ci95,
+        known_interval(attenuation),
         None if math.isnan(attenuation.theory) else attenuation.theory,
         first / last if last and len(layers) > 1 else None,
         layers[-1].sample_spread,

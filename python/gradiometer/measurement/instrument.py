@@ -119,6 +119,7 @@ def measure(
         isa=kernels.isa(),
         flushes_subnormals=_core.flushes_subnormals(),
         seconds=time.perf_counter() - began,
+        ends_in=last if (last := compiled.nodes[-1].type) in ("softmax", "log_softmax") else None,
     )
 
 
@@ -156,6 +157,7 @@ def _layer(
         update=update,
         below=below,
         theory=predicted,
+        frozen=tuple(name for name in ("weight", "bias") if name in module._frozen),
     )
 
 

@@ -47,6 +47,7 @@ def layer_measurement(
     update: float | None,
     below: float,
     theory: float,
+    frozen: tuple[str, ...] = (),
 ) -> LayerMeasurement:
     """A layer from the taps of its input x, of the Linear's own output, of a, of h and of the activation, and from
     the moments of its parameters' values and gradients; `below` is the norm of dL/dh of the layer below."""
@@ -86,6 +87,7 @@ def layer_measurement(
         gradient_to_weight=ratio(weight_grad_norm, weight_norm),
         update_to_weight=ratio(update, weight_norm) if update is not None else math.nan,
         snr=_signal_to_noise(weight_grad_norm, x, dy),
+        frozen=frozen,
     )
 
 

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from gradiometer.measurement.charts import gradient_chart
 from gradiometer.measurement.result import Measurement
-from gradiometer.measurement.text import factor_in_words, header, layer_table
+from gradiometer.measurement.text import factor_in_words, frozen_in_words, header, layer_table
 from gradiometer.report.notebook import fragment
 from gradiometer.report.text import Table, fold
 
-__all__ = ["measurement_html"]
+__all__ = ["folded_table", "measurement_html"]
 
 
 def measurement_html(measurement: Measurement) -> str:
     """What was measured, the factor a layer, the curve, and a folded table."""
+    return fragment(
+        header(measurement),
+        [
+            f"|dL/dh| {factor_in_words(measurement.attenuation, len(measurement.hidden))}",
+            *frozen_in_words(measurement),
+        ],
+        [gradient_chart({"": measurement})],
+        *folded_table(measurement),
+    )
+
+
+def folded_table(measurement: Measurement) -> tuple[Table, str]:
+    """The table of the layers, long networks folded, and its caption."""
     table = layer_table(measurement)
     kept = fold([row[0] for row in table.rows])
     folded = len(table.rows) - len(kept)
-    caption = f"By layer, {folded} folded" if folded else "By layer"
-    return fragment(
-        header(measurement),
-        [f"|dL/dh| {factor_in_words(measurement.attenuation)}"],
-        [gradient_chart({"": measurement})],
-        Table(table.columns, [table.rows[i] for i in kept]),
-        caption,
-    )
+    return Table(table.columns, [table.rows[i] for i in kept]), f"By layer, {folded} folded" if folded else "By layer"

@@ -70,6 +70,8 @@ class LayerMeasurement:
     snr : float
         Gradient signal to noise of ``dL/dW``: norm of its mean over samples over the standard deviation of a single
         sample's; NaN unless measured with ``per_sample=True``.
+    frozen : tuple of str
+        Of ``"weight"`` and ``"bias"`` those that are not trained.
     """
 
     index: int
@@ -101,6 +103,12 @@ class LayerMeasurement:
     gradient_to_weight: float
     update_to_weight: float = math.nan
     snr: float = math.nan
+    frozen: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        from gradiometer.measurement.text import layer_line
+
+        return layer_line(self)
 
 
 @dataclass(frozen=True)
@@ -159,6 +167,8 @@ class Measurement:
         Whether the host program has switched subnormals off: then tiny gradients read 0.
     seconds : float
         Time the measurement took.
+    ends_in : str or None
+        ``"softmax"`` or ``"log_softmax"`` where the network's output is one.
     """
 
     layers: tuple[LayerMeasurement, ...]
@@ -173,6 +183,7 @@ class Measurement:
     isa: str
     flushes_subnormals: bool
     seconds: float
+    ends_in: str | None = None
 
     @property
     def hidden(self) -> tuple[LayerMeasurement, ...]:
@@ -194,7 +205,8 @@ class Measurement:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(names)
         for layer in self.layers:
-            writer.writerow([getattr(layer, name) for name in names])
+            values = [getattr(layer, name) for name in names]
+            writer.writerow([" ".join(value) if isinstance(value, tuple) else value for value in values])
         return out.getvalue()
 
     def plot(self, path: str | os.PathLike[str] | None = None, *, ax: Axes | None = None) -> Axes:
@@ -224,7 +236,7 @@ class Measurement:
         from gradiometer.measurement.text import factor_in_words
 
         charts = [gradient_chart({"": self}), spread_chart({"": self})]
-        title = f"{self.network}: {factor_in_words(self.attenuation)}"
+        title = f"{self.network}: {factor_in_words(self.attenuation, len(self.hidden))}"
         return plotting.draw(charts, path, ax=ax, title=title)
 
     def report(self, *, all: bool = False) -> str:
@@ -232,6 +244,11 @@ class Measurement:
         from gradiometer.measurement.text import measurement_text
 
         return measurement_text(self, all_layers=all)
+
+    def __repr__(self) -> str:
+        from gradiometer.measurement.text import measurement_line
+
+        return measurement_line(self)
 
     def _repr_html_(self) -> str:
         from gradiometer.measurement.notebook import measurement_html

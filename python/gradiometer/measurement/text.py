@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import math
 
-from gradiometer.measurement.result import Attenuation, Measurement
-from gradiometer.report.text import Column, Style, Table, bar, fold, interval, scientific, times, wrap
+from gradiometer.measurement.result import Attenuation, LayerMeasurement, Measurement
+from gradiometer.report.text import Column, Style, Table, bar, fold, interval, scientific, spans, times, wrap
 
-__all__ = ["factor_in_words", "header", "layer_table", "layer_text", "measurement_text"]
+__all__ = [
+    "factor_in_words",
+    "frozen_in_words",
+    "header",
+    "known_interval",
+    "layer_line",
+    "layer_table",
+    "layer_text",
+    "measurement_line",
+    "measurement_text",
+]
 
 PLAIN = Style()
 UNFOLD = ".report(all=True)"
@@ -24,16 +34,29 @@ def header(measurement: Measurement) -> str:
     return ", ".join([*parts, measurement.isa, *flushed])
 
 
-def factor_in_words(attenuation: Attenuation) -> str:
-    """The factor with its interval and theory's, as far as there are any; else why there is none.
+def known_interval(attenuation: Attenuation) -> tuple[float, float] | None:
+    """The interval where it says something: of two increments Student's t is 12.7 and it spans decades."""
+    first, last = attenuation.span
+    return attenuation.ci95 if last - first > 2 and not math.isnan(attenuation.ci95[0]) else None
+
+
+def factor_in_words(attenuation: Attenuation, hidden: int = 2) -> str:
+    """The factor with its interval and theory's, as far as there are any; else why there is none, for which `hidden`
+    is the number of hidden layers.
 
     >>> factor_in_words(Attenuation(0.234, (0.230, 0.238), 0.236, (1, 50), 0.69, 72.0))
     'x0.234 a layer (95 % 0.230-0.238; theory 0.236)'
     """
     first, last = attenuation.span
     if math.isnan(attenuation.factor):
-        return "no factor: one layer" if 0 < first == last else "no factor: the gradient is 0 or not finite"
-    more = [] if math.isnan(attenuation.ci95[0]) else [f"95 % {interval(*attenuation.ci95)}"]
+        if hidden == 0:
+            return "one layer: no factor"
+        if hidden == 1:
+            return "one hidden layer: no factor"
+        reaches = f"but in layer {first}" if 0 < first == last else "in every layer"
+        return f"no factor: the gradient is 0 or not finite {reaches}"
+    known = known_interval(attenuation)
+    more = [f"95 % {interval(*known)}" if known else "too few layers for an interval"]
     more += [] if math.isnan(attenuation.theory) else [f"theory {times(attenuation.theory).lstrip('x')}"]
     return f"{times(attenuation.factor)} a layer" + (f" ({'; '.join(more)})" if more else "")
 
@@ -79,7 +102,33 @@ def measurement_text(measurement: Measurement, *, all_layers: bool = False, styl
     attenuation = measurement.attenuation
     first, last = attenuation.span
     over = f" over layers {last}-{first}" if first < last else ""
-    factor = f"|dL/dh|{over}: {factor_in_words(attenuation)}"
+    factor = f"|dL/dh|{over}: {factor_in_words(attenuation, len(measurement.hidden))}"
     loss = f"loss {measurement.loss_value:.4g}, |dL/dx| {scientific(measurement.input_grad_norm)}"
-    lines = [wrap(line, hanging="  ") for line in (header(measurement), loss, factor)]
+    said = [header(measurement), loss, factor, *frozen_in_words(measurement)]
+    lines = [wrap(line, hanging="  ") for line in said]
     return "\n".join([*lines, "", layer_text(measurement, all_layers=all_layers, style=style)])
+
+
+def frozen_in_words(measurement: Measurement) -> list[str]:
+    """A line that names the layers whose parameters are not trained, if there are any."""
+    whole = [layer.index for layer in measurement.layers if "weight" in layer.frozen]
+    bias = [layer.index for layer in measurement.layers if layer.frozen == ("bias",)]
+    parts = [f"layer{'s' * (len(whole) > 1)} {spans(whole)}"] if whole else []
+    parts += [f"the bias of {spans(bias)}"] if bias else []
+    return [f"frozen: {', '.join(parts)}"] if parts else []
+
+
+def measurement_line(measurement: Measurement) -> str:
+    """A measurement in a line, as ``repr`` shows it."""
+    factor = factor_in_words(measurement.attenuation, len(measurement.hidden))
+    loss = f"{measurement.loss} {measurement.loss_value:.4g}"
+    return f"<Measurement {measurement.network}: {loss} on {measurement.samples} samples, |dL/dh| {factor}>"
+
+
+def layer_line(layer: LayerMeasurement) -> str:
+    """A layer in a line, as ``repr`` shows it."""
+    parts = [f"|dL/dh| {scientific(layer.grad_norm)}"]
+    parts += [] if math.isnan(layer.factor) else [f"{times(layer.factor)} to the layer below"]
+    parts += [f"sample spread {scientific(layer.sample_spread)}"]
+    parts += [f"frozen {' and '.join(layer.frozen)}"] if layer.frozen else []
+    return f"<LayerMeasurement {layer.index} {layer.name}: {', '.join(parts)}>"

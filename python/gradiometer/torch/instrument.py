@@ -136,6 +136,7 @@ def measure(
         isa=f"torch {torch.__version__}",
         flushes_subnormals=_core.flushes_subnormals(),
         seconds=time.perf_counter() - began,
+        ends_in=_ends_in(output),
     )
 
 
@@ -235,6 +236,12 @@ def _loss_value(loss: Loss, output: Any, y: Any, samples: int) -> torch.Tensor:
     return function(out, target.to(out.dtype), **kind.params)
 
 
+def _ends_in(output: Any) -> str | None:
+    """Whether the model's output is a softmax, as a module or as a function: the graph of autograd says it."""
+    made_by = type(getattr(next(tensors_in(output), None), "grad_fn", None)).__name__
+    return {"SoftmaxBackward0": "softmax", "LogSoftmaxBackward0": "log_softmax"}.get(made_by)
+
+
 def _row(layer: Layer, count: int, gradients: dict[int, Any], below: float, predicted: float) -> LayerMeasurement:
     differentiable = layer.out.differentiable
     weights = [gradients[id(t)] for t in layer.weights if id(t) in gradients]
@@ -268,6 +275,11 @@ def _row(layer: Layer, count: int, gradients: dict[int, Any], below: float, pred
         update=None,
         below=below,
         theory=predicted,
+        frozen=tuple(
+            name
+            for name, tensors in (("weight", layer.weights), ("bias", layer.biases))
+            if tensors and not any(t.requires_grad for t in tensors)
+        ),
     )
     nan = math.nan
     if not weights:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gradiometer.diagnosis.cures.cure import Cure, NotApplicable
-from gradiometer.diagnosis.cures.rebuild import respecified
-from gradiometer.diagnosis.cures.refit import refit
+from gradiometer.diagnosis.cures.rebuild import even, respecified
+from gradiometer.diagnosis.cures.refit import refit, refitted
 
 __all__ = ["AS_GIVEN", "CURES", "Cure", "NotApplicable", "by_ids", "cure_ids"]
 
@@ -33,24 +33,28 @@ CURES: tuple[Cure, ...] = (
         "{activation} + fitted init",
         "Weights at the activation's critical point, where the squared norm changes by 1 a layer.",
         refit,
+        weights=refitted,
     ),
     Cure(
         "relu-he",
         "relu + he",
         "Slope 1 or 0, each for half of the inputs, and weights that make up for the half.",
         respecified(activation="relu", activation_params={}, init="he_normal", gain=1.0),
+        weights=even("he_normal"),
     ),
     Cure(
         "elu-lecun",
         "elu + lecun",
         "Slope 1 above 0 and near 1 just below: at unit weights the gradient falls only as a power of the depth.",
         respecified(activation="elu", activation_params={}, init="lecun_normal", gain=1.0),
+        weights=even("lecun_normal"),
     ),
     Cure(
         "selu",
         "selu + lecun",
         "Mean 0 and variance 1 are its fixed point: pre-activations keep their size without a norm.",
         respecified(activation="selu", activation_params={}, init="lecun_normal", gain=1.0),
+        weights=even("lecun_normal"),
     ),
     Cure(
         "scaled-residual",

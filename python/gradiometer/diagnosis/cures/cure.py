@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gradiometer.diagnosis.listing import Weights
 from gradiometer.optim import Optimizer
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ class Cure:
     apply : callable
         ``apply(net, seed)`` makes the changed network and leaves `net` alone; raises `NotApplicable`.
     optimizer : str
+    weights : callable, optional
+        ``weights(net)``: how `apply` initialises the Linear layers of a network that ``gm.mlp`` did not build; None
+        where it keeps their weights.
     """
 
     id: str
@@ -46,6 +50,7 @@ class Cure:
     why: str
     apply: Callable[[Sequential, int], Sequential] = keep
     optimizer: str = "adam"
+    weights: Callable[[Sequential], Weights] | None = None
 
     @property
     def rates(self) -> tuple[float, ...]:

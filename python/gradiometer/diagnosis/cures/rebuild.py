@@ -8,20 +8,21 @@ import numpy as np
 
 from gradiometer import init
 from gradiometer.diagnosis.cures.cure import NotApplicable
+from gradiometer.diagnosis.listing import Weights
 from gradiometer.layers import Activation, BatchNorm1d, Chain, DenseSkip, Linear, Module, Residual
 
 if TYPE_CHECKING:
     from gradiometer.networks import Sequential
 
-__all__ = ["respecified"]
+__all__ = ["even", "respecified"]
 
 
 def respecified(**changes: Any) -> Callable[[Sequential, int], Sequential]:
     """Builds the network anew from its description with some fields replaced; one without a description (not from
-    ``gm.mlp``) layer by layer, from copies."""
+    ``gm.mlp``), or with frozen parameters, which stay as they are, layer by layer from copies."""
 
     def apply(net: Sequential, seed: int) -> Sequential:
-        if net.spec is None:
+        if net.spec is None or not all(net.requires_grad.values()):
             return remade(net, seed, **changes)
         given = net.spec
         built = replace(given, **changes).build(rng=seed)
@@ -56,6 +57,7 @@ def remade(net: Sequential, seed: int, **changes: Any) -> Sequential:
         name = changes["activation"]
         made = edited(net, lambda children: [other(child, name) for child in children])
         initialise(made, changes["init"], seed)
+    made.spec = None  # type: ignore[attr-defined]
     return made  # type: ignore[return-value]
 
 
@@ -105,10 +107,16 @@ def other(child: Module, activation: str) -> Module:
     return Activation(activation, dtype=child.dtype) if isinstance(child, Activation) else child
 
 
+def even(rule: str) -> Callable[[Sequential], Weights]:
+    """The same initialiser for every Linear."""
+    return lambda net: (rule, [1.0 for _, module in net.named_modules() if isinstance(module, Linear)])
+
+
 def initialise(net: Module, rule: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     for _, module in net.named_modules():
         if isinstance(module, Linear):
-            module.weight[...] = init.by_name(rule)(module.weight.shape, gain=1.0, rng=rng, dtype=module.dtype)
-            if module.bias is not None:
-                module.bias[...] = 0
+            if module.requires_grad["weight"]:
+                module.weight[...] = init.by_name(rule)(module.weight.shape, gain=1.0, rng=rng, dtype=module.dtype)
+            if module.requires_grad.get("bias"):
+                module.bias[...] = 0  # type: ignore[index]

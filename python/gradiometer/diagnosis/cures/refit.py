@@ -9,13 +9,14 @@ import numpy as np
 
 from gradiometer import init, theory
 from gradiometer.diagnosis.cures.cure import NotApplicable, keep
+from gradiometer.diagnosis.listing import Weights
 from gradiometer.layers import Activation, BatchNorm1d, Chain, Linear, PReLU
 
 if TYPE_CHECKING:
     from gradiometer.layers import Module
     from gradiometer.networks import Sequential
 
-__all__ = ["fitted_gain", "refit"]
+__all__ = ["fitted_gain", "refit", "refitted"]
 
 
 def fitted_gain(activation: str, **params: float) -> float:
@@ -31,8 +32,9 @@ def fitted_gain(activation: str, **params: float) -> float:
 
 
 def refit(net: Sequential, seed: int) -> Sequential:
-    """The same network with new weights: LeCun's rule times the gain fitted to the activation that follows."""
-    if net.spec is not None:
+    """The same network with new weights: LeCun's rule times the gain fitted to the activation that follows. Frozen ones
+    stay as they are."""
+    if net.spec is not None and all(net.requires_grad.values()):
         if net.spec.norm is not None:
             raise NotApplicable("a norm undoes the scale of the weights")
         gain = fitted_gain(net.spec.activation, **net.spec.activation_params)
@@ -40,12 +42,24 @@ def refit(net: Sequential, seed: int) -> Sequential:
 
     made = keep(net, seed)
     rng = np.random.default_rng(seed)
-    for linear, follower in linear_layers(made):
-        gain = fitted_gain(follower.name, **follower.params) if follower is not None else 1.0
-        linear.weight[...] = init.lecun_normal(linear.weight.shape, gain=gain, rng=rng, dtype=linear.dtype)
-        if linear.bias is not None:
-            linear.bias[...] = 0
+    _, gains = refitted(made)
+    fitted = False
+    for (linear, _), gain in zip(linear_layers(made), gains, strict=True):
+        if linear.requires_grad["weight"]:
+            linear.weight[...] = init.lecun_normal(linear.weight.shape, gain=gain, rng=rng, dtype=linear.dtype)
+            fitted = True
+        if linear.requires_grad.get("bias"):
+            linear.bias[...] = 0  # type: ignore[index]
+    if not fitted:
+        raise NotApplicable("all weights are frozen")
+    made.spec = None
     return made
+
+
+def refitted(net: Sequential) -> Weights:
+    """LeCun's rule with the gain of the activation that follows each Linear, 1 where none does."""
+    followers = (follower for _, follower in linear_layers(net))
+    return "lecun_normal", [fitted_gain(f.name, **f.params) if f is not None else 1.0 for f in followers]
 
 
 def linear_layers(net: Module) -> Iterator[tuple[Linear, Activation | PReLU | None]]:
