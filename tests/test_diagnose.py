@@ -56,6 +56,9 @@ def dark(dtype: str = "float32", zero: float = 0.0) -> Measurement:
 
 # rule, what it is, measurement, status that must come (None: the rule has nothing to say)
 CASES = [
+    ("double-softmax", "softmax, then cross-entropy", measurement(ends_in="softmax"), "fail"),
+    ("double-softmax", "log-softmax, which changes nothing", measurement(ends_in="log_softmax"), "ok"),
+    ("double-softmax", "logits", measurement(), None),
     ("vanishing-gradient", "50 sigmoid layers", sigmoid_50(), "fail"),
     ("vanishing-gradient", "Xavier ReLU 30", he_relu(30, factor=math.sqrt(0.5), gain=1.0), "fail"),
     (
@@ -447,3 +450,31 @@ def test_the_layers_that_underflow() -> None:
     assert found["float32-underflow"].where == (1, highest)
     assert found["vanishing-gradient"].where == (1, 100)
     assert 40 < measured.attenuation.span[0] < highest < 60
+
+
+def test_softmax_before_cross_entropy_is_named() -> None:
+    rule = next(rule for rule in RULES if rule.id == "double-softmax")
+    for ends_in, status in (("softmax", "fail"), ("log_softmax", "ok")):
+        finding = rule.check(measurement(ends_in=ends_in))
+        assert finding is not None
+        assert finding.status == status
+    assert rule.check(measurement()) is None
+    assert rule.check(measurement(ends_in="softmax", loss="mse")) is None
+
+
+def test_a_network_that_ends_in_softmax_is_measured_as_such() -> None:
+    train, _, _ = gm.datasets.digits()
+    for layer, ends_in in ((gm.Softmax(), "softmax"), (gm.LogSoftmax(), "log_softmax"), (gm.Activation("relu"), None)):
+        net = gm.Sequential(gm.Linear(64, 16, rng=0), gm.Activation("relu"), gm.Linear(16, 10, rng=1), layer)
+        assert gm.measure(net, *train[:64]).ends_in == ends_in
+
+
+def test_diverged_training_is_named_before_all_else() -> None:
+    train, _, _ = gm.datasets.digits()
+    net = gm.mlp(64, [16, 16], 10, rng=0)
+    net.parameters[...] = math.nan
+    found = gm.diagnose(gm.measure(net, *train[:64]))
+    assert found.findings[0].id == "non-finite"
+    assert "weights of layers 1-3 are not finite" in found.findings[0].text
+    assert "learning rate" in found.findings[0].cause
+    assert "fitted-init" not in found.findings[0].tries

@@ -88,16 +88,18 @@ def log_ticks(low: float, high: float, most: int = 7) -> list[Tick]:
 
 
 def whole_ticks(low: float, high: float, most: int = 10) -> list[Tick]:
-    """Ticks at whole numbers, the two ends among them where they leave room.
+    """Ticks at whole numbers, the two ends always among them; what would touch an end gives way.
 
     >>> [tick.label for tick in whole_ticks(1, 50, 8)]
     ['1', '10', '20', '30', '40', '50']
+    >>> [tick.label for tick in whole_ticks(1, 20)][:3]
+    ['1', '4', '6']
     """
     ticks = [Tick(t.at, f"{t.at:.10g}") for t in linear_ticks(low, high, most) if t.at == round(t.at)]
     for end in {low, high}:
-        near = min((abs(tick.at - end) for tick in ticks), default=math.inf)
-        if near > 0.06 * (high - low) and abs(end) < 1e6:
-            ticks.append(Tick(end, f"{end:g}"))
+        if abs(end) < 1e6:
+            ticks = [tick for tick in ticks if abs(tick.at - end) > 0.06 * (high - low)]
+            ticks.append(Tick(end, f"{end:.10g}"))
     return sorted(ticks)
 
 

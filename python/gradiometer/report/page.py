@@ -321,7 +321,12 @@ figcaption,caption{font-weight:600;text-align:left;margin-bottom:.6rem}
 .chart{display:block;width:100%;height:auto;overflow:visible}
 .narrow{display:none}
 .note{font-size:.9rem}
-.scroll{overflow-x:auto;margin:1.25rem 0 1.75rem}
+.scroll{overflow-x:auto;margin:1.25rem 0 1.75rem;
+ background:linear-gradient(to right,var(--page) 30%,transparent),
+ linear-gradient(to left,var(--page) 30%,transparent) 100% 0,
+ linear-gradient(to right,#0004,transparent),linear-gradient(to left,#0004,transparent) 100% 0;
+ background-repeat:no-repeat;background-size:2.5rem 100%,2.5rem 100%,.9rem 100%,.9rem 100%;
+ background-attachment:local,local,scroll,scroll}
 table{border-collapse:collapse;font-size:.92rem;font-variant-numeric:tabular-nums}
 caption{padding:0 0 .3rem;max-width:calc(100vw - 2.5rem)}
 th,td{text-align:right;padding:.36rem .9rem;border-bottom:1px solid var(--line);white-space:nowrap;
@@ -330,7 +335,8 @@ thead th,thead td{color:var(--soft);border-bottom:2px solid var(--line)}
 th.left,td.left{text-align:left}
 th:first-child,td:first-child{padding-left:.25rem}
 .stress th,.stress td{font-weight:650}
-pre{margin:0;padding:.85rem 1rem;background:var(--card);border-radius:6px;overflow-x:auto;
+pre{margin:0;padding:.85rem 1rem;background:var(--card);border-radius:6px;white-space:pre-wrap;
+ overflow-wrap:anywhere;
  font:.88rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
 .code{margin:.9rem 0}
 .code figcaption{margin-bottom:.3rem;font-size:.9rem;color:var(--soft)}

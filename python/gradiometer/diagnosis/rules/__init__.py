@@ -6,6 +6,7 @@ from gradiometer.arguments import choice
 from gradiometer.diagnosis.findings import Rule
 from gradiometer.diagnosis.rules import (
     dead_units,
+    double_softmax,
     exploding_gradient,
     float32_underflow,
     healthy,
@@ -19,6 +20,7 @@ __all__ = ["DISEASES", "RULES", "explain", "rule_ids"]
 
 DISEASES: tuple[Rule, ...] = (
     non_finite.RULE,
+    double_softmax.RULE,
     vanishing_gradient.RULE,
     exploding_gradient.RULE,
     input_lost.RULE,

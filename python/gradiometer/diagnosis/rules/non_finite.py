@@ -4,26 +4,39 @@ import math
 
 from gradiometer.diagnosis.findings import Finding, Rule
 from gradiometer.measurement.result import Measurement
-from gradiometer.report.text import scientific
+from gradiometer.report.text import scientific, spans
 
 EXPLAIN = """
 What     NaN or infinity among the activations or the gradients. One NaN reaches every weight in one step.
 
-Why      NaN in the input; activations that grow until they overflow (float32 ends at 3.4e38), after which
-         inf - inf and 0 * inf are NaN; or a gradient that overflows on its way down while all activations
-         are finite.
+Why      Training that has diverged, if the weights themselves are not finite: the learning rate was too
+         large. Else NaN in the input; activations that grow until they overflow (float32 ends at
+         3.4e38), after which inf - inf and 0 * inf are NaN; or a gradient that overflows on its way down
+         while all activations are finite.
 
 Measured Counts of NaN and infinity in pre-activations, outputs and dL/dh of every layer. The forward pass is
          at fault if some mean or variance is not finite: the lowest such layer is named. Otherwise the
          backward pass is, and the highest layer with such a gradient is named.
 
-Try      Look at the input first. Then weights fitted to the activation, batch norm, a smaller learning
-         rate. Float64 moves the limit to 1.8e308; it does not remove the cause.
+Try      If the weights are not finite: those of before, and a learning rate ten times smaller, or gradients
+         that are clipped. Otherwise look at the input first. Then weights fitted to the activation, batch
+         norm, a smaller learning rate. Float64 moves the limit to 1.8e308; it does not remove the cause.
 """
 
 
 def check(measurement: Measurement) -> Finding | None:
     bad = [layer for layer in measurement.layers if layer.nans or layer.infs]
+    broken = [layer.index for layer in measurement.layers if not math.isfinite(layer.weight_norm)]
+    if broken:
+        return Finding(
+            "non-finite",
+            "fail",
+            f"the weights of layer{'s' * (len(broken) > 1)} {spans(broken)} are not finite",
+            (broken[0], broken[-1]),
+            {"layers": float(len(broken)), "loss": measurement.loss_value},
+            "Training has diverged, most likely because the learning rate is too large: go back to the weights of "
+            "before, and train at a tenth of it or with clip_norm=1.",
+        )
     nans = sum(layer.nans for layer in bad)
     infs = sum(layer.infs for layer in bad)
     evidence = {"nans": float(nans), "infs": float(infs), "loss": measurement.loss_value}

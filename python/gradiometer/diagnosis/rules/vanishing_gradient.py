@@ -88,7 +88,7 @@ def check(measurement: Measurement) -> Finding | None:
         where, status = (chokes[0].index, chokes[-1].index), "fail"
     else:
         where, status = (first, last), "warn"
-    text = f"|dL/dh| toward the input: {factor_in_words(attenuation)}"
+    text = f"|dL/dh| toward the input: {factor_in_words(attenuation, len(measurement.hidden))}"
     if arrives >= TOTAL:
         text += f"; {percent(arrives)} arrives"
     if first < attenuation.span[0]:
@@ -154,8 +154,8 @@ def likely_cause(measurement: Measurement) -> tuple[str, tuple[str, ...]]:
     steepest = steepest_slope(name)
     if steepest**2 * gain < 1.0 and steepest < 1.0:
         return (
-            f"{name}' <= {steepest:.3g} and fan_in Var W = {gain:.3g}: at most "
-            f"{times(steepest * math.sqrt(gain), 2)} a layer whatever the input (not saturation)."
+            f"{name}' <= {steepest:.3g} and the weights have fan_in Var W = {gain:.3g} (inputs times "
+            f"variance): at most {times(steepest * math.sqrt(gain), 2)} a layer whatever the input (not saturation)."
             f"{end_of_float32(measurement)}",
             ("batch-norm", "elu-lecun", "relu-he", "selu", "fitted-init"),
         )
@@ -168,7 +168,8 @@ def likely_cause(measurement: Measurement) -> tuple[str, tuple[str, ...]]:
     if slope * gain < 1.0:
         return (
             f"Weights too small for {name}: E f'^2 = {slope:.2g} wants fan_in Var W = {1.0 / slope:.2g}, "
-            f"here {gain:.2g}.{end_of_float32(measurement)}",
+            f"here {gain:.2g} (mean square slope; number of inputs times variance of the weights)."
+            f"{end_of_float32(measurement)}",
             ("fitted-init", "batch-norm", "elu-lecun", "scaled-residual"),
         )
     return "One part of the network chokes the gradient; the rest passes it.", ("fitted-init", "batch-norm")
@@ -177,7 +178,7 @@ def likely_cause(measurement: Measurement) -> tuple[str, tuple[str, ...]]:
 def end_of_float32(measurement: Measurement) -> str:
     depth = measurement.attenuation.float32_zero_depth
     near = depth < 2 * len(measurement.layers)
-    return f" float32 dies about {depth:.0f} layers below the output." if near else ""
+    return f" So it falls below what float32 can hold {depth:.0f} layers below the output." if near else ""
 
 
 RULE = Rule("vanishing-gradient", "the gradient shrinks toward the input", EXPLAIN, check)
