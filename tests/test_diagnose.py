@@ -364,7 +364,7 @@ def test_explain(id: str) -> None:
 
 
 def test_explain_of_an_unknown_rule_lists_the_known() -> None:
-    with pytest.raises(ValueError, match=r"'vanishing-gradient'\?\); expected one of: non-finite, vanishing"):
+    with pytest.raises(ValueError, match=r"'vanishing-gradient'\?\); expected one of: non-finite, double-softmax"):
         explain("vanishing")
 
 
