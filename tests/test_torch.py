@@ -1159,3 +1159,13 @@ def test_a_monitor_shows_itself(tmp_path: Path) -> None:
     assert repr(monitor).endswith(" at step 4>")
     monitor.plot(tmp_path / "film.svg")
     assert (tmp_path / "film.svg").read_text().startswith("<?xml")
+
+
+def test_softmax_before_cross_entropy_and_frozen_layers_are_seen() -> None:
+    x, y = gm.datasets.digits()[0][:64]
+    for last, ends_in in ((nn.Softmax(dim=1), "softmax"), (nn.LogSoftmax(dim=1), "log_softmax"), (nn.Identity(), None)):
+        model = nn.Sequential(nn.Linear(64, 16).requires_grad_(False), nn.Tanh(), nn.Linear(16, 10), last)
+        seen = gm.torch.measure(model, x, y)
+        assert seen.ends_in == ends_in
+        assert [layer.frozen for layer in seen.layers] == [("weight", "bias"), ()]
+        assert any(f.id == "double-softmax" for f in gm.diagnose(seen).failed) == (ends_in == "softmax")
