@@ -1162,7 +1162,8 @@ def test_a_monitor_shows_itself(tmp_path: Path) -> None:
 
 
 def test_softmax_before_cross_entropy_and_frozen_layers_are_seen() -> None:
-    x, y = gm.datasets.digits()[0][:64]
+    train, _, _ = gm.datasets.digits()
+    x, y = train[:64]
     for last, ends_in in ((nn.Softmax(dim=1), "softmax"), (nn.LogSoftmax(dim=1), "log_softmax"), (nn.Identity(), None)):
         model = nn.Sequential(nn.Linear(64, 16).requires_grad_(False), nn.Tanh(), nn.Linear(16, 10), last)
         seen = gm.torch.measure(model, x, y)
