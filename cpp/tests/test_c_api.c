@@ -82,6 +82,46 @@ static void slopes_and_softmax(void) {
   CHECK(gm_softmax_forward(GM_FLOAT32, -1, 2, logits, p, &error) == GM_INVALID_ARGUMENT);
 }
 
+/* h = relu(x + h / 2), T 3, two samples of lengths 3 and 1, y in the second column of a wider matrix. */
+static void recurrent_in_the_callers_memory(void) {
+  const double one = 1, half = 0.5, bias = 0;
+  const int64_t lengths[] = {3, 1};
+  double x[] = {4, 1, 8, 9, 2, 9}, wide[12], dy[12] = {0}, dx[6], dh[6];
+  double dweight_ih = 10, dweight_hh = 10, dbias_ih = 10, h_n[2], cache[6];
+  gm_recurrent layer = {sizeof layer, GM_RNN_RELU, 3, 2, 1, 1, lengths, 0, 0, 2, &one, &half, &bias, NULL};
+  gm_recurrent_memory memory = {sizeof memory, 0, 0, 0};
+  gm_error error = {sizeof error, GM_OK, "", ""};
+  CHECK(gm_recurrent_sizes(GM_FLOAT64, &layer, &memory, NULL) == GM_OK);
+  CHECK(memory.cache == sizeof cache);
+  void* workspace = malloc((size_t)(memory.forward > memory.backward ? memory.forward : memory.backward));
+  for (int i = 0; i < 12; i++) wide[i] = -7;
+  CHECK(gm_recurrent_forward(GM_FLOAT64, &layer, x, NULL, NULL, wide + 1, h_n, NULL, cache, workspace,
+                             NULL) == GM_OK);
+  const double y[] = {4, 1, 10, 0, 7, 0};
+  for (int i = 0; i < 6; i++) CHECK(wide[2 * i] == -7 && wide[2 * i + 1] == y[i]);
+  CHECK(h_n[0] == 7 && h_n[1] == 1);
+  dy[8] = 1; /* step 2 of sample 0, in the first column */
+  gm_recurrent_gradients g = {sizeof g,    dy,          NULL,      NULL, dx, NULL, NULL,
+                              &dweight_ih, &dweight_hh, &dbias_ih, NULL, dh, NULL, 1};
+  CHECK(gm_recurrent_backward(GM_FLOAT64, &layer, x, NULL, wide + 1, cache, &g, workspace, NULL) == GM_OK);
+  const double want[] = {0.25, 0, 0.5, 0, 1, 0};
+  for (int i = 0; i < 6; i++) CHECK(dx[i] == want[i] && dh[i] == want[i]);
+  CHECK(dweight_ih == 10 + 0.25 * 4 + 0.5 * 8 + 2 && dweight_hh == 10 + 0.5 * 4 + 10);
+  CHECK(dbias_ih == 10 + 1.75);
+  g.accumulate = 0;
+  CHECK(gm_recurrent_backward(GM_FLOAT64, &layer, x, NULL, wide + 1, cache, &g, workspace, NULL) == GM_OK);
+  CHECK(dbias_ih == 1.75);
+  free(workspace);
+
+  layer.y_stride = 0;
+  layer.recompute = 2;
+  CHECK(gm_recurrent_gates(GM_FLOAT64, &layer, cache, wide, NULL, wide, &error) == GM_INVALID_ARGUMENT);
+  CHECK(strcmp(error.argument, "recompute") == 0);
+  layer.struct_size = 8;
+  CHECK(gm_recurrent_sizes(GM_FLOAT64, &layer, &memory, &error) == GM_INVALID_ARGUMENT);
+  CHECK(strcmp(error.argument, "layer") == 0);
+}
+
 static void batch_norm_over_lines(void) {
   /* (N, C, L) = (2, 2, 2): channel 0 holds -1, 1, -1, 1; channel 1 is constant. */
   double x[] = {-1, 1, 5, 5, -1, 1, 5, 5}, dy[] = {1, 2, 3, 4, 5, 6, 7, 8}, beta[] = {0, 3};
@@ -362,6 +402,7 @@ int main(void) {
   batch_norm_over_lines();
   group_norm();
   slopes_and_softmax();
+  recurrent_in_the_callers_memory();
   network_in_the_callers_memory();
   training_lowers_the_loss_and_taps_see_every_node();
   a_cancelled_step_changes_nothing();
