@@ -6,7 +6,8 @@
 //   tanh     its pre-activation a, for tanh' = 4 e / (1 + e)², e = exp(-2 |a|): 1 - tanh² has lost all digits
 //   at 9.02 sigmoid  m, the smaller of σ(a) and σ(-a), with the sign of a: σ = m or 1 - |m|, σ' = |m| (1 -
 //   |m|), neither of
-//            which cancels, with no exp and no division. Pre-activations kept instead, backward needs both.
+//            which cancels, with no exp and no division. Pre-activations kept instead: LSTM,
+//            float32, AVX-512, forward 0.75 and backward 1.40 ns a unit, so 0.96 and 0.83.
 #pragma once
 #include "kernel_table.hpp"
 #include "math/logistic.hpp"
