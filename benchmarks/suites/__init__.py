@@ -17,5 +17,5 @@ SUITES: dict[str, ModuleType] = {
     for module in (activations, gemm, linear, batch_norm, rows, mlp, measuring, depth, latency, main_job)
 }
 PEERS = ("numpy", "torch", "compiled", "onnxruntime")
-VARIANTS = ("fresh", "bare", "apart", "plain", "shallow")
+VARIANTS = ("fresh", "bare", "apart", "plain", "shallow", "open")
 """Ours in another way; the figures of a row say what they are beside."""

@@ -5,6 +5,7 @@
 
 #include "error.hpp"
 #include "losses.hpp"
+#include "network/inference.hpp"
 #include "network/network.hpp"
 #include "network/run.hpp"
 #include "parameters.hpp"
@@ -16,6 +17,9 @@ struct gm_graph {
 };
 struct gm_network {
   Network network;
+};
+struct gm_inference {
+  Inference inference;
 };
 
 namespace {
@@ -434,6 +438,30 @@ gm_status gm_network_forward(gm_network* network, const gm_context* context, int
     a.y = static_cast<char*>(y) + bytes_of(net, r * out);
     GM_TRY(run(net, a, e));
   }
+  return ok(e);
+}
+
+gm_status gm_inference_create(const gm_network* network, gm_inference** inference, gm_error* e) {
+  gm_inference* made = make<gm_inference>();
+  if (!made) return out_of_memory(e, "inference", static_cast<long long>(sizeof(gm_inference)));
+  const gm_status status = create_inference(network->network, &made->inference, e);
+  if (status != GM_OK) {
+    destroy(made);
+    return status;
+  }
+  *inference = made;
+  return ok(e);
+}
+void gm_inference_destroy(gm_inference* inference) { destroy(inference); }
+int64_t gm_inference_workspace(const gm_inference* inference) { return inference->inference.workspace; }
+gm_status gm_inference_forward(const gm_inference* inference, int64_t N, const void* x, void* y,
+                               void* workspace, gm_error* e) {
+  if (N < 0)
+    return fail(e, GM_INVALID_ARGUMENT, "N", "N is %lld; expected 0 or more", static_cast<long long>(N));
+  if (reinterpret_cast<uintptr_t>(workspace) % kAlign != 0)
+    return fail(e, GM_INVALID_ARGUMENT, "workspace", "workspace is not aligned; expected a multiple of %lld",
+                static_cast<long long>(kAlign));
+  evaluate(inference->inference, N, x, y, workspace ? workspace : inference->inference.own);
   return ok(e);
 }
 

@@ -95,6 +95,46 @@ class Graph {
   gm_graph* graph_ = nullptr;
 };
 
+// One call at a time: a network has one arena. Who waits does so without the GIL, which the one inside may
+// want.
+class Turn {
+ public:
+  std::unique_lock<std::mutex> alone() {
+    if (process_ != process_id()) {  // a fork while another thread was inside: nobody is left to unlock
+      busy_.release();
+      busy_ = std::make_unique<std::mutex>();
+      process_ = process_id();
+    }
+    std::unique_lock<std::mutex> mine(*busy_, std::try_to_lock);
+    if (!mine) {
+      py::gil_scoped_release release;
+      mine.lock();
+    }
+    return mine;
+  }
+
+ private:
+  std::unique_ptr<std::mutex> busy_ = std::make_unique<std::mutex>();
+  int process_ = process_id();
+};
+
+py::array real_numbers(py::handle x) {
+  py::array a = py::isinstance<py::array>(x)
+                    ? py::reinterpret_borrow<py::array>(x)
+                    : py::module_::import("numpy").attr("asarray")(x).cast<py::array>();
+  char kind = a.dtype().kind();
+  if (kind != 'f' && kind != 'i' && kind != 'u' && kind != 'b')
+    throw py::type_error("x has dtype " + py::str(a.dtype()).cast<std::string>() + "; expected real numbers");
+  return a;
+}
+
+py::array as_contiguous(const py::array& a, gm_dtype dtype) {
+  if (a.dtype().equal(numpy_dtype(dtype)) && a.dtype().byteorder() != '>') return input(a, "x").array;
+  return py::module_::import("numpy")
+      .attr("ascontiguousarray")(a, py::arg("dtype") = numpy_dtype(dtype))
+      .cast<py::array>();
+}
+
 class Network {
  public:
   Network(const Graph& graph, const std::string& dtype) : dtype_(parse_dtype(dtype)) {
@@ -211,7 +251,7 @@ class Network {
     std::vector<double> value_rows, gradient_rows;
     std::vector<unsigned char> active;
     {
-      auto one = alone();  // the arena that rows point into stays where it is
+      auto one = turn_.alone();  // the arena that rows point into stays where it is
       Error e;
       check(gm_network_tap(network_, node, &t, &e), e);
       if (t.value_row_norms) value_rows.assign(t.value_row_norms, t.value_row_norms + t.rows);
@@ -237,6 +277,22 @@ class Network {
   }
 
   void reset() { gm_network_reset(network_); }
+
+  gm_dtype dtype() const { return dtype_; }
+  const gm_network* get() const { return network_; }
+
+  // The native call without the GIL: it touches no Python object; arrays are held by the caller's frame.
+  template <class F>
+  void run(F f) const {
+    Error e;
+    gm_status status;
+    {
+      auto one = turn_.alone();
+      py::gil_scoped_release release;
+      status = f(e);
+    }
+    check(status, e);
+  }
 
  private:
   static gm_context context() {
@@ -281,50 +337,87 @@ class Network {
 
   // A batch in the network's own dtype: any real number type is converted.
   py::array batch(py::handle x) const {
-    py::array a = py::isinstance<py::array>(x)
-                      ? py::reinterpret_borrow<py::array>(x)
-                      : py::module_::import("numpy").attr("asarray")(x).cast<py::array>();
-    char kind = a.dtype().kind();
-    if (kind != 'f' && kind != 'i' && kind != 'u' && kind != 'b')
-      throw py::type_error("x has dtype " + py::str(a.dtype()).cast<std::string>() +
-                           "; expected real numbers");
+    py::array a = real_numbers(x);
     if (a.ndim() != 2 || a.shape(1) != in_)
       throw py::value_error("x has shape " + shape_text(a) + "; expected (N, " + std::to_string(in_) + ")");
-    if (a.dtype().equal(numpy_dtype(dtype_)) && a.dtype().byteorder() != '>') return input(a, "x").array;
-    return py::module_::import("numpy")
-        .attr("ascontiguousarray")(a, py::arg("dtype") = numpy_dtype(dtype_))
-        .cast<py::array>();
-  }
-
-  // One at a time: a network has one arena. Who waits does so without the GIL, which the one inside may want.
-  std::unique_lock<std::mutex> alone() {
-    if (process_ != process_id()) {  // a fork while another thread was inside: nobody is left to unlock
-      busy_.release();
-      busy_ = std::make_unique<std::mutex>();
-      process_ = process_id();
-    }
-    py::gil_scoped_release release;
-    return std::unique_lock<std::mutex>(*busy_);
-  }
-
-  // The native call without the GIL: it touches no Python object; arrays are held by the caller's frame.
-  template <class F>
-  void run(F f) {
-    Error e;
-    gm_status status;
-    {
-      auto one = alone();
-      py::gil_scoped_release release;
-      status = f(e);
-    }
-    check(status, e);
+    return as_contiguous(a, dtype_);
   }
 
   gm_dtype dtype_;
   gm_network* network_ = nullptr;
   std::int64_t in_ = 0, out_ = 0;
-  std::unique_ptr<std::mutex> busy_ = std::make_unique<std::mutex>();
-  int process_ = process_id();
+  mutable Turn turn_;
+};
+
+// A network as it was, packed once. A short call keeps the GIL: giving it back and taking it again costs
+// more.
+class Inference {
+ public:
+  explicit Inference(const Network& network)
+      : dtype_(network.dtype()), kind_(numpy_dtype(dtype_)), in_(network.in()), out_(network.out()) {
+    network.run([&](Error& e) { return gm_inference_create(network.get(), &inference_, &e); });
+  }
+  ~Inference() { gm_inference_destroy(inference_); }
+  Inference(const Inference&) = delete;
+  Inference& operator=(const Inference&) = delete;
+  std::int64_t in() const { return in_; }
+  std::int64_t out() const { return out_; }
+
+  py::array forward(py::object x_, py::object out) {
+    py::array x = samples(x_);
+    const bool one = x.ndim() == 1;
+    const std::int64_t N = one ? 1 : x.shape(0);
+    py::array y = usable(out) && fits(out, one, N) ? py::reinterpret_borrow<py::array>(out)
+                  : one                            ? output(out, "out", dtype_, {out_})
+                                                   : output(out, "out", dtype_, {N, out_});
+    if (overlap(x, y)) x = x.attr("copy")().cast<py::array>();
+    Error e;
+    gm_status status;
+    const auto call = [&] {
+      return gm_inference_forward(inference_, N, x.data(), y.mutable_data(), nullptr, &e);
+    };
+    {
+      auto mine = turn_.alone();
+      if (N <= kShort) {
+        status = call();
+      } else {
+        py::gil_scoped_release release;
+        status = call();
+      }
+    }
+    check(status, e);
+    return y;
+  }
+
+ private:
+  static constexpr std::int64_t kShort = 16;
+
+  // An array that can be used as it is.
+  bool usable(py::handle a) const {
+    if (!py::isinstance<py::array>(a)) return false;
+    const auto array = py::reinterpret_borrow<py::array>(a);
+    constexpr int wanted =
+        py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+    return array.dtype().is(kind_) && (array.flags() & wanted) == wanted;
+  }
+  bool fits(py::handle out, bool one, std::int64_t N) const {
+    const auto y = py::reinterpret_borrow<py::array>(out);
+    return y.writeable() && (one ? y.ndim() == 1 && y.shape(0) == out_
+                                 : y.ndim() == 2 && y.shape(0) == N && y.shape(1) == out_);
+  }
+  py::array samples(py::handle x) const {
+    py::array a = usable(x) ? py::reinterpret_borrow<py::array>(x) : real_numbers(x);
+    if ((a.ndim() != 1 && a.ndim() != 2) || a.shape(a.ndim() - 1) != in_)
+      throw py::value_error("x has shape " + shape_text(a) + "; expected (N, " + std::to_string(in_) +
+                            ") or (" + std::to_string(in_) + ",)");
+    return usable(a) ? a : as_contiguous(a, dtype_);
+  }
+
+  gm_dtype dtype_;
+  py::dtype kind_;
+  gm_inference* inference_ = nullptr;
+  std::int64_t in_, out_;
+  Turn turn_;
 };
 
 }  // namespace
@@ -377,4 +470,9 @@ void bind_network(py::module_& m) {
       .def("set_trainable", &Network::set_trainable, py::arg("parameter"), py::arg("trainable"))
       .def("tap", &Network::tap, py::arg("node"))
       .def("reset", &Network::reset);
+  py::class_<Inference>(m, "Inference")
+      .def(py::init<const Network&>(), py::arg("network"))
+      .def_property_readonly("in_features", &Inference::in)
+      .def_property_readonly("out_features", &Inference::out)
+      .def("forward", &Inference::forward, py::arg("x"), py::arg("out") = py::none());
 }

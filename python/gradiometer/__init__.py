@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gradiometer.diagnosis import cure as cure
     from gradiometer.diagnosis import diagnose as diagnose
     from gradiometer.diagnosis import explain as explain
+    from gradiometer.inference import Inference as Inference
     from gradiometer.layers import Activation as Activation
     from gradiometer.layers import BatchNorm1d as BatchNorm1d
     from gradiometer.layers import DenseSkip as DenseSkip
@@ -77,6 +78,7 @@ _NAMES = {
     "RMSNorm": "layers",
     "Residual": "layers",
     "Softmax": "layers",
+    "Inference": "inference",
     "Sequential": "networks",
     "mlp": "networks",
     "load": "saving",

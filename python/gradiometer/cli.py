@@ -105,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
     network.add_argument("--dtype", choices=["float32", "float64"], default="float32", help="of the network")
     network.add_argument("--seed", type=natural, default=0, help="of weights and of the order of samples")
     cures = diagnose.add_argument_group("cures")
-    cures.add_argument("--budget", type=seconds, default=8.0, metavar="SECONDS", help="for all cures together")
+    cures.add_argument("--budget", type=seconds, default=4.5, metavar="SECONDS", help="for all cures together")
     cures.add_argument(
         "--steps",
         type=positive,

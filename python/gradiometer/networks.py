@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, overload
 
-from gradiometer import budget, kernels
+from gradiometer import _core, budget, kernels
 from gradiometer import init as initialisers
 from gradiometer import train as training
 from gradiometer.arguments import choice, generator, near, positive, real
 from gradiometer.batches import ArrayBatches, checked, converted
 from gradiometer.checkpoints import check_writable
+from gradiometer.inference import Inference
 from gradiometer.layers import Activation, BatchNorm1d, Chain, LayerNorm, Linear, Module, PReLU, Residual, RMSNorm
 from gradiometer.losses import Loss, as_loss
 from gradiometer.measurement import measure
@@ -229,6 +230,26 @@ class Sequential(Chain):
         else:
             out[...] = kernels.softmax_forward(out)
         return out
+
+    def inference(self) -> Inference:
+        """The network as it is now, packed once for calls of a few samples that must answer at once.
+
+        Returns
+        -------
+        Inference
+            Independent: training or writing to this network later does not reach it.
+
+        Examples
+        --------
+        >>> import gradiometer as gm
+        >>> net = gm.mlp(4, [8, 8], 2, rng=0)
+        >>> x = [1.0, 2.0, 3.0, 4.0]
+        >>> bool((net.inference()(x) == net.predict([x])).all())
+        True
+        """
+        compiled = self._compile()
+        with compiled.lock:
+            return Inference(_core.Inference(compiled.network))
 
     def evaluate(self, data: Data, loss: Loss | str | None = None) -> Evaluation:
         """Loss and metric (accuracy or R²) over ``(x, y)`` in evaluation mode.

@@ -373,6 +373,20 @@ GM_API gm_status gm_network_arena(const gm_network* network, const gm_context* c
 /* y (N, features of the output). */
 GM_API gm_status gm_network_forward(gm_network* network, const gm_context* context, int64_t N, const void* x,
                                     void* y, gm_error* error);
+/* A network as it is now, for evaluation alone: graph, parameters and state are copied, weights packed once
+ * for the kernels chosen now. Later changes do not reach it, and `network` may be destroyed. The bits are
+ * those of gm_network_forward in evaluation. */
+typedef struct gm_inference gm_inference;
+GM_API gm_status gm_inference_create(const gm_network* network, gm_inference** inference, gm_error* error);
+GM_API void gm_inference_destroy(gm_inference* inference); /* null is allowed */
+/* Bytes of a workspace, for any number of rows. */
+GM_API int64_t gm_inference_workspace(const gm_inference* inference);
+/* y (N, features of the output) from x (N, input features), which may not overlap. Allocates nothing, takes
+ * no lock and runs on the calling thread alone, for one sample and for thousands. workspace: memory on a
+ * multiple of 64 that this call has to itself; with one each any number of threads may share an inference.
+ * Null: that of the inference, for one call at a time. */
+GM_API gm_status gm_inference_forward(const gm_inference* inference, int64_t N, const void* x, void* y,
+                                      void* workspace, gm_error* error);
 /* Forward, loss and backward: the gradients buffer, and dx (N, input features) unless null. */
 GM_API gm_status gm_network_gradient(gm_network* network, const gm_context* context, int64_t N, const void* x,
                                      int loss, const void* target, double* value, void* dx, gm_error* error);

@@ -174,6 +174,28 @@ class Network {
   }
 };
 
+// A network as it was, packed once; `workspace` as gm_inference_forward has it.
+template <class T>
+class Inference {
+ public:
+  explicit Inference(const Network<T>& network) {
+    gm_inference* inference = nullptr;
+    call(gm_inference_create, network.get(), &inference);
+    inference_.reset(inference);
+  }
+  int64_t workspace() const { return gm_inference_workspace(get()); }
+  void forward(int64_t N, const T* x, T* y, void* workspace = nullptr) const {
+    call(gm_inference_forward, get(), N, x, y, workspace);
+  }
+  gm_inference* get() const { return inference_.get(); }
+
+ private:
+  struct Destroy {
+    void operator()(gm_inference* inference) const { gm_inference_destroy(inference); }
+  };
+  std::unique_ptr<gm_inference, Destroy> inference_;
+};
+
 }  // namespace view
 }  // namespace gradiometer
 #endif

@@ -40,7 +40,7 @@ BUILDING = 0.4
 """Share of the budget after which no further candidate is built and measured."""
 TIMING = 0.1
 """Share of the budget for timing the candidates."""
-SPENT = 0.7
+SPENT = 0.77
 """Share of the budget planned for training steps; the rest is for validation and for a machine that slows down."""
 
 

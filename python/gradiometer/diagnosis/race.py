@@ -130,14 +130,14 @@ class Group:
 def affordable_unit(costs: Sequence[float], rates: Sequence[int], seconds: float) -> int:
     """Steps of one unit such that all rounds fit into `seconds`.
 
-    Rounded down to a power of sqrt 2, so that a small change of speed seldom changes the steps, and with them the
-    result.
+    Rounded down to a power of the fourth root of 2, so that a small change of speed seldom changes the steps, and with
+    them the result.
     """
     kept = sorted(costs, reverse=True)[: finalists(len(costs)) + 1]
     first, second, last = UNITS
     total = sum(cost * (n * first + second) for cost, n in zip(costs, rates, strict=True)) + last * sum(kept)
     fits = max(1.0, min(seconds / total, MOST_STEPS / sum(UNITS))) if total > 0.0 else 1.0
-    return int(math.pow(2.0, math.floor(2.0 * math.log2(fits)) / 2.0))
+    return int(math.pow(2.0, math.floor(4.0 * math.log2(fits)) / 4.0))
 
 
 def finalists(candidates: int) -> int:
