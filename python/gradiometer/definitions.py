@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ACTIVATIONS", "LOSSES", "OPTIMIZERS", "Definition"]
+__all__ = ["ACTIVATIONS", "LOSSES", "OPTIMIZERS", "RECURRENT", "Definition"]
 
 Real = Any
 """An array of longdouble: NumPy's functions say float64 of some."""
@@ -229,3 +229,27 @@ OPTIMIZERS: dict[str, tuple[Callable[[Real, list[Real], float], Real], dict[str,
     "rmsprop": (rmsprop, {}),
     "adagrad": (adagrad, {}),
 }
+
+
+def lstm_step(x: Real, h: Real, c: Real, weights: list[Real]) -> tuple[Real, Real]:
+    i, f, g, o = np.split(weights[0] @ x + weights[2] + weights[1] @ h + weights[3], 4)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+
+
+def gru_step(x: Real, h: Real, c: Real, weights: list[Real]) -> tuple[Real, Real]:
+    (r, z, n), (r_h, z_h, n_h) = (np.split(weights[k] @ v + weights[k + 2], 3) for k, v in ((0, x), (1, h)))
+    z = sigmoid(z + z_h)
+    return (1 - z) * np.tanh(n + sigmoid(r + r_h) * n_h) + z * h, c
+
+
+def rnn_step(x: Real, h: Real, c: Real, weights: list[Real]) -> tuple[Real, Real]:
+    return np.tanh(weights[0] @ x + weights[2] + weights[1] @ h + weights[3]), c
+
+
+RECURRENT: dict[str, tuple[int, Callable[[Real, Real, Real, list[Real]], tuple[Real, Real]]]] = {
+    "lstm": (4, lstm_step),
+    "gru": (3, gru_step),
+    "rnn": (1, rnn_step),
+}
+"""Gates, and one step of one sample: the new h and c of x, h, c and weight_ih, weight_hh, bias_ih, bias_hh."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradiometer import _core, kernels
-from gradiometer.definitions import ACTIVATIONS, LOSSES, OPTIMIZERS, Real, log_softmax
+from gradiometer.definitions import ACTIVATIONS, LOSSES, OPTIMIZERS, RECURRENT, Real, log_softmax, sigmoid
 
 __all__ = ["Check", "about", "checks"]
 
@@ -298,6 +298,79 @@ def optimizer_checks(dtype: np.dtype[Any], isa: str) -> Found:
         yield close(f"optimizer {name}", w, definition(start.astype(np.longdouble), wide, 0.125), 16.0)
 
 
+def recurrent_checks(dtype: np.dtype[Any], isa: str) -> Found:
+    """Sequences and single steps against one sample a step at a time; gradients along a direction against differences."""
+    T, N, I, H = 5, 3, 4, 19
+    for cell, (gates, step) in RECURRENT.items():
+        rng = np.random.default_rng(6)
+        shapes = ((gates * H, I), (gates * H, H), (gates * H,), (gates * H,))
+        arrays = [rng.standard_normal(n).astype(dtype) / 2 for n in ((T, N, I), *shapes, (N, H))]
+        dy, dh_n = (rng.standard_normal(n).astype(dtype) for n in ((T, N, H), (N, H)))
+        wide = [a.astype(np.longdouble) for a in arrays]
+
+        def sequences(x: Real, *rest: Real, step: Any = step) -> tuple[Real, Real]:
+            *weights, h0 = rest
+            y, c_n = np.zeros((T, N, H), np.longdouble), np.zeros((N, H), np.longdouble)
+            for n in range(N):
+                h, c = h0[n], np.zeros(H, np.longdouble)
+                for t in range(T):
+                    h, c = step(x[t, n], h, c, weights)
+                    y[t, n] = h
+                c_n[n] = c
+            return y, c_n
+
+        forward, backward = getattr(kernels, f"{cell}_forward"), getattr(kernels, f"{cell}_backward")
+        x, *weights, h0 = arrays
+        y, c_n = sequences(*wide)
+        got = forward(x, weights, h0)
+        yield close(cell, got[0], y)
+        if cell == "lstm":
+            yield close("lstm, memory", got[2], c_n)
+        one_forward, one_backward = (getattr(kernels, f"{cell}_cell_{way}") for way in ("forward", "backward"))
+        one = one_forward(x[0], weights, h0)
+        yield close(f"{cell} cell", one[0], y[0])
+        if cell != "rnn":
+            values = getattr(kernels, f"{cell}_gates")(weights, got[0], got[-1])
+            last = (values[0] if cell == "lstm" else values)[0, 0, H : 2 * H]  # f of an LSTM, z of a GRU
+            a = sum(wide[k + 1] @ (wide[0][0, 0], wide[5][0])[k] + wide[k + 3] for k in (0, 1))
+            yield close(f"{cell} gates", last, sigmoid(a[H : 2 * H]))
+
+        directions = [rng.standard_normal(a.shape) for a in wide]
+        names = ("dx", "dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh", "dh0")
+        gradients = backward(x, weights, got[0], got[-1], dy, dh_n, h0=h0)
+        pull: Real = dy.astype(np.longdouble)
+        pull[-1] += dh_n
+
+        def along(steps: int, shift: float, pull: Real = pull, wide: Any = wide, directions: Any = directions) -> Real:
+            moved = [a + shift * d for a, d in zip(wide, directions, strict=True)]
+            return (pull[:steps] * sequences(*moved)[0][:steps]).sum()
+
+        def slope(steps: int, along: Any = along) -> Real:
+            """By five points: the error is of the fourth order of 1e-4."""
+            near, far = (along(steps, h) - along(steps, -h) for h in (1e-4, 2e-4))
+            return (8 * near - far) / np.longdouble(12e-4)
+
+        parts = [gradients[name].astype(np.longdouble) * d for name, d in zip(names, directions, strict=True)]
+        terms = sum(np.abs(part).sum() for part in parts)
+        bound = max(64 * float(np.finfo(dtype).eps), 1e-10)
+        yield (
+            f"{cell} gradients",
+            float(abs(sum(part.sum() for part in parts) - slope(T)) / terms),
+            bound,
+            "of the terms",
+        )
+        single = one_backward(x[0], weights, one[-1], pull[0].astype(dtype), h=h0)
+        moves = [directions[0][0], *directions[1:]]
+        parts = [single[name].astype(np.longdouble) * d for name, d in zip((*names[:-1], "dh"), moves, strict=True)]
+        terms = sum(np.abs(part).sum() for part in parts)
+        yield (
+            f"{cell} cell gradients",
+            float(abs(sum(part.sum() for part in parts) - slope(1)) / terms),
+            bound,
+            "of the terms",
+        )
+
+
 def other_checks(dtype: np.dtype[Any], isa: str) -> Found:
     """What a measurement sums, and dropout's mask."""
     from gradiometer.layers import Dropout
@@ -341,5 +414,6 @@ CHECKS: tuple[Callable[[np.dtype[Any], str], Found], ...] = (
     row_checks,
     loss_checks,
     optimizer_checks,
+    recurrent_checks,
     other_checks,
 )
