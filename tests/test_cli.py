@@ -321,8 +321,9 @@ def test_selftest_finds_a_wrong_kernel(broken: str, monkeypatch: Any, capsys: An
         if broken == "pack":  # gives no array
             return right(arguments[0] * arguments[0].dtype.type(1 + 1e-5))
         result = right(*arguments, **more)
-        if isinstance(result, dict):
-            result["dx"] *= result["dx"].dtype.type(1 + 1e-3 * (result["dx"].dtype == np.float32))
+        if isinstance(result, dict):  # seen along one direction, where much cancels
+            for array in result.values():
+                array *= array.dtype.type(1.01 if array.dtype == np.float32 else 1)
             return result
         arrays = [*result, *arguments] if isinstance(result, tuple) else [*arguments] if result is None else [result]
         array = next(a for a in arrays if isinstance(a, np.ndarray))

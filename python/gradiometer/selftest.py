@@ -299,7 +299,7 @@ def optimizer_checks(dtype: np.dtype[Any], isa: str) -> Found:
 
 
 def recurrent_checks(dtype: np.dtype[Any], isa: str) -> Found:
-    """Sequences and single steps against one sample a step at a time; gradients along a direction against differences."""
+    """Sequences and steps against one sample a step at a time; gradients along a direction against differences."""
     T, N, I, H = 5, 3, 4, 19
     for cell, (gates, step) in RECURRENT.items():
         rng = np.random.default_rng(6)
