@@ -495,3 +495,39 @@ def test_a_failed_call_leaves_a_layer_as_it_was() -> None:
     assert {name: a.tobytes() for name, a in net.state_dict().items()} == state
     assert {name: g.tobytes() for name, g in net.gradients.items()} == before
     np.testing.assert_array_equal(net(x), y)
+
+
+def step(parameters: Any = None, **more: Any) -> None:
+    parameters = vector() if parameters is None else parameters
+    given = {"slots": np.zeros(0, np.float32), "learning_rate": 0.1, "step": 1} | more
+    K.optimizer_step("sgd", parameters, vector(), **given)
+
+
+MISTYPED: dict[str, tuple[Callable[[], Any], str]] = {
+    "momentum": (lambda: K.batch_norm_forward(square(), momentum=None), "momentum is None; expected a number"),
+    "training": (lambda: K.batch_norm_forward(square(), training="a"), "training is 'a'; expected True or False"),
+    "form": (lambda: K.gemm(square(), square(), form=3), "form is 3; expected a string"),
+    "accumulate": (lambda: K.gemm(square(), square(), accumulate=None), "accumulate is None; expected True or False"),
+    "name": (lambda: K.forward(3, square()), "name is 3; expected a string"),
+    "backward": (lambda: K.backward(3, square(), square()), "name is 3; expected a string"),
+    "groups": (lambda: K.group_norm_forward(square(), 1.5), "groups is 1.5; expected an integer"),
+    "eps": (lambda: K.group_norm_forward(square(), eps="a"), "eps is 'a'; expected a number"),
+    "rate": (lambda: step(learning_rate=None), "learning_rate is None; expected a number"),
+    "step": (lambda: step(step=1.5), "step is 1.5; expected an integer"),
+    "list": (lambda: step([1.0] * 4), "parameters is list; expected an ndarray"),
+    "cache of text": (lambda: K.group_norm_backward(square(), square(), "a"), "cache has dtype <U1; expected"),
+    "cache of int": (
+        lambda: K.group_norm_backward(square(), square(), np.ones((4, 1, 2), int)),
+        "cache has dtype int64; expected",
+    ),
+    "cache of float32": (
+        lambda: K.batch_norm_backward(square(), square(), np.ones((2, 4), np.float32)),
+        "cache has dtype float32; expected the float64 array",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "message"), MISTYPED.values(), ids=MISTYPED.keys())
+def test_an_argument_of_another_kind_is_named(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(TypeError, match=f"^{message}"):
+        call()

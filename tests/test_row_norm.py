@@ -166,3 +166,24 @@ def test_theory_is_silent_behind_dropout_and_dense_skips() -> None:
         m = gm.measure(net, x, y)
         assert [bool(np.isfinite(layer.theory)) for layer in m.layers] == [True, False, False, False]
         assert all(layer.grad_norm > 0 for layer in m.layers)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_out(dtype: str) -> None:
+    x, dy, gamma, beta = case(5, 24, dtype)
+    y, cache = kernels.group_norm_forward(x, 3, gamma, beta)
+    wanted = kernels.group_norm_backward(x, dy, cache, gamma)
+    for out in (np.empty_like(x), x.copy()):
+        assert kernels.group_norm_forward(x, 3, gamma, beta, out=out)[0] is out
+        np.testing.assert_array_equal(out, y)
+    here = x.copy()
+    np.testing.assert_array_equal(kernels.group_norm_forward(here, 3, gamma, beta, out=here)[0], y)
+    for taken in ("none", "x", "dy"):
+        a, b = x.copy(), dy.copy()
+        out = {"none": np.empty_like(x), "x": a, "dy": b}[taken]
+        got = kernels.group_norm_backward(a, b, cache, gamma, out=out)
+        assert got[0] is out
+        for one, other in zip(got, wanted, strict=True):
+            np.testing.assert_array_equal(one, other)
+    with pytest.raises(ValueError, match="out has shape"):
+        kernels.group_norm_forward(x, 3, out=np.empty((5, 23), dtype))

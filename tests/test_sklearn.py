@@ -261,28 +261,55 @@ def test_verbose(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("Iteration 1, loss = ")
 
 
-BAD = {
-    "solver": ({"solver": "lbfgs"}, ValueError, "solver is 'lbfgs'; expected one of: .*adam"),
-    "activation": ({"activation": "sine"}, ValueError, "sine"),
-    "width": ({"hidden_layer_sizes": [8, 0]}, ValueError, r"hidden_layer_sizes\[1\] is 0"),
-    "alpha": ({"alpha": -1}, ValueError, "alpha is -1"),
-    "rate": ({"learning_rate_init": 0}, ValueError, "learning_rate_init is 0"),
-    "rates": ({"learning_rate": "fast"}, ValueError, "learning_rate is 'fast'; expected one of: constant"),
-    "batch": ({"batch_size": "all"}, TypeError, "batch_size is 'all'"),
-    "epochs": ({"max_iter": 0}, ValueError, "max_iter is 0"),
-    "loss": ({"loss": "nosuch"}, ValueError, "loss is 'nosuch'"),
-    "init": ({"init": "nosuch"}, ValueError, "init is 'nosuch'"),
-    "norm": ({"norm": "nosuch"}, ValueError, "norm is 'nosuch'"),
-    "dropout": ({"dropout": 2}, ValueError, "dropout is 2"),
-    "fraction": ({"early_stopping": True, "validation_fraction": 0.01}, ValueError, "validation"),
+BAD: dict[str, Any] = {
+    "solver": "lbfgs",
+    "activation": "sine",
+    "alpha": -1,
+    "learning_rate_init": 0,
+    "learning_rate": "fast",
+    "batch_size": "all",
+    "max_iter": 0,
+    "loss": "cross_entropy",
+    "init": "nosuch",
+    "norm": "nosuch",
+    "dropout": 2,
+    "momentum": 2,  # of sgd only, and still wrong
+    "validation_fraction": 1.5,  # likewise without early_stopping
+    "beta_1": 1.0,
+    "hidden_layer_sizes": 0,
+    "tol": np.nan,
 }
 
 
-@pytest.mark.parametrize(("settings", "error", "match"), BAD.values(), ids=BAD.keys())
-def test_bad_parameters(settings: dict[str, Any], error: type[Exception], match: str) -> None:
+@pytest.mark.parametrize(("name", "value"), BAD.items(), ids=BAD.keys())
+def test_bad_parameters(name: str, value: Any) -> None:
     x, y = values(n=60, outputs=1)
-    with pytest.raises(error, match=match):
-        gm.sklearn.MLPRegressor(**settings).fit(x, y.ravel())
+    with pytest.raises(ValueError, match=f"The '{name}' parameter of MLPRegressor must be.*Got"):
+        gm.sklearn.MLPRegressor(**{name: value}).fit(x, y.ravel())
+
+
+def test_parameters_that_do_not_go_together() -> None:
+    x, y = values(n=60, outputs=1)
+    with pytest.raises(ValueError, match=r"hidden_layer_sizes\[1\] is 0"):
+        gm.sklearn.MLPRegressor([8, 0]).fit(x, y.ravel())
+    with pytest.raises(ValueError, match=r"validation_fraction is 0\.01: 1 rows"):
+        gm.sklearn.MLPRegressor(early_stopping=True, validation_fraction=0.01).fit(x, y.ravel())
+    for loss in ("mse", "bce_with_logits", gm.losses.Huber(1.0)):
+        with pytest.raises(ValueError, match="loss"):
+            gm.sklearn.MLPClassifier(loss=loss).fit(x, y.ravel() > 0)
+
+
+def test_warm_start_keeps_the_shape_of_its_network() -> None:
+    x, y = values(n=60, outputs=1)
+    reg = gm.sklearn.MLPRegressor([8], warm_start=True, max_iter=2).fit(x, y.ravel())
+    before = reg.network_.parameters.copy()
+    with pytest.raises(ValueError, match=r"hidden_layer_sizes is \[4, 4\]; expected \[8\]"):
+        reg.set_params(hidden_layer_sizes=[4, 4]).fit(x, y.ravel())
+    with pytest.raises(ValueError, match="norm is 'rms'; expected None"):
+        reg.set_params(hidden_layer_sizes=[8], norm="rms").fit(x, y.ravel())
+    np.testing.assert_array_equal(reg.network_.parameters, before)
+    reg.set_params(hidden_layer_sizes=(8,), norm=None).fit(x, y.ravel())
+    assert reg.set_params(warm_start=False, hidden_layer_sizes=[4, 4]).fit(x, y.ravel()).n_layers_ == 4
 
 
 def test_bad_data() -> None:

@@ -101,7 +101,12 @@ void detach(Input& in, const py::array& out) {
   if (overlap(in.array, out)) in.array = contiguous(in.array, numpy_dtype(in.dtype));
 }
 
-void* in_place(const py::array& a, const char* name, gm_dtype dtype, py::ssize_t size) {
+void* in_place(py::handle h, const char* name, gm_dtype dtype, py::ssize_t size) {
+  if (!py::isinstance<py::array>(h))  // a list would be converted, and what is written to it be lost
+    throw py::type_error(std::string(name) + " is " +
+                         py::str(py::type::of(h).attr("__name__")).cast<std::string>() +
+                         "; expected an ndarray, which is written in place");
+  const auto a = py::reinterpret_borrow<py::array>(h);
   if (!a.dtype().equal(numpy_dtype(dtype)) || a.size() != size || !is_ready(a) || !a.writeable())
     throw py::value_error(std::string(name) + " must be a writable C-contiguous " +
                           py::str(numpy_dtype(dtype)).cast<std::string>() + " array of " +

@@ -39,7 +39,7 @@ void separate(Input& in, const py::array& out);
 void detach(Input& in, const py::array& out);
 bool overlap(const py::array& a, const py::array& b);  // of contiguous arrays
 // An ndarray that Python code may hold on to, used in place (never copied).
-void* in_place(const py::array& a, const char* name, gm_dtype dtype, py::ssize_t size);
+void* in_place(py::handle h, const char* name, gm_dtype dtype, py::ssize_t size);
 
 // Targets of a loss: int64 classes (any integer dtype is converted, floats are refused) or values of `dtype`.
 py::array targets(py::handle t, const char* name, gm_target kind, gm_dtype dtype, py::ssize_t rows,

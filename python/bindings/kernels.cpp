@@ -1,5 +1,7 @@
 // The raw kernels. The GIL is released around every native call: it touches no Python object, and the arrays
 // are kept alive by the Input and output holders of the calling frame.
+#include <algorithm>
+#include <climits>
 #include <memory>
 #include <optional>
 
@@ -22,17 +24,19 @@ void bind_library(py::module_& m) {
         []() -> py::object { return gm_isa_error() ? py::object(py::str(gm_isa_error())) : py::none(); });
   m.def(
       "set_isa",
-      [](const char* name) {
+      [](py::object name) {
+        const std::string isa = name.is_none() ? "" : text(name, "name");
         Error e;
-        check(gm_isa_set(name, &e), e);
+        check(gm_isa_set(name.is_none() ? nullptr : isa.c_str(), &e), e);
       },
-      py::arg("name").none(true));
+      py::arg("name"));
   m.def("threads", [] { return gm_threads(); });
   m.def(
       "set_threads",
-      [](int n) {
+      [](py::object n_) {
+        const std::int64_t n = whole(n_, "n");
         Error e;
-        check(gm_threads_set(n, &e), e);
+        check(gm_threads_set(static_cast<int>(std::clamp<std::int64_t>(n, INT_MIN, INT_MAX)), &e), e);
       },
       py::arg("n"));
   m.def("flushes_subnormals", [] { return gm_flushes_subnormals() != 0; });
@@ -50,7 +54,8 @@ void bind_activations(py::module_& m) {
   });
   m.def(
       "activation_forward",
-      [](const std::string& name, py::object x, py::object out, const py::kwargs& params) {
+      [](py::object name_, py::object x, py::object out, const py::kwargs& params) {
+        const std::string name = text(name_, "name");
         int i = find_or_throw("name", name, gm_activation_find, gm_activation_count, gm_activation_name);
         const gm_parameter* specs;
         int n = gm_activation_parameters(i, &specs);
@@ -71,7 +76,8 @@ void bind_activations(py::module_& m) {
       py::arg("name"), py::arg("x"), py::arg("out") = py::none());
   m.def(
       "activation_backward",
-      [](const std::string& name, py::object x, py::object dy, py::object out, const py::kwargs& params) {
+      [](py::object name_, py::object x, py::object dy, py::object out, const py::kwargs& params) {
+        const std::string name = text(name_, "name");
         int i = find_or_throw("name", name, gm_activation_find, gm_activation_count, gm_activation_name);
         const gm_parameter* specs;
         int n = gm_activation_parameters(i, &specs);
@@ -124,8 +130,8 @@ void bind_dense(py::module_& m) {
 
   m.def(
       "pack",
-      [](py::object b_, const std::string& form_) {
-        const gm_form form = form_of(form_);
+      [](py::object b_, py::object form_) {
+        const gm_form form = form_of(text(form_, "form"));
         Input b = input(b_, "b");
         expect_ndim(b.array, "b", 2);
         const bool turned = form == GM_NT;
@@ -145,8 +151,9 @@ void bind_dense(py::module_& m) {
 
   m.def(
       "gemm",
-      [packed_type](py::object a_, py::object b_, const std::string& form_, py::object out, bool accumulate) {
-        const gm_form form = form_of(form_);
+      [packed_type](py::object a_, py::object b_, py::object form_, py::object out, py::object accumulate_) {
+        const bool accumulate = flag(accumulate_, "accumulate");
+        const gm_form form = form_of(text(form_, "form"));
         const Packed* packed = b_.get_type().is(packed_type) ? py::cast<const Packed*>(b_) : nullptr;
         Input a = input(a_, "a");
         std::optional<Input> b;  // an empty py::array costs 0.2 us
@@ -249,6 +256,22 @@ void bind_dense(py::module_& m) {
 
 namespace {
 
+// A factor or summand of each of C features, or null for None; `keep` holds it.
+const void* features(py::handle h, const char* name, gm_dtype dtype, py::ssize_t C, Input& keep) {
+  if (h.is_none()) return nullptr;
+  keep = input(h, name, dtype);
+  expect_shape(keep.array, name, {C});
+  return keep.data();
+}
+
+// What a forward call saved: float64 whatever x is, and never converted.
+Input saved_statistics(py::handle cache) {
+  Input in = input(cache, "cache");
+  if (in.dtype != GM_FLOAT64)
+    throw py::type_error("cache has dtype float32; expected the float64 array that the forward call gave");
+  return in;
+}
+
 // The arrays of a batch norm call, checked together.
 struct Norm {
   Input x, gamma, beta;
@@ -256,7 +279,7 @@ struct Norm {
   py::ssize_t N, C, L;
   gm_batch_norm c = {};
   Norm(py::handle x_, py::handle gamma_, py::handle beta_, py::handle mean, py::handle var, bool training,
-       double momentum, double eps)
+       double momentum, py::handle eps)
       : x(input(x_, "x")) {
     const py::array& a = x.array;
     if (a.ndim() != 2 && a.ndim() != 3)
@@ -266,16 +289,16 @@ struct Norm {
     C = shape[1];
     L = a.ndim() == 3 ? shape[2] : 1;
     c.struct_size = sizeof c;
-    c.eps = eps;
+    c.eps = number(eps, "eps");
     c.momentum = momentum;
     c.training = training;
-    c.gamma = vector(gamma_, "gamma", gamma);
-    c.beta = vector(beta_, "beta", beta);
+    c.gamma = features(gamma_, "gamma", x.dtype, C, gamma);
+    c.beta = features(beta_, "beta", x.dtype, C, beta);
     if (mean.is_none() != var.is_none())
       throw py::value_error("running_mean and running_var go together; one of them is None");
     if (!mean.is_none()) {
-      c.running_mean = running(mean, "running_mean");
-      c.running_var = running(var, "running_var");
+      c.running_mean = in_place(mean, "running_mean", x.dtype, C);
+      c.running_var = in_place(var, "running_var", x.dtype, C);
     }
   }
 
@@ -287,22 +310,6 @@ struct Norm {
         *pointer = input->data();
       }
   }
-
- private:
-  // A list would be converted, and what is written to it be lost.
-  void* running(py::handle h, const char* name) const {
-    if (!py::isinstance<py::array>(h))
-      throw py::type_error(std::string(name) + " is " +
-                           py::str(py::type::of(h).attr("__name__")).cast<std::string>() +
-                           "; expected an ndarray, which is written in place");
-    return in_place(py::reinterpret_borrow<py::array>(h), name, x.dtype, C);
-  }
-  const void* vector(py::handle h, const char* name, Input& keep) const {
-    if (h.is_none()) return nullptr;
-    keep = input(h, name, x.dtype);
-    expect_shape(keep.array, name, {C});
-    return keep.data();
-  }
 };
 
 }  // namespace
@@ -310,9 +317,9 @@ struct Norm {
 void bind_batch_norm(py::module_& m) {
   m.def(
       "batch_norm_forward",
-      [](py::object x, py::object gamma, py::object beta, py::object mean, py::object var, bool training,
-         double momentum, double eps, py::object out) {
-        Norm norm(x, gamma, beta, mean, var, training, momentum, eps);
+      [](py::object x, py::object gamma, py::object beta, py::object mean, py::object var,
+         py::object training, py::object momentum, py::object eps, py::object out) {
+        Norm norm(x, gamma, beta, mean, var, flag(training, "training"), number(momentum, "momentum"), eps);
         py::array y = output(out, "out", norm.x.dtype, norm.shape);
         separate(norm.x, y);
         norm.detach(y);
@@ -334,24 +341,27 @@ void bind_batch_norm(py::module_& m) {
 
   m.def(
       "batch_norm_backward",
-      [](py::object x, py::object dy_, py::array_t<double, py::array::c_style> cache, py::object gamma,
-         bool training, double eps, py::object out) {
+      [](py::object x, py::object dy_, py::object cache_, py::object gamma, py::object training,
+         py::object eps, py::object out) {
         Norm norm(x, gamma, py::none(), py::none(), py::none(), true, 0.1, eps);
         Input dy = input(dy_, "dy", norm.x.dtype);
         expect_shape(dy.array, "dy", norm.shape);
-        expect_shape(cache, "cache", {2, norm.C});
-        if (!training) {  // the statistics are in the cache; the C API only wants to see that there are
-                          // running ones
-          norm.c.training = 0;
-          norm.c.running_mean = norm.c.running_var = const_cast<double*>(cache.data());
-        }
+        Input cache = saved_statistics(cache_);
+        expect_shape(cache.array, "cache", {2, norm.C});
+        const bool trained = flag(training, "training");
         py::array dx = output(out, "out", norm.x.dtype, norm.shape);
         separate(norm.x, dx);
         norm.detach(dx);
         separate(dy, dx);
+        detach(cache, dx);
+        if (!trained) {  // the statistics are in the cache; the C API only wants to see that there are
+                         // running ones
+          norm.c.training = 0;
+          norm.c.running_mean = norm.c.running_var = const_cast<void*>(cache.data());
+        }
         py::array dgamma(numpy_dtype(norm.x.dtype), Shape{norm.C}),
             dbeta(numpy_dtype(norm.x.dtype), Shape{norm.C});
-        const double* saved = cache.data();
+        const double* saved = static_cast<const double*>(cache.data());
         Error e;
         gm_status status;
         {
@@ -367,70 +377,95 @@ void bind_batch_norm(py::module_& m) {
       py::arg("training") = true, py::arg("eps") = 1e-5, py::arg("out") = py::none());
 }
 
+namespace {
+
+// The arrays of a group norm call, checked together.
+struct GroupNorm {
+  Input x, gamma, beta;
+  py::ssize_t N = 0, C = 0;
+  gm_group_norm c = {};
+  GroupNorm(py::handle x_, std::int64_t groups, py::handle gamma_, py::handle beta_, bool centred, double eps)
+      : x(input(x_, "x")) {
+    expect_ndim(x.array, "x", 2);
+    N = x.array.shape(0);
+    C = x.array.shape(1);
+    c = {sizeof c, groups, centred, eps, nullptr, nullptr};
+    c.gamma = features(gamma_, "gamma", x.dtype, C, gamma);
+    c.beta = features(beta_, "beta", x.dtype, C, beta);
+  }
+
+  // `out`, or a new array; gamma and beta, read once a row, share no memory with it.
+  py::array like_x(py::handle out) {
+    py::array made = output(out, "out", x.dtype, {N, C});
+    separate(x, made);
+    if (c.gamma) {
+      detach(gamma, made);
+      c.gamma = gamma.data();
+    }
+    if (c.beta) {
+      detach(beta, made);
+      c.beta = beta.data();
+    }
+    return made;
+  }
+};
+
+}  // namespace
+
 void bind_group_norm(py::module_& m) {
   m.def(
       "group_norm_forward",
-      [](py::object x_, std::int64_t groups, py::object gamma_, py::object beta_, bool centred, double eps) {
-        Input x = input(x_, "x"), gamma, beta;
-        expect_ndim(x.array, "x", 2);
-        py::ssize_t N = x.array.shape(0), C = x.array.shape(1);
-        gm_group_norm norm = {sizeof norm, groups, centred, eps, nullptr, nullptr};
-        if (!gamma_.is_none()) {
-          gamma = input(gamma_, "gamma", x.dtype);
-          expect_shape(gamma.array, "gamma", {C});
-          norm.gamma = gamma.data();
-        }
-        if (!beta_.is_none()) {
-          beta = input(beta_, "beta", x.dtype);
-          expect_shape(beta.array, "beta", {C});
-          norm.beta = beta.data();
-        }
-        py::array y(numpy_dtype(x.dtype), Shape{N, C});
-        py::array_t<double> cache(Shape{N, groups > 0 && groups <= C ? groups : 0, 2});
+      [](py::object x, py::object groups_, py::object gamma, py::object beta, py::object centred,
+         py::object eps, py::object out) {
+        const std::int64_t groups = whole(groups_, "groups");
+        GroupNorm norm(x, groups, gamma, beta, flag(centred, "centred"), number(eps, "eps"));
+        py::array y = norm.like_x(out);
+        py::array_t<double> cache(Shape{norm.N, groups > 0 && groups <= norm.C ? groups : 0, 2});
         double* saved = cache.mutable_data();
         Error e;
         gm_status status;
         {
           py::gil_scoped_release release;
-          status = gm_group_norm_forward(x.dtype, N, C, x.data(), &norm, y.mutable_data(), saved, &e);
+          status = gm_group_norm_forward(norm.x.dtype, norm.N, norm.C, norm.x.data(), &norm.c,
+                                         y.mutable_data(), saved, &e);
         }
         check(status, e);
         return py::make_tuple(y, cache);
       },
       py::arg("x"), py::arg("groups") = 1, py::arg("gamma") = py::none(), py::arg("beta") = py::none(),
-      py::arg("centred") = true, py::arg("eps") = 1e-5);
+      py::arg("centred") = true, py::arg("eps") = 1e-5, py::arg("out") = py::none());
 
   m.def(
       "group_norm_backward",
-      [](py::object x_, py::object dy_, py::array_t<double> cache, py::object gamma_, bool centred) {
-        Input x = input(x_, "x"), dy = input(dy_, "dy", x.dtype), gamma;
-        expect_ndim(x.array, "x", 2);
-        expect_ndim(cache, "cache", 3);
-        py::ssize_t N = x.array.shape(0), C = x.array.shape(1), groups = cache.shape(1);
-        expect_shape(dy.array, "dy", {N, C});
-        expect_shape(cache, "cache", {N, groups, 2});
-        gm_group_norm norm = {sizeof norm, groups, centred, 1.0, nullptr, nullptr};  // eps is in the cache
-        if (!gamma_.is_none()) {
-          gamma = input(gamma_, "gamma", x.dtype);
-          expect_shape(gamma.array, "gamma", {C});
-          norm.gamma = gamma.data();
-        }
-        py::array_t<double, py::array::c_style> ready(cache);
-        py::array dx(numpy_dtype(x.dtype), Shape{N, C}), dgamma(numpy_dtype(x.dtype), Shape{C}),
-            dbeta(numpy_dtype(x.dtype), Shape{C});
-        const double* saved = ready.data();
+      [](py::object x, py::object dy_, py::object cache_, py::object gamma, py::object centred,
+         py::object out) {
+        Input cache = saved_statistics(cache_);
+        expect_ndim(cache.array, "cache", 3);
+        const py::ssize_t groups = cache.array.shape(1);
+        GroupNorm norm(x, groups, gamma, py::none(), flag(centred, "centred"), 1.0);  // eps is in the cache
+        Input dy = input(dy_, "dy", norm.x.dtype);
+        expect_shape(dy.array, "dy", {norm.N, norm.C});
+        expect_shape(cache.array, "cache", {norm.N, groups, 2});
+        py::array dx = norm.like_x(out);
+        detach(norm.x, dx);  // the sums over the rows read x and dy again after dx is written
+        detach(dy, dx);
+        detach(cache, dx);
+        py::array dgamma(numpy_dtype(norm.x.dtype), Shape{norm.C}),
+            dbeta(numpy_dtype(norm.x.dtype), Shape{norm.C});
+        const double* saved = static_cast<const double*>(cache.data());
         Error e;
         gm_status status;
         {
           py::gil_scoped_release release;
-          status = gm_group_norm_backward(x.dtype, N, C, x.data(), &norm, saved, dy.data(), dx.mutable_data(),
-                                          dgamma.mutable_data(), dbeta.mutable_data(), 0, &e);
+          status =
+              gm_group_norm_backward(norm.x.dtype, norm.N, norm.C, norm.x.data(), &norm.c, saved, dy.data(),
+                                     dx.mutable_data(), dgamma.mutable_data(), dbeta.mutable_data(), 0, &e);
         }
         check(status, e);
         return py::make_tuple(dx, dgamma, dbeta);
       },
-      py::arg("x"), py::arg("dy"), py::arg("cache"), py::arg("gamma") = py::none(),
-      py::arg("centred") = true);
+      py::arg("x"), py::arg("dy"), py::arg("cache"), py::arg("gamma") = py::none(), py::arg("centred") = true,
+      py::arg("out") = py::none());
 }
 
 namespace {
@@ -573,9 +608,9 @@ void bind_losses(py::module_& m) {
   });
   m.def(
       "loss",
-      [](const std::string& name, py::object y_, py::object target, py::object class_weights,
+      [](py::object name, py::object y_, py::object target, py::object class_weights,
          const py::kwargs& params) {
-        Loss loss(name, class_weights, params);
+        Loss loss(text(name, "name"), class_weights, params);
         int i = loss.index;
         Input y = input(y_, "y");
         expect_ndim(y.array, "y", 2);
@@ -611,8 +646,11 @@ void bind_optimizers(py::module_& m) {
   });
   m.def(
       "optimizer_step",
-      [](const std::string& name, py::array w, py::object g_, py::array slots, double learning_rate,
-         std::int64_t step, const py::kwargs& params) {
+      [](py::object name_, py::object w, py::object g_, py::object slots, py::object learning_rate_,
+         py::object step_, const py::kwargs& params) {
+        const std::string name = text(name_, "name");
+        const double learning_rate = number(learning_rate_, "learning_rate");
+        const std::int64_t step = whole(step_, "step");
         int i = find_or_throw("optimizer", name, gm_optimizer_find, gm_optimizer_count, gm_optimizer_name);
         Input g = input(g_, "gradients");
         const gm_parameter* specs;

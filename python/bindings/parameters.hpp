@@ -4,10 +4,47 @@
 #include <pybind11/pybind11.h>
 
 #include <cmath>
+#include <cstdint>
 #include <string>
 #include <vector>
 
 namespace py = pybind11;
+
+// Arguments as what they must be; TypeError naming the argument, what came and what was expected.
+[[noreturn]] inline void refuse(py::handle v, const char* name, const char* expected) {
+  PyErr_Clear();
+  throw py::type_error(std::string(name) + " is " + py::repr(v).cast<std::string>() + "; expected " +
+                       expected);
+}
+
+inline double number(py::handle v, const char* name) {
+  const double value = PyFloat_AsDouble(v.ptr());
+  if (value == -1.0 && PyErr_Occurred()) refuse(v, name, "a number");
+  return value;
+}
+
+inline std::int64_t whole(py::handle v, const char* name) {
+  if (!PyIndex_Check(v.ptr())) refuse(v, name, "an integer");
+  const auto integer = py::reinterpret_steal<py::object>(PyNumber_Index(v.ptr()));
+  int overflow = 0;
+  const long long value = integer ? PyLong_AsLongLongAndOverflow(integer.ptr(), &overflow) : 0;
+  if (!integer) refuse(v, name, "an integer");
+  if (overflow)
+    throw py::value_error(std::string(name) + " is " + py::repr(v).cast<std::string>() +
+                          "; expected an integer of 64 bits");
+  return value;
+}
+
+inline bool flag(py::handle v, const char* name) {
+  const bool is_bool = PyBool_Check(v.ptr()) || py::isinstance(v, py::module_::import("numpy").attr("bool_"));
+  if (!is_bool) refuse(v, name, "True or False");
+  return PyObject_IsTrue(v.ptr()) != 0;
+}
+
+inline std::string text(py::handle v, const char* name) {
+  if (!PyUnicode_Check(v.ptr())) refuse(v, name, "a string");
+  return v.cast<std::string>();
+}
 
 // {name: (default, low, high)}
 inline py::dict parameter_dict(const gm_parameter* p, int n) {
@@ -25,13 +62,7 @@ inline std::vector<double> parameter_values(const std::string& owner, const gm_p
     values[static_cast<size_t>(i)] = specs[i].initial;
     if (!given.contains(specs[i].name)) continue;
     py::object v = given[specs[i].name];
-    double number = PyFloat_AsDouble(v.ptr());
-    if (number == -1.0 && PyErr_Occurred()) {
-      PyErr_Clear();
-      throw py::type_error(std::string(specs[i].name) + " is " + py::repr(v).cast<std::string>() +
-                           "; expected a number");
-    }
-    values[static_cast<size_t>(i)] = number;
+    values[static_cast<size_t>(i)] = number(v, specs[i].name);
     used++;
   }
   if (used != given.size())

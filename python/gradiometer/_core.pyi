@@ -38,10 +38,16 @@ def batch_norm_backward(
     x: Any, dy: Any, cache: Any, gamma: Any = None, training: bool = True, eps: float = 1e-5, out: Any = None
 ) -> tuple[Any, Any, Any]: ...
 def group_norm_forward(
-    x: Any, groups: int = 1, gamma: Any = None, beta: Any = None, centred: bool = True, eps: float = 1e-5
+    x: Any,
+    groups: int = 1,
+    gamma: Any = None,
+    beta: Any = None,
+    centred: bool = True,
+    eps: float = 1e-5,
+    out: Any = None,
 ) -> tuple[Any, Any]: ...
 def group_norm_backward(
-    x: Any, dy: Any, cache: Any, gamma: Any = None, centred: bool = True
+    x: Any, dy: Any, cache: Any, gamma: Any = None, centred: bool = True, out: Any = None
 ) -> tuple[Any, Any, Any]: ...
 def prelu_forward(x: Any, weight: Any, out: Any = None) -> Any: ...
 def prelu_backward(x: Any, weight: Any, dy: Any) -> tuple[Any, Any]: ...

@@ -336,6 +336,7 @@ def group_norm_forward(
     beta: ArrayLike | None = None,
     centred: bool = True,
     eps: float = 1e-5,
+    out: Array | None = None,
 ) -> tuple[Array, NDArray[Any]]:
     """Norm within each row of x (N, C), over `groups` equal groups of features: ``(x - mean) / sqrt(var + eps) *
     gamma + beta``.
@@ -345,6 +346,7 @@ def group_norm_forward(
     Returns
     -------
     y : ndarray (N, C)
+        In `out`, if given: C-contiguous, of the shape and dtype of x, may be x.
     cache : ndarray of float64 (N, groups, 2)
         Mean and ``1 / sqrt(var + eps)``; `group_norm_backward` wants it back.
 
@@ -360,13 +362,19 @@ def group_norm_forward(
     >>> cache.round(3)
     array([[[2., 1.]]])
     """
-    return _core.group_norm_forward(x, groups, gamma, beta, centred, eps)
+    return _core.group_norm_forward(x, groups, gamma, beta, centred, eps, out)
 
 
 def group_norm_backward(
-    x: ArrayLike, dy: ArrayLike, cache: NDArray[Any], gamma: ArrayLike | None = None, centred: bool = True
+    x: ArrayLike,
+    dy: ArrayLike,
+    cache: NDArray[Any],
+    gamma: ArrayLike | None = None,
+    centred: bool = True,
+    out: Array | None = None,
 ) -> tuple[Array, Array, Array]:
-    """``dx`` (N, C), ``dgamma`` (C), ``dbeta`` (C) of `group_norm_forward`; groups and eps are in the cache.
+    """``dx`` (N, C; in `out`, if given, which may be x or dy), ``dgamma`` (C), ``dbeta`` (C) of `group_norm_forward`;
+    groups and eps are in the cache.
 
     Examples
     --------
@@ -376,7 +384,7 @@ def group_norm_backward(
     >>> group_norm_backward(x, np.ones((1, 2)), cache)[2]
     array([1., 1.])
     """
-    return _core.group_norm_backward(x, dy, cache, gamma, centred)
+    return _core.group_norm_backward(x, dy, cache, gamma, centred, out)
 
 
 def prelu_forward(x: ArrayLike, weight: ArrayLike, out: Array | None = None) -> Array:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from scipy.special import expit, log_expit, log_softmax, softmax
@@ -15,11 +17,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import r2_score
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from gradiometer import kernels
-from gradiometer.arguments import near, positive, real
+from gradiometer import init, kernels
+from gradiometer.arguments import near, positive
 from gradiometer.layers import Activation, Dropout, Linear, Residual
 from gradiometer.losses import Loss, as_loss
 from gradiometer.networks import Sequential, mlp
@@ -32,14 +35,52 @@ __all__ = ["MLPClassifier", "MLPRegressor"]
 
 _NAMES = {"logistic": "sigmoid"}
 _LOSSES = {"log_loss": "cross_entropy", "squared_error": "mse"}
-_RATES = ("constant", "invscaling", "adaptive")
 _SMALLEST_RATE = 1e-6
+_SHAPE = ("hidden_layer_sizes", "activation", "activation_params", "norm", "residual", "dropout")
+"""Parameters that a network has from its making."""
+
+
+def _losses(kind: str) -> set[str]:
+    """Names of the losses whose target is `kind`, ours and scikit-learn's."""
+    ours = {name for name, target in kernels.losses().items() if target == kind and name != "dot"}
+    return {"auto"} | ours | {name for name, same in _LOSSES.items() if same in ours}
 
 
 class _Mlp(BaseEstimator):  # type: ignore[misc,unused-ignore]
     """What both share: parameters, the network, the run over epochs."""
 
     _default_loss: str
+    _shape: dict[str, Any]
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions({*kernels.activations(), *_NAMES})],
+        "solver": [StrOptions(set(kernels.optimizers()))],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "power_t": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "momentum": [Interval(Real, 0, 1, closed="both")],
+        "nesterovs_momentum": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "beta_1": [Interval(Real, 0, 1, closed="left")],
+        "beta_2": [Interval(Real, 0, 1, closed="left")],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {math.inf})],
+        "init": [StrOptions(set(init.names()))],
+        "gain": [Interval(Real, 0, None, closed="left")],
+        "norm": [StrOptions({"batch", "layer", "rms"}), None],
+        "residual": ["boolean", Interval(Real, None, None, closed="neither"), None],
+        "dropout": [Interval(Real, 0, 1, closed="both")],
+        "activation_params": [Mapping, None],
+    }
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -176,13 +217,9 @@ class _Mlp(BaseEstimator):  # type: ignore[misc,unused-ignore]
 
     def _options(self) -> dict[str, Any]:
         """Parameters as what they must be."""
+        self._validate_params()
         given = self.hidden_layer_sizes
         hidden: Any = given if isinstance(given, Iterable) else [given]
-        if self.solver not in kernels.optimizers():
-            raise ValueError(f"solver is {self.solver!r}; expected one of: {', '.join(kernels.optimizers())}")
-        if self.learning_rate not in _RATES:
-            raise ValueError(f"learning_rate is {self.learning_rate!r}; expected one of: {', '.join(_RATES)}")
-        batch = self.batch_size
         known = kernels.optimizer_parameters(self.solver)
         params = {
             "beta1": self.beta_1,
@@ -191,18 +228,17 @@ class _Mlp(BaseEstimator):  # type: ignore[misc,unused-ignore]
             "momentum": self.momentum if self.solver == "sgd" else 0.0,
             "nesterov": bool(self.nesterovs_momentum) and self.momentum != 0,
         }
-        patience = self.n_iter_no_change
         return {
             "hidden": [positive(f"hidden_layer_sizes[{i}]", width) for i, width in enumerate(hidden)],
             "solver": {name: float(value) for name, value in params.items() if name in known},
-            "alpha": real("alpha", self.alpha, 0.0),
-            "rate": real("learning_rate_init", self.learning_rate_init, np.finfo(float).tiny),
-            "power": real("power_t", self.power_t, 0.0),
-            "batch": None if isinstance(batch, str) and batch == "auto" else positive("batch_size", batch),
-            "max_iter": positive("max_iter", self.max_iter),
-            "tol": real("tol", self.tol, 0.0),
-            "patience": patience if patience == math.inf else positive("n_iter_no_change", patience),
-            "dropout": real("dropout", self.dropout, 0.0, 1.0),
+            "alpha": float(self.alpha),
+            "rate": float(self.learning_rate_init),
+            "power": float(self.power_t),
+            "batch": None if isinstance(self.batch_size, str) else int(self.batch_size),
+            "max_iter": int(self.max_iter),
+            "tol": float(self.tol),
+            "patience": self.n_iter_no_change,
+            "dropout": float(self.dropout),
             "once": False,
         }
 
@@ -216,6 +252,10 @@ class _Mlp(BaseEstimator):  # type: ignore[misc,unused-ignore]
         known: NDArray[Any] | None = None,
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None, Any]:
         """Checked data and the source of random numbers; on a first pass also the network."""
+        shape = {name: getattr(self, name) for name in _SHAPE} | {"hidden_layer_sizes": options["hidden"]}
+        for name, value in shape.items():
+            if not first and value != self._shape[name]:
+                raise ValueError(f"{name} is {value!r}; expected {self._shape[name]!r} as in the first call")
         x, target = self._read(X, y, first, known)
         x = np.ascontiguousarray(x)
         weight = None
@@ -226,6 +266,7 @@ class _Mlp(BaseEstimator):  # type: ignore[misc,unused-ignore]
         rng = check_random_state(self.random_state)
         if first:
             self.network_ = self._network(x, self._outputs(target), rng, options)
+            self._shape = copy.deepcopy(shape)
             self.loss_curve_: list[float] = []
             self.best_loss_ = math.inf
             self.t_ = 0
@@ -271,7 +312,7 @@ class _Mlp(BaseEstimator):  # type: ignore[misc,unused-ignore]
 
     def _hold_out(self, x: Any, target: Any, weight: Any, rng: Any) -> tuple[Any, Any, Any, tuple[Any, ...]]:
         """Rows to train on, and rows to judge by."""
-        fraction = real("validation_fraction", self.validation_fraction, 0.0, 1.0)
+        fraction = self.validation_fraction
         stratify = target if target.dtype.kind == "i" and target.ndim == 1 else None
         train, val = train_test_split(np.arange(len(x)), test_size=fraction, random_state=rng, stratify=stratify)
         if len(val) < 2:
@@ -446,6 +487,9 @@ class MLPClassifier(ClassifierMixin, _Mlp):  # type: ignore[misc,unused-ignore]
     """
 
     _default_loss = "cross_entropy"
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = _Mlp._parameter_constraints | {
+        "loss": [StrOptions(_losses("classes") | {"bce_with_logits"}), Loss]
+    }
 
     @property
     def out_activation_(self) -> str:
@@ -526,7 +570,10 @@ class MLPClassifier(ClassifierMixin, _Mlp):  # type: ignore[misc,unused-ignore]
 
     def _loss(self) -> Loss:
         if not self._labels:
-            return super()._loss()
+            loss = super()._loss()
+            if kernels.losses()[loss.name] != "classes":
+                raise ValueError(f"loss is {self.loss!r} for classes; expected one of: {sorted(_losses('classes'))}")
+            return loss
         if self.loss not in ("auto", "bce_with_logits"):
             raise ValueError(f"loss is {self.loss!r} for several labels; expected 'auto' or 'bce_with_logits'")
         return as_loss("bce_with_logits")
@@ -568,6 +615,9 @@ class MLPRegressor(RegressorMixin, _Mlp):  # type: ignore[misc,unused-ignore]
     """
 
     _default_loss = "mse"
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = _Mlp._parameter_constraints | {
+        "loss": [StrOptions(_losses("values")), Loss]
+    }
     out_activation_ = "identity"
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> MLPRegressor:

@@ -223,12 +223,13 @@ def _loss_value(loss: Loss, output: Any, y: Any, samples: int) -> torch.Tensor:
         if target.numel() and not (target.min() >= 0 and target.max() < out.shape[1]):
             raise IndexError(f"y has classes {target.min()} to {target.max()}; expected 0 to {out.shape[1] - 1}")
         weights = None if kind.class_weights is None else torch.tensor(kind.class_weights).to(out)
-        return functional.cross_entropy(out, target.long(), weights, **kind.params)
+        params: dict[str, Any] = dict(kind.params)
+        return functional.cross_entropy(out, target.long(), weights, **params)
     if target.ndim == 1 and out.ndim == 2 and out.shape[1] == 1:
         target = target[:, None]
     if target.shape != out.shape:
         raise ValueError(f"y has shape {tuple(target.shape)}; expected {tuple(out.shape)} for {loss}")
-    function = {
+    function: Any = {
         "mse": functional.mse_loss,
         "huber": functional.huber_loss,
         "bce_with_logits": functional.binary_cross_entropy_with_logits,
