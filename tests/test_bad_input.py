@@ -313,7 +313,7 @@ def test_classes_outside_the_range() -> None:
         (lambda: gm.losses.CrossEntropy([1.0, -1.0]), ValueError, "class_weights"),
         (lambda: gm.losses.CrossEntropy([1.0, float("inf")]), ValueError, "class_weights"),
         (lambda: K.set_threads(-1), ValueError, "threads is -1; expected 1 to 1024"),
-        (lambda: K.set_threads("2"), TypeError, "set_threads"),  # type: ignore[arg-type]
+        (lambda: K.set_threads("2"), TypeError, "n is '2'; expected an integer"),  # type: ignore[arg-type]
         (lambda: K.group_norm_forward(square(), 3), ValueError, "groups is 3; expected a divisor of 4"),
         (lambda: K.forward("elu", square(), alpha=float("nan")), ValueError, "alpha of elu is nan"),
         (lambda: K.forward("elu", square(), beta=1.0), TypeError, "no parameter 'beta'"),
