@@ -364,6 +364,8 @@ def test_csv_reads_back() -> None:
         for name, value in vars(layer).items():
             if isinstance(value, float):
                 assert float(row[name]) == value or math.isnan(value)
+            elif isinstance(value, tuple):
+                assert tuple(row[name].split()) == value
             else:
                 assert row[name] == ("" if value is None else str(value))
 

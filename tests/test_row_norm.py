@@ -93,9 +93,8 @@ def test_same_bits_for_any_batch_and_threads(dtype: str, thread_counts: Any) -> 
 
 
 def test_classes_have_torch_names_and_defaults() -> None:
-    assert repr(gm.LayerNorm(3)) == (
-        "LayerNorm(normalized_shape=(3,), eps=1e-05, elementwise_affine=True, bias=True, dtype='float32')"
-    )
+    assert repr(gm.LayerNorm(3)) == "LayerNorm((3,))"
+    assert gm.LayerNorm(3).eps == 1e-5
     assert sorted(gm.LayerNorm((3,)).state_dict()) == ["bias", "weight"]
     assert sorted(gm.LayerNorm(3, bias=False).state_dict()) == ["weight"]
     assert gm.LayerNorm(3, elementwise_affine=False).state_dict() == {}

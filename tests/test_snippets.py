@@ -7,7 +7,7 @@ from typing import Any
 import gradiometer as gm
 import numpy as np
 import pytest
-from gradiometer.diagnosis.pytorch import pytorch_code
+from gradiometer.diagnosis.pytorch import pytorch_code, training_lines
 
 torch = pytest.importorskip("torch")
 
@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 def run(net: gm.Sequential, optimizer: str = "adam") -> dict[str, Any]:
     assert net.spec is not None
     scope: dict[str, Any] = {}
-    exec(pytorch_code(net.spec, optimizer, 1e-3, 0.9), scope)
+    exec(pytorch_code(net.spec, training_lines(optimizer, 1e-3, 0.9)), scope)
     return scope
 
 

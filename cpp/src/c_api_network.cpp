@@ -86,7 +86,8 @@ gm_status make_room(Network& net, Room room, gm_error* e) {
   const int team = threads();
   if (room.segments < 1) room.segments = 1;
   const bool alike = net.arena && net.table == &table && room.taps == plan.taps &&
-                     room.segments == plan.segments && (team <= plan.team || !(room.taps || plan.workspace_each));
+                     room.segments == plan.segments &&
+                     (team <= plan.team || !(room.taps || plan.workspace_each));
   if (alike && room.batch <= plan.batch && (plan.every_gradient || !room.every_gradient)) return GM_OK;
   net.taps.size = 0;  // they point into the arena
   const int64_t batch = room.batch;
