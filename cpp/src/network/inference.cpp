@@ -78,7 +78,8 @@ Call<T> call(const Inference& in, int id, int64_t N, const T* x, T* y, char* wor
                {},
                {},
                reinterpret_cast<double*>(cache),
-               place.packed < 0 ? nullptr : reinterpret_cast<T*>(in.prepared + place.packed)};
+               place.packed < 0 ? nullptr : reinterpret_cast<T*>(in.prepared + place.packed),
+               nullptr};
   for (int i = 0; i < n.input_count; i++)
     c.x[i] = n.inputs[i] == 0 ? x : reinterpret_cast<T*>(workspace + in.nodes[n.inputs[i]].value);
   for (int i = 0; i < n.parameter_count; i++)
