@@ -257,7 +257,8 @@ void accurate(F f, Wide wide, double from, double to, double promised) {
     f(V<T>::load(x)).store(y);
     for (int i = 0; i < W; i++) {
       const auto exact = wide(static_cast<typename X::Wide>(x[i]));
-      int unit = ilogb(static_cast<double>(exact)) - X::digits + 1;
+      const double size = fmax(fabs(static_cast<double>(exact)), ldexp(1.0, X::lowest));
+      int unit = ilogb(size) - X::digits + 1;
       if (unit < X::lowest) unit = X::lowest;
       const double error = static_cast<double>(ldexpl(static_cast<long double>(y[i]) - exact, -unit));
       if (!(fabs(error) <= worst)) worst = fabs(error);
