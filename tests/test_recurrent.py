@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gradiometer import _core, kernels, recurrent
-
-from tests.reference import recurrent as reference
+from reference import recurrent as reference
 
 Array = Any
 CELLS = list(reference.GATES)
