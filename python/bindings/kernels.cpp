@@ -154,7 +154,8 @@ void bind_dense(py::module_& m) {
       [packed_type](py::object a_, py::object b_, py::object form_, py::object out, py::object accumulate_) {
         const bool accumulate = flag(accumulate_, "accumulate");
         const gm_form form = form_of(text(form_, "form"));
-        const Packed* packed = b_.get_type().is(packed_type) ? py::cast<const Packed*>(b_) : nullptr;
+        const Packed* packed =
+            py::type::handle_of(b_).is(packed_type) ? py::cast<const Packed*>(b_) : nullptr;
         Input a = input(a_, "a");
         std::optional<Input> b;  // an empty py::array costs 0.2 us
         if (packed && packed->dtype != a.dtype)
@@ -187,9 +188,9 @@ void bind_dense(py::module_& m) {
           const char* from = static_cast<const char*>(a.data());
           char* to = static_cast<char*>(c.mutable_data());
           in_pieces(M, piece_of(M, 2.0 * static_cast<double>(K) * static_cast<double>(N)),
-                    [&](std::int64_t m, std::int64_t count, Error& e) {
-                      return gm_gemm_packed(form, count, from + m * step, lda, packed->handle,
-                                            to + m * N * c.itemsize(), N, accumulate, &e);
+                    [&](std::int64_t row, std::int64_t count, Error& e) {
+                      return gm_gemm_packed(form, count, from + row * step, lda, packed->handle,
+                                            to + row * N * c.itemsize(), N, accumulate, &e);
                     });
         } else {
           gemm_in_pieces(form, a.dtype, M, N, K, a.data(), a.array.shape(1), b->data(), b->array.shape(1),
