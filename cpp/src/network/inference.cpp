@@ -61,25 +61,10 @@ Call<T> call(const Inference& in, int id, int64_t N, const T* x, T* y, char* wor
   char* cache = place.cache >= 0          ? in.prepared + place.cache
                 : place.cache_of_row >= 0 ? workspace + place.cache_of_row
                                           : nullptr;
-  Call<T> c = {n,
-               *in.table,
-               of<T>(*in.table),
-               plain,
-               id,
-               N,
-               false,
-               false,
-               {},
-               id == in.graph.output() ? y : reinterpret_cast<T*>(workspace + place.value),
-               nullptr,
-               nullptr,
-               0,
-               {},
-               {},
-               {},
-               reinterpret_cast<double*>(cache),
-               place.packed < 0 ? nullptr : reinterpret_cast<T*>(in.prepared + place.packed),
-               nullptr};
+  Call<T> c = {n, *in.table, of<T>(*in.table), plain, id, N, false, false};
+  c.y = id == in.graph.output() ? y : reinterpret_cast<T*>(workspace + place.value);
+  c.cache = reinterpret_cast<double*>(cache);
+  if (place.packed >= 0) c.packed = reinterpret_cast<T*>(in.prepared + place.packed);
   for (int i = 0; i < n.input_count; i++)
     c.x[i] = n.inputs[i] == 0 ? x : reinterpret_cast<T*>(workspace + in.nodes[n.inputs[i]].value);
   for (int i = 0; i < n.parameter_count; i++)

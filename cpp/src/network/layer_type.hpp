@@ -53,17 +53,17 @@ struct Call {
   int id;
   int64_t N;
   bool training, accumulate;
-  const T* x[kMaxInputs];
-  T* y;
-  const T* dy;
-  T* dx;  // gradient by input `input`, to be overwritten
-  int input;
-  T* parameters[kMaxTensors];
-  T* gradients[kMaxTensors];  // null where frozen
-  T* state[kMaxTensors];
-  double* cache;  // written by forward, read by backward
-  T* packed;      // written by prepare, read by forward; null where the node is shared by columns
-  T* workspace;   // a member's own, as big as workspace_size says
+  const T* x[kMaxInputs] = {};
+  T* y = nullptr;
+  const T* dy = nullptr;
+  T* dx = nullptr;  // gradient by input `input`, to be overwritten
+  int input = 0;
+  T* parameters[kMaxTensors] = {};
+  T* gradients[kMaxTensors] = {};  // null where frozen
+  T* state[kMaxTensors] = {};
+  double* cache = nullptr;  // written by forward, read by backward
+  T* packed = nullptr;      // written by prepare, read by forward; null where the node is shared by columns
+  T* workspace = nullptr;   // a member's own, as big as workspace_size says
 };
 
 template <class T>

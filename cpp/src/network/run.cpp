@@ -122,25 +122,10 @@ class Pass {
 
   Call<T> call(int id) const {
     const Node& n = node(id);
-    Call<T> c = {n,
-                 *net_.table,
-                 k_,
-                 context_,
-                 id,
-                 a_.N,
-                 context_.training != 0,
-                 context_.accumulate != 0,
-                 {},
-                 value(id),
-                 nullptr,
-                 nullptr,
-                 0,
-                 {},
-                 {},
-                 {},
-                 at<double>(net_.plan.nodes[id].cache),
-                 packed(id),
-                 nullptr};
+    Call<T> c = {n, *net_.table, k_, context_, id, a_.N, context_.training != 0, context_.accumulate != 0};
+    c.y = value(id);
+    c.cache = at<double>(net_.plan.nodes[id].cache);
+    c.packed = packed(id);
     for (int i = 0; i < n.input_count; i++) c.x[i] = value(n.inputs[i]);
     for (int i = 0; i < n.parameter_count; i++) {
       c.parameters[i] = static_cast<T*>(net_.parameters) + n.parameters[i].offset;
