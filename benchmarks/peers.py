@@ -39,6 +39,8 @@ def compare(
     suite: str, case: Case, workers: dict[str, Worker], rounds: int, pause: float
 ) -> dict[str, dict[str, float]]:
     """Median seconds of each library that has the work, taking turns; refuses a wrong result."""
+    if case.memory:
+        return memory(suite, case, workers)
     able = {}
     for name, worker in workers.items():
         if hasattr(SUITES[suite], name):
@@ -58,12 +60,26 @@ def compare(
     }
 
 
+def memory(suite: str, case: Case, workers: dict[str, Worker]) -> dict[str, dict[str, float]]:
+    """Bytes that the work adds to a process of its own. The results are those of another case."""
+    found = {}
+    for name, worker in workers.items():
+        if hasattr(SUITES[suite], name):
+            alone = worker.another()
+            reply = alone.ask({"memory": [suite, case.name, case.dtype]})
+            alone.close()
+            if "absent" not in reply:
+                found[name] = reply
+    return found
+
+
 def row(
     suite: str, case: Case, threads: int, isa: str, found: dict[str, dict[str, float]], limits: Any
 ) -> dict[str, Any]:
     """What one case gave, as plain data."""
-    ours = found["ours"]["seconds"]
-    peers = {name: found[name]["seconds"] for name in PEERS if name in found}
+    figure = "bytes" if case.memory else "seconds"
+    ours = found["ours"][figure]
+    peers = {name: found[name][figure] for name in PEERS if name in found}
     best = min(peers, key=lambda name: peers[name], default=None)
     share = None
     if case.flops and not case.latency:
@@ -76,7 +92,8 @@ def row(
         "dtype": case.dtype,
         "threads": threads,
         "isa": isa,
-        "us": {name: f["seconds"] * 1e6 for name, f in found.items()},
+        "us": {name: f["seconds"] * 1e6 for name, f in found.items() if "seconds" in f},
+        "mb": {name: f["bytes"] / 1e6 for name, f in found.items() if "bytes" in f},
         "tail_us": {name: f["tail"] * 1e6 for name, f in found.items() if "tail" in f},
         "best": best,
         "ratio": peers[best] / ours if best else None,
@@ -87,13 +104,14 @@ def row(
 def line(r: dict[str, Any]) -> str:
     """The row on the screen."""
     words = [f"{r['case']:44s} {r['dtype']} {r['threads']}T {r['isa']} "]
-    words += [f"{name} {us:.4g}" for name, us in r["us"].items()]
-    words.append("us")
+    figures = r["mb"] or r["us"]
+    words += [f"{name} {figure:.4g}" for name, figure in figures.items()]
+    words.append("MB" if r["mb"] else "us")
     if r["tail_us"]:
         words.append("(99.9 %: " + " ".join(f"{name} {us:.4g}" for name, us in r["tail_us"].items()) + ")")
     if r["best"]:
         words.append(f" x{r['ratio']:.2f} {r['best']}")
-    words += [f" x{r['us'][name] / r['us']['ours']:.2f} {name}" for name in VARIANTS if name in r["us"]]
+    words += [f" x{figures[name] / figures['ours']:.2f} {name}" for name in VARIANTS if name in figures]
     if r["share"] is not None:
         words.append(f" {r['share']:.0%} of limit")
     return " ".join(words)

@@ -17,16 +17,17 @@ def _cell(r: dict[str, Any] | None) -> str:
     """Ours in us, the ratio over the best peer, the variants of ours, the share of the machine's limit."""
     if r is None:
         return ""
-    words = [_us(r["us"]["ours"])]
+    figures = r.get("mb") or r["us"]
+    words = [_us(figures["ours"]) + " MB" * (figures is not r["us"])]
     if r["tail_us"]:
         words[0] += f" (99.9 %: {_us(r['tail_us']['ours'])})"
     if r["ratio"]:
         bold = "**" if r["ratio"] < 1 else ""
         words.append(f"{bold}x{r['ratio']:.2f}{bold} {r['best']}")
-    others = [name for name in r["us"] if name in ("numpy", "torch", "compiled", "onnxruntime") and name != r["best"]]
-    words += [f"x{r['us'][name] / r['us']['ours']:.2f} {name}" for name in others]
-    variants = [name for name in r["us"] if name not in ("ours", "numpy", "torch", "compiled", "onnxruntime")]
-    words += [f"{name} {_us(r['us'][name])}" for name in variants]
+    others = [name for name in figures if name in ("numpy", "torch", "compiled", "onnxruntime") and name != r["best"]]
+    words += [f"x{figures[name] / figures['ours']:.2f} {name}" for name in others]
+    variants = [name for name in figures if name not in ("ours", "numpy", "torch", "compiled", "onnxruntime")]
+    words += [f"{name} {_us(figures[name])}" for name in variants]
     if r["share"] is not None:
         words.append(f"{r['share']:.0%}")
     return " · ".join(words)
@@ -38,7 +39,7 @@ def markdown(about: dict[str, str], rows: list[dict[str, Any]]) -> str:
     lines += [f"- {key}: {value}" for key, value in about.items()]
     lines += [
         "",
-        "Each cell: microseconds of ours · times as long as the best peer takes (bold: we lose), then the others ·",
+        "Each cell: microseconds of ours, or MB · times as much as the best peer (bold: we lose), then the others ·",
         "variants of ours in microseconds (`fresh`: outputs in new memory; `bare`, `apart`, `plain`, `shallow`: see",
         "suites/) · share of this machine's limit in the same run (FMA loop, or copy bandwidth at the same footprint).",
         "PyTorch's MKL may not take its best path on this processor.",

@@ -23,6 +23,7 @@ class Worker:
     def __init__(
         self, library: str, python: str, threads: int, isa: str | None = None, path: str | None = None
     ) -> None:
+        self._made_of = (library, python, threads, isa, path)
         environment = dict(os.environ)
         for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "GRADIOMETER_ISA"):
             environment.pop(name, None)
@@ -42,6 +43,10 @@ class Worker:
         line = self.process.stdout.readline()
         self.version: str | None = json.loads(line)["version"] if line else None
 
+    def another(self) -> Worker:
+        """A new process of the same library."""
+        return Worker(*self._made_of)
+
     def ask(self, order: dict[str, Any]) -> dict[str, Any]:
         """The answer to an order; RuntimeError with the process's last words if it died."""
         assert self.process.stdin is not None
@@ -59,6 +64,11 @@ class Worker:
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait()
+
+
+def _resident(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(name))
 
 
 def _serve(library: str, path: str | None = None) -> None:
@@ -104,6 +114,21 @@ def _serve(library: str, path: str | None = None) -> None:
                 run()
                 once = max(time.perf_counter() - began, 1e-7)
                 times, latency = max(1, min(20_000, int(_SLICE / once))), case.latency
+        elif "memory" in order:
+            suite, case = SUITES[order["memory"][0]], cases[tuple(order["memory"])]
+            make, made = getattr(suite, library, None), None
+            for args in (case.memory, case.args) if make else ():
+                made = make(suite.inputs(np.random.default_rng(0), case.dtype, **args), **args)
+                if made and args is case.memory:
+                    made[0]()
+            if made is None:
+                reply = {"absent": True}
+            else:
+                before = _resident("VmRSS")
+                Path("/proc/self/clear_refs").write_text("5")  # the peak is now what there is
+                made[0]()
+                made[0]()
+                reply = {"bytes": _resident("VmHWM") - before}
         elif latency:
             each = []
             for _ in range(_CALLS):

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from suites import activations, batch_norm, depth, gemm, latency, linear, main_job, measuring, mlp, rows
+from suites import activations, batch_norm, depth, gemm, latency, linear, main_job, measuring, mlp, recurrent, rows
 
 SUITES: dict[str, ModuleType] = {
     module.__name__.rsplit(".", 1)[1]: module
-    for module in (activations, gemm, linear, batch_norm, rows, mlp, measuring, depth, latency, main_job)
+    for module in (activations, gemm, linear, batch_norm, rows, mlp, measuring, depth, latency, main_job, recurrent)
 }
 PEERS = ("numpy", "torch", "compiled", "onnxruntime")
 VARIANTS = ("fresh", "bare", "apart", "plain", "shallow", "open")

@@ -25,6 +25,8 @@ class Case:
     bytes: int = 0
     rtol: float = 1e-5
     latency: bool = False  # each call is timed: median and 99.9th percentile
+    memory: dict[str, Any] | None = None
+    """Args of a small run first; then the most bytes that two calls add to a new process, instead of time."""
 
 
 SIZE = {"float32": 4, "float64": 8}
