@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 from typing import Any
@@ -11,13 +12,15 @@ from xml.etree import ElementTree
 import gradiometer as gm
 import numpy as np
 import pytest
-from gradiometer.diagnosis import CureResult, cure_ids
+from gradiometer import train
+from gradiometer.diagnosis import CureResult, cure_ids, experiment, race
 from gradiometer.diagnosis.cures import CURES, NotApplicable, by_ids
 from gradiometer.diagnosis.cures.cure import keep
 from gradiometer.diagnosis.cures.refit import fitted_gain
 from gradiometer.diagnosis.listing import ours
 from gradiometer.diagnosis.pytorch import activation_class, pytorch_code, training_lines
 from gradiometer.diagnosis.race import UNITS, Group, affordable_unit, finalists
+from gradiometer.diagnosis.result import LEAST_STEPS
 from gradiometer.diagnosis.scoring import interval, merits, metric, tied
 from gradiometer.diagnosis.text import cure_remarks, rounds_in_words
 from numpy.typing import NDArray
@@ -244,10 +247,10 @@ def test_a_share_of_the_rate_is_a_share_of_the_rate() -> None:
     x, y = TRAIN[:64]
     group = Group(by_ids(["adam"])[1], patient(), (x, y), "cross_entropy", 32, 0)
     runner = group.runner(1e-3)
-    runner.train(1, 0.25, lambda: True)
+    runner.train(1, 0.25, lambda _: True)
     assert runner.trainer.optimizer.learning_rate == 2.5e-4
     assert (runner.rate, runner.history.steps) == (1e-3, 1)
-    runner.train(5, 1.0, lambda: False)
+    runner.train(5, 1.0, lambda _: False)
     assert runner.history.steps == 1
 
 
@@ -317,6 +320,43 @@ def test_the_budget_is_kept() -> None:
     assert result.rounds[0] >= 1
     assert result.budget == 0.3
     assert all(row.steps > 0 for row in result.rows) or any("ran out" in note for note in result.notes)
+
+
+class SlowClock:
+    """Every look at it takes some seconds, whatever the machine does."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.now = seconds, itertools.count()
+
+    def perf_counter(self) -> float:
+        return next(self.now) * self.seconds
+
+
+@pytest.mark.parametrize(
+    ("seconds", "budget", "enough"),
+    [(0.0001, None, True), (0.006, None, True), (0.006, 4.5, False), (0.2, None, False)],
+)
+def test_without_a_budget_it_goes_on_until_ranking_means_something(
+    seconds: float, budget: float | None, enough: bool, monkeypatch: Any
+) -> None:
+    """A look at the clock of 0.1 ms: enough in 4.5 s; of 6 ms: enough only later; of 0.2 s: not even in 20 s. Without
+    waiting: a step is two looks or three."""
+    clock = SlowClock(seconds)
+    for module in (experiment, race, train):
+        monkeypatch.setattr(module, "time", clock)
+    result = gm.cure(
+        patient(), TRAIN, VAL, test=TEST, budget=budget, candidates=["batch-norm", "elu-lecun", "selu", "relu-he"]
+    )
+    finalists_ = sorted(row.steps for row in result.rows)[2:]
+    assert len(result.rows) == 5
+    assert (finalists_[0] >= LEAST_STEPS) == enough == (result.as_given.steps >= LEAST_STEPS)
+    assert bool(result.cured) == enough
+    assert result.budget == 4.5
+    assert (result.seconds > 5.0) == (seconds > 0.001)
+    assert result.seconds < 20.0 + 100 * seconds  # the clock is looked at after the time is over, too
+    assert any("slow or busy machine" in note for note in result.notes) == (enough and seconds > 0.001)
+    if not enough:
+        assert any("ran out" in note for note in result.notes)
 
 
 def test_a_budget_too_small_for_anything_leaves_a_step_each() -> None:

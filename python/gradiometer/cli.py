@@ -105,7 +105,12 @@ def parser() -> argparse.ArgumentParser:
     network.add_argument("--dtype", choices=["float32", "float64"], default="float32", help="of the network")
     network.add_argument("--seed", type=natural, default=0, help="of weights and of the order of samples")
     cures = diagnose.add_argument_group("cures")
-    cures.add_argument("--budget", type=seconds, default=4.5, metavar="SECONDS", help="for all cures together")
+    cures.add_argument(
+        "--budget",
+        type=seconds,
+        metavar="SECONDS",
+        help="for all cures together (default: 4.5, and on a slow or busy machine what 50 steps take, at most 20)",
+    )
     cures.add_argument(
         "--steps",
         type=positive,
@@ -226,7 +231,9 @@ def run_diagnose(arguments: argparse.Namespace) -> int:
 
     cures = None
     if not arguments.no_cure:
-        with Progress(None if arguments.steps else arguments.budget) as progress:
+        from gradiometer.diagnosis.experiment import BUDGET
+
+        with Progress(None if arguments.steps else arguments.budget or BUDGET) as progress:
             cures = gm.cure(
                 net,
                 data.train,
@@ -439,10 +446,10 @@ class Progress:
     def __call__(self, text: str) -> None:
         from gradiometer.progress import clock
 
-        if self.budget is None:
+        gone = time.monotonic() - self.began
+        if self.budget is None or gone > self.budget:
             self.meter.show(None, text)
         else:
-            gone = min(time.monotonic() - self.began, self.budget)
             self.meter.show(gone / self.budget, f"{clock(self.budget - gone)} left  {text}")
 
 

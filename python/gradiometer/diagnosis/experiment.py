@@ -17,7 +17,7 @@ from gradiometer.diagnosis.cures import CURES, Cure, NotApplicable, by_ids
 from gradiometer.diagnosis.cures.cure import MOMENTUM, keep
 from gradiometer.diagnosis.listing import ours, ours_weights
 from gradiometer.diagnosis.pytorch import pytorch_code, pytorch_listing, training_lines
-from gradiometer.diagnosis.race import GAMMA, TIMED, Group, Runner, affordable_unit, race
+from gradiometer.diagnosis.race import GAMMA, TIMED, UNITS, Group, Runner, affordable_unit, race
 from gradiometer.diagnosis.result import LEAST_STEPS, CureResult, CureRow
 from gradiometer.diagnosis.scoring import interval, merits, metric, tied
 from gradiometer.layers import Activation, PReLU
@@ -40,6 +40,11 @@ BUILDING = 0.4
 """Share of the budget after which no further candidate is built and measured."""
 TIMING = 0.1
 """Share of the budget for timing the candidates."""
+BUDGET, LIMIT = 4.5, 20.0
+"""Seconds where none are given: planned, and at most, where the finalists would not have the steps that ranking needs:
+50 sigmoid layers on a busy machine of two cores had 48 of 50 after 4.5 s."""
+LEAST_UNIT = -(-LEAST_STEPS // sum(UNITS))
+"""Steps of the first round with which the finalists have those."""
 SPENT = 0.77
 """Share of the budget planned for training steps; the rest is for validation and for a machine that slows down."""
 
@@ -50,7 +55,7 @@ def cure(
     val: Any,
     *,
     test: Any = None,
-    budget: float = 5.0,
+    budget: float | None = None,
     loss: Loss | str = "cross_entropy",
     seed: int = 0,
     candidates: Sequence[str] | None = None,
@@ -70,9 +75,11 @@ def cure(
         Built by ``gm.mlp`` it is built anew with a change; another is changed layer by layer, where that can be done.
     train, val, test : (x, y)
         Samples; `test` may be left out, then the validation set also gives intervals and ties.
-    budget : float
+    budget : float, optional
         Seconds for all of it. How many steps fit is found by timing each candidate first; one step of each candidate
-        is made in any case.
+        is made in any case. By default 4.5 seconds are planned, and where the machine is too slow or too busy for the
+        50 steps that ranking needs it goes on until those that stay to the end have made them, for 20 seconds at
+        most.
     loss : Loss or str
         One of ``gm.losses``; the metric is accuracy for classes, R^2 for values.
     seed : int
@@ -111,7 +118,9 @@ def cure(
     if net.requires_grad and not any(net.requires_grad.values()):
         raise ValueError("every parameter of net is frozen; expected one that requires_grad_(True)")
     kind = as_loss(loss)
-    check_number("budget", budget)
+    if budget is not None:
+        check_number("budget", budget)
+    planned, limit, least = (BUDGET, LIMIT, LEAST_UNIT) if budget is None else (float(budget), float(budget), 0)
     if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
         raise ValueError(f"steps is {steps!r}; expected a positive integer or None")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
@@ -130,8 +139,8 @@ def cure(
     notes = []
     built: list[tuple[Cure, Sequential, Measurement]] = []
     for each in table:
-        if len(built) > 1 and steps is None and time.perf_counter() - began > BUILDING * budget:
-            notes.append((each.id, f"the budget of {budget:g} s does not allow it"))
+        if len(built) > 1 and steps is None and time.perf_counter() - began > BUILDING * planned:
+            notes.append((each.id, f"the budget of {planned:g} s does not allow it"))
             continue
         try:
             made = each.apply(net, seed)
@@ -146,16 +155,23 @@ def cure(
         built.append((each, made, measure(made, data[0][:MEASURED], data[1][:MEASURED], loss=kind)))
 
     groups = [Group(each, made, data, kind, batch_size, seed) for each, made, _ in built]
-    allowed = math.inf if steps else TIMING * (budget - (time.perf_counter() - began)) / len(groups)
+    allowed = math.inf if steps else TIMING * (planned - (time.perf_counter() - began)) / len(groups)
     timed = [group.seconds_a_step(allowed) for group in groups]
-    left = budget - (time.perf_counter() - began)
+    gone = time.perf_counter() - began
     rates = [len(each.rates) for each, _, _ in built]
-    unit = steps or affordable_unit([usual for _, usual in timed], rates, SPENT * left * kernels.threads())
-    deadline = math.inf if steps else began + budget
-    run = race(groups, check, kind, unit, deadline, say)
+    usual, most = (
+        affordable_unit([median for _, median in timed], rates, SPENT * (seconds - gone) * kernels.threads())
+        for seconds in (planned, limit)
+    )
+    unit = steps or max(usual, min(most, least))
+    deadline, latest = (math.inf, math.inf) if steps else (began + planned, began + limit)
+    run = race(groups, check, kind, unit, deadline, say, least=least, limit=latest)
     best = run.best
     if run.late:
-        notes.append(("", f"The budget of {budget:g} s ran out before the last round was over: steps differ."))
+        most_seconds = limit if time.perf_counter() > latest else planned
+        notes.append(("", f"The budget of {most_seconds:g} s ran out before the last round was over: steps differ."))
+    elif least and time.perf_counter() > deadline:
+        notes.append(("", f"A slow or busy machine: it took more than {planned:g} s to {LEAST_STEPS} steps."))
 
     left_behind = [title(built[i][0], net) for i, runner in enumerate(best) if runner not in run.chosen]
     held = [layer.index for layer in built[0][2].layers if layer.frozen]
@@ -209,7 +225,7 @@ def cure(
         batch_size=batch_size,
         seed=seed,
         rounds=run.rounds,
-        budget=float(budget),
+        budget=planned,
         seconds=time.perf_counter() - began,
         notes=tuple(grouped(notes)),
         diagnosis=diagnose(built[given][2]),

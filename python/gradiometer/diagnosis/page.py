@@ -154,5 +154,5 @@ def trained(cures: CureResult) -> list[tuple[str, str]]:
         ),
         ("choice", "by the validation set alone; the test set was looked at once, at the end"),
         ("cost", "time of a training step on one thread, relative to the network as given"),
-        ("budget", f"{cures.budget:g} s asked for, {cures.seconds:.1f} s taken"),
+        ("budget", f"{cures.budget:g} s planned, {cures.seconds:.1f} s taken"),
     ]

@@ -69,12 +69,12 @@ class Runner:
         """Seconds a training step took."""
         return self.history.seconds / max(1, self.history.steps)
 
-    def train(self, steps: int, share: float, go_on: Callable[[], bool]) -> None:
-        """Go on for `steps` steps at a share of the rate, while `go_on` says so, and for one step in any case; a
-        diverged run stays where it is."""
+    def train(self, steps: int, share: float, go_on: Callable[[int], bool]) -> None:
+        """Go on for `steps` steps at a share of the rate, while `go_on`, told of the steps made, says so, and for one
+        step in any case; a diverged run stays where it is."""
         self.trainer.optimizer = self.optimizer.with_rate(self.rate * share)
         for _ in range(steps):
-            if self.history.diverged or (not go_on() and self.history.steps):
+            if self.history.diverged or (not go_on(self.history.steps) and self.history.steps):
                 return
             if share < self.share:
                 self.milestones.append(self.history.steps)
@@ -146,20 +146,32 @@ def finalists(candidates: int) -> int:
 
 
 def race(
-    groups: Sequence[Group], val: Data, loss: Loss, unit: int, deadline: float, say: Callable[[str], None]
+    groups: Sequence[Group],
+    val: Data,
+    loss: Loss,
+    unit: int,
+    deadline: float,
+    say: Callable[[str], None],
+    *,
+    least: int = 0,
+    limit: float | None = None,
 ) -> Race:
     """Train all groups by the rounds.
 
     The network as given always reaches the last round, so that it has had as many steps as those it is compared with.
+    Past the deadline, but not past `limit`, rounds go on until they are as long as with a unit of `least` steps.
     """
     first, second, last = (length * unit for length in UNITS)
-    with Lanes(deadline, say) as lanes:
+    with Lanes(deadline, say, deadline if limit is None else limit) as lanes:
+        lanes.floor = UNITS[0] * least
         best = lanes.first_round(groups, lambda runner: lanes.train(runner, [(first, 1.0)], val, loss))
+        lanes.floor += UNITS[1] * least
         second = lanes.affordable(best, second)
         lanes.run("round 2 of 3", best, lambda runner: lanes.train(runner, [(second, 1.0)], val, loss))
         others = [runner for runner in best if runner.cure is not AS_GIVEN]
         others.sort(key=lambda runner: runner.merit, reverse=True)
         chosen = [runner for runner in best if runner.cure is AS_GIVEN] + others[: finalists(len(best))]
+        lanes.floor += UNITS[2] * least
         cooling = [(max(1, round(lanes.affordable(chosen, last) * part)), share) for part, share in COOLING]
         lanes.run("round 3 of 3", chosen, lambda runner: lanes.train(runner, cooling, val, loss))
         length = sum(steps for steps, _ in cooling)
@@ -194,8 +206,11 @@ class Lanes:
     times; two runs on a thread each slow each other down no more than others do. The results are the same by a bit.
     """
 
-    def __init__(self, deadline: float, say: Callable[[str], None]) -> None:
+    def __init__(self, deadline: float, say: Callable[[str], None], limit: float) -> None:
         self.deadline = deadline
+        self.limit = limit
+        self.floor = 0
+        """Steps that a runner may make past the deadline, until the limit."""
         self.say = say
         self.late = False
         self.threads = kernels.threads()
@@ -218,18 +233,22 @@ class Lanes:
         if not self.stop:
             runner.judge(val, loss)
 
-    def go_on(self) -> bool:
-        """False once the deadline has passed, or the main thread wants to leave."""
-        if time.perf_counter() > self.deadline:
+    def go_on(self, steps: int = 0) -> bool:
+        """False once the time for a runner that has made so many steps has passed, or the main thread wants to
+        leave."""
+        if time.perf_counter() > (self.limit if steps < self.floor else self.deadline):
             self.late = True
-        return not (self.late or self.stop)
+            return False
+        return not self.stop
 
     def affordable(self, runners: Sequence[Runner], wanted: int) -> int:
-        """`wanted` steps for each runner, or fewer if, at the speed seen so far, the deadline would not allow them."""
+        """`wanted` steps for each runner, or fewer if, at the speed seen so far, the time would not allow them."""
         if math.isinf(self.deadline):
             return wanted
-        left = 0.9 * (self.deadline - time.perf_counter()) * self.threads
-        return max(1, min(wanted, int(left / sum(runner.step_seconds for runner in runners))))
+        now, seconds = time.perf_counter(), sum(runner.step_seconds for runner in runners)
+        usual, most = (int(0.9 * (end - now) * self.threads / seconds) for end in (self.deadline, self.limit))
+        owed = self.floor - min(runner.history.steps for runner in runners)
+        return max(1, min(wanted, max(usual, min(most, owed))))
 
     def run(self, name: str, jobs: Sequence[Runner], work: Callable[[Runner], None]) -> None:
         """All of `jobs`, as many at a time as there are threads."""

@@ -118,7 +118,7 @@ class CureResult:
     rounds : tuple of int
         Steps of each round.
     budget, seconds : float
-        Asked for and taken.
+        Asked for, or planned where nothing was asked for, and taken.
     notes : tuple of str
         What was left out, and why.
     diagnosis : Diagnosis
