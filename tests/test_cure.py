@@ -352,8 +352,8 @@ def test_without_a_budget_it_goes_on_until_ranking_means_something(
     assert (finalists_[0] >= LEAST_STEPS) == enough == (result.as_given.steps >= LEAST_STEPS)
     assert bool(result.cured) == enough
     assert result.budget == 4.5
-    assert (result.seconds > 5.0) == (seconds > 0.001)
-    assert result.seconds < 20.0 + 100 * seconds  # the clock is looked at after the time is over, too
+    end = 4.5 if budget is not None or seconds < 0.001 else 20.0
+    assert result.seconds < end + 100 * seconds  # the clock is looked at after the time is over, too
     assert any("slow or busy machine" in note for note in result.notes) == (enough and seconds > 0.001)
     if not enough:
         assert any("ran out" in note for note in result.notes)
