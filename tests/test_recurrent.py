@@ -70,6 +70,24 @@ def test_against_the_definition(cell: str, T: int, N: int, I: int, H: int, dtype
             assert_close(ours(cell, given, recompute, **how), want, dtype)
 
 
+BY_STEP = ("x", "dy", "y", "dx", "dh", "dc", "gates", "c")
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("T", "N", "H"), [(6, 5, 33), (4, 1, 8), (1, 3, 5), (7, 40, 6)])
+def test_batch_first_is_the_same_with_axes_swapped(cell: str, T: int, N: int, H: int, isa: str) -> None:
+    given = case(cell, T, N, 4, H, "float32")
+    swapped = {name: np.ascontiguousarray(v.swapaxes(0, 1)) if name in BY_STEP else v for name, v in given.items()}
+    lengths = np.random.default_rng(N).integers(0, T + 1, N)
+    for how in ({}, {"reverse": True}, {"lengths": lengths}, {"lengths": lengths, "reverse": True}):
+        for recompute in (0, 2):
+            want = ours(cell, given, recompute, **how)
+            for name, value in ours(cell, swapped, recompute, batch_first=True, **how).items():
+                back = value.swapaxes(0, 1) if name in BY_STEP else value
+                if name != "cache":
+                    np.testing.assert_array_equal(back, want[name], err_msg=name)
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_no_biases_no_states_one_gradient(cell: str, isa: str) -> None:
     given = case(cell, 5, 3, 4, 6, "float64")
@@ -312,6 +330,7 @@ def run_stack(cell: str, given: dict[str, Any], parameters: dict[str, Array], **
 def test_a_stack_is_its_layers(cell: str, layers: int, directions: int, dtype: str, isa: str) -> None:
     given, parameters = stack(cell, layers, directions, dtype)
     lengths = np.array([6, 0, 4])
+    swapped = {n: np.ascontiguousarray(v.swapaxes(0, 1)) if n in ("x", "dy") else v for n, v in given.items()}
 
     def run(k: int, d: int, x: Array, **gradients: Any) -> dict[str, Array]:
         suffix, at = f"_l{k}{'_reverse' * d}", k * directions + d
@@ -336,6 +355,12 @@ def test_a_stack_is_its_layers(cell: str, layers: int, directions: int, dtype: s
     for recompute in (0, 4):
         got = run_stack(cell, given, parameters, lengths=lengths, recompute=recompute)
         assert_close(got, want, dtype)
+        other = run_stack(cell, swapped, parameters, lengths=lengths, recompute=recompute, batch_first=True)
+        for name, value in got.items():
+            back = {"y": (1, 0, 2), "dx": (1, 0, 2), "dh": (0, 2, 1, 3), "dc": (0, 2, 1, 3)}.get(
+                name, range(value.ndim)
+            )
+            np.testing.assert_array_equal(other[name].transpose(back), value, err_msg=name)
 
 
 @pytest.mark.parametrize("cell", CELLS)

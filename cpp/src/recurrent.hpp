@@ -1,14 +1,19 @@
 // A recurrent layer's walk through time, over the kernels of one table. Contract: gm_recurrent_* in
 // gradiometer.h.
 //
-// Rows: all steps of all samples, a step's samples side by side. Without lengths and forwards they are the
-// rows of x. Else samples are sorted by length, longest first, so that the samples still running are the
-// first of each step; x is gathered into that order and dx scattered back.
+// Rows: all steps of all samples, a step's running samples side by side in the caller's order. Forwards,
+// without lengths and with time first they are the rows of x; else x is gathered into that order where one
+// product takes many steps. Which row is whose does not depend on how samples are shared.
 //
 // Time goes in segments. Forward: pre-activations of a segment from x by one product, then step by step the
 // product with the state and the cell, which leaves what backward reads in the same row. Backward: step by
 // step, then the gradients by weights and x of the segment by one product each. A member of the team takes
 // some samples through all steps of a segment without waiting.
+//
+// `forward` and `backward` begin a parallel region of their own. Whoever owns one already (a network) takes
+// the pieces: `pass` carves what it needs out of memory of `pass_bytes`, then `prepare` by all members
+// together, barrier, `forward_samples` and `backward_samples` for ranges of samples in any division, barrier,
+// `weight_gradients` for ranges of units in any division.
 #pragma once
 #include <string.h>
 
@@ -60,41 +65,36 @@ class Carver {
 struct Steps {
   int64_t T, N;
   const int64_t* lengths;
-  bool reverse;
-  int64_t *first = nullptr, *order = nullptr;  // (T + 1), (N) where rows are not those of x
+  bool reverse, batch_first;
+  int64_t* first = nullptr;  // (T + 1), the first row of a step, where there are lengths
 
-  Steps(const gm_recurrent& l, Carver& carver) : T(l.T), N(l.N), lengths(l.lengths), reverse(l.reverse != 0) {
-    if (!gathered()) return;
-    first = carver.take<int64_t>(T + 1);
-    order = carver.take<int64_t>(N);
+  Steps(const gm_recurrent& l, Carver& carver)
+      : T(l.T), N(l.N), lengths(l.lengths), reverse(l.reverse != 0), batch_first(l.batch_first && l.N > 1) {
+    if (lengths) first = carver.take<int64_t>(T + 1);
   }
-  bool gathered() const { return lengths || reverse; }
-  int64_t length(int64_t sample) const { return lengths ? lengths[sample] : T; }
-  // Counting sort, stable.
-  void sort() {
-    if (!gathered()) return;
+  void count() const {
+    if (!lengths) return;
     for (int64_t t = 0; t <= T; t++) first[t] = 0;
-    for (int64_t n = 0; n < N; n++) first[T - length(n)]++;
-    for (int64_t t = 0, sum = 0; t <= T; t++) {
-      const int64_t count = first[t];
-      first[t] = sum;
-      sum += count;
-    }
-    for (int64_t n = 0; n < N; n++) order[first[T - length(n)]++] = n;
+    for (int64_t n = 0; n < N; n++) first[lengths[n]]++;
+    int64_t running = N - first[0];
     first[0] = 0;
-    for (int64_t s = 0, running = N; s < T; s++) {
-      while (running > 0 && length(order[running - 1]) <= s) running--;
+    for (int64_t s = 0; s < T; s++) {
+      const int64_t ended = first[s + 1];
       first[s + 1] = first[s] + running;
+      running -= ended;
     }
   }
+  // Whether the rows are those of x.
+  bool in_place() const { return !lengths && !reverse && !batch_first; }
+  int64_t length(int64_t n) const { return lengths ? lengths[n] : T; }
   int64_t row(int64_t s) const { return first ? first[s] : s * N; }
-  int64_t running(int64_t s) const { return first ? first[s + 1] - first[s] : N; }
-  int64_t sample(int64_t r) const { return order ? order[r] : r; }
-  int64_t time(int64_t s, int64_t n) const { return reverse ? length(n) - 1 - s : s; }
-  // Place among the rows of x, of step s of the sample that is the r-th.
-  int64_t place(int64_t s, int64_t r) const { return time(s, sample(r)) * N + sample(r); }
+  int64_t running(int64_t s) const { return first && s >= 0 ? first[s + 1] - first[s] : N; }
+  int64_t place_of(int64_t t, int64_t n) const { return batch_first ? n * T + t : t * N + n; }
+  // Place among the rows of x, and from one sample to the next, where there are no lengths.
+  int64_t place(int64_t s, int64_t n) const { return place_of(reverse ? length(n) - 1 - s : s, n); }
+  int64_t stride() const { return batch_first ? T : 1; }
 
-  // f(row, s, r) for the rows from begin on.
+  // f(row, s, n) for some rows.
   template <class F>
   void each(Range rows, F f) const {
     if (rows.size() <= 0) return;
@@ -103,32 +103,95 @@ struct Steps {
       const int64_t middle = s + (after - s) / 2;
       (row(middle) <= rows.begin ? s : after) = middle;
     }
-    for (int64_t at = rows.begin, r = at - row(s); at < rows.end; at++, r++) {
-      while (r == running(s)) s++, r = 0;
-      f(at, s, r);
-    }
+    int64_t at = rows.begin, skip = at - row(s);
+    for (; at < rows.end; s++)
+      for (int64_t n = 0; n < N && at < rows.end; n++)
+        if (length(n) > s && skip-- <= 0) f(at++, s, n);
   }
-  // f(place) for what lies beyond the length of some of the samples.
+  // f(place) for what lies beyond the length of some samples.
   template <class F>
   void each_beyond(Range samples, F f) const {
-    for (int64_t r = samples.begin; lengths && r < samples.end; r++)
-      for (int64_t t = length(sample(r)); t < T; t++) f(t * N + sample(r));
+    for (int64_t n = samples.begin; lengths && n < samples.end; n++)
+      for (int64_t t = lengths[n]; t < T; t++) f(place_of(t, n));
   }
-  // Samples, in their order, whose steps add up to a member's share.
+  // Samples whose steps add up to a member's share.
   Range share(Team team) const {
     if (!lengths) return team.share(N);
     const int64_t all = row(T);
     Range range = {N, N};
-    for (int64_t r = 0, sum = 0; r < N; sum += length(sample(r)), r++) {
-      if (range.begin == N && sum * team.size >= all * team.rank) range.begin = r;
+    for (int64_t n = 0, sum = 0; n < N; sum += lengths[n], n++) {
+      if (range.begin == N && sum * team.size >= all * team.rank) range.begin = n;
       if (sum * team.size >= all * (team.rank + 1) && team.rank + 1 < team.size) {
-        range.end = r;
+        range.end = n;
         break;
       }
     }
     if (range.begin > range.end) range.begin = range.end;
     return range;
   }
+};
+
+// The samples of a range that run at a step, in order, side by side in the rows of a state.
+class Runners {
+ public:
+  // At step -1, where all are there, or T, where none is. list: room for the samples.
+  Runners(const Steps& steps, Range samples, int64_t* list, int64_t at)
+      : steps_(steps), samples_(samples), list_(list), at_(at), n_(0), before_(samples.begin) {
+    for (; at < 0 && n_ < samples.size(); n_++) list_[n_] = samples.begin + n_;
+  }
+  int64_t count() const { return n_; }
+  int64_t operator[](int64_t i) const { return list_[i]; }
+  int64_t first() const { return samples_.begin; }
+  // The first one's row among a step's.
+  int64_t before() const { return before_; }
+  // On to step s: leave(sample, row) for who has ended, move(to, from) for who closes up. Rows of a state go
+  // up in order.
+  template <class Leave, class Move>
+  void on_to(int64_t s, Leave leave, Move move) {
+    const bool same = steps_.running(s) == steps_.running(at_);
+    at_ = s;
+    if (same) return;
+    int64_t kept = 0;
+    for (int64_t i = 0; i < n_; i++) {
+      if (steps_.length(list_[i]) <= s) {
+        leave(list_[i], i);
+        continue;
+      }
+      if (kept < i) move(kept, i);
+      list_[kept++] = list_[i];
+    }
+    n_ = kept;
+    count_before(s);
+  }
+  // Back to step s: join(sample, row) for who has ended with it, move(to, from) for who makes room. Rows of a
+  // state go down in order.
+  template <class Join, class Move>
+  void back_to(int64_t s, Join join, Move move) {
+    const int64_t was = at_;
+    at_ = s;
+    if (was < steps_.T && steps_.running(s) == steps_.running(was)) return;
+    int64_t to = 0, from = n_;
+    for (int64_t n = samples_.begin; n < samples_.end; n++) to += steps_.length(n) > s;
+    n_ = to;
+    for (int64_t n = samples_.end - 1; to > from; n--) {
+      if (steps_.length(n) <= s) continue;
+      list_[--to] = n;
+      if (steps_.length(n) > was)
+        move(to, --from);
+      else
+        join(n, to);
+    }
+    count_before(s);
+  }
+
+ private:
+  void count_before(int64_t s) {
+    before_ = 0;
+    for (int64_t n = 0; n < samples_.begin; n++) before_ += steps_.length(n) > s;
+  }
+  const Steps& steps_;
+  Range samples_;
+  int64_t *list_, at_, n_, before_;
 };
 
 template <class T>
@@ -143,6 +206,9 @@ void clear(T* to, int64_t n) {
 // What forward, backward and their memory have in common.
 template <class T>
 class Recurrent {
+  struct ForwardMemory;
+  struct BackwardMemory;
+
  public:
   Recurrent(const KernelTable& table, const gm_recurrent& layer)
       : k_(of<T>(table)), cell_(k_.cells.at[layer.cell]), layout_(layout_of(layer.cell)), l_(layer) {}
@@ -154,14 +220,14 @@ class Recurrent {
   int64_t forward_bytes() const {
     Carver kept(nullptr), thrown(nullptr);
     Steps(l_, kept), Steps(l_, thrown);
-    ForwardMemory(*this, kept, false, segment(false));
-    ForwardMemory(*this, thrown, true, segment(true));
+    ForwardMemory(*this, kept, 0, segment(false));
+    ForwardMemory(*this, thrown, segment(true), segment(true));
     return kept.bytes() > thrown.bytes() ? kept.bytes() : thrown.bytes();
   }
   int64_t backward_bytes() const {
     Carver carver(nullptr);
     Steps steps(l_, carver);
-    BackwardMemory(*this, carver, segment(false));
+    BackwardMemory(*this, carver, segment(false), false);
     return carver.bytes();
   }
 
@@ -171,15 +237,14 @@ class Recurrent {
     const int64_t L = kept ? steps_or_1() : segment(true);
     Carver carver(workspace);
     Steps steps(l_, carver);
-    steps.sort();
-    const ForwardMemory m(*this, carver, !kept, L);
+    steps.count();
+    const ForwardMemory m(*this, carver, kept ? 0 : L, L);
     add_biases(m.bias);
     parallel(members, [&](Team team) {
       const Range mine = steps.share(team);
       const bool stepwise = takes_steps(team);
       pack_forward(m, team);
-      start(m.h, h0, steps, mine);
-      if (layout_.memory) start(m.c, c0, steps, mine);
+      Runners runners = start(m, steps, mine, h0, c0);
       for (int64_t s0 = 0; s0 < l_.T; s0 += L) {
         const int64_t s1 = s0 + L < l_.T ? s0 + L : l_.T, r0 = steps.row(s0);
         T* const rows = kept ? cache + r0 * width() : m.rows;
@@ -188,117 +253,140 @@ class Recurrent {
           input_product(m, steps, x, rows_of(steps, s0, s1, team), r0, rows);
           team.barrier();
         }
-        if (cache && l_.recompute && layout_.memory && mine.size() > 0)
-          copy(cache + s0 / L * l_.N * l_.H + mine.begin * l_.H, m.c + mine.begin * l_.H, mine.size() * l_.H);
         for (int64_t s = s0; s < s1; s++) {
-          const int64_t n = running(steps, s, mine);
-          if (n <= 0) break;
-          const int64_t at = steps.row(s) + mine.begin;
-          T* const row = rows + (at - r0) * width();
-          if (stepwise) input_product(m, steps, x, {at, at + n}, r0, rows);
-          state_product(m.packed_hh, n, m.h + mine.begin * l_.H, row);
-          step(m, mine.begin, n, row);
-          put(y, y_stride(), m.h, steps, s, mine.begin, n);
+          go_on(m, runners, mine, s, h_n, c_n);
+          if (s == s0 && cache && l_.recompute && layout_.memory)
+            copy(cache + (s0 / L * l_.N + runners.before()) * l_.H, m.c + mine.begin * l_.H,
+                 runners.count() * l_.H);
+          T* const row = rows + (steps.row(s) + runners.before() - r0) * m.ld;
+          if (stepwise) input_product(m, steps, runners, s, x, row);
+          step(m, steps, runners, mine, s, row, y);
         }
       }
-      steps.each_beyond(mine, [&](int64_t place) { clear(y + place * y_stride(), l_.H); });
-      if (h_n) finish(h_n, m.h, steps, mine);
-      if (c_n) finish(c_n, m.c, steps, mine);
+      end(m, steps, runners, mine, h_n, c_n, y);
     });
   }
 
   void backward(int members, const T* x, const T* h0, const T* y, const T* cache,
                 const gm_recurrent_gradients& g, void* workspace) {
-    const int64_t L = segment(false), H = l_.H, segments = (steps_or_1() + L - 1) / L;
-    const T* const dy = static_cast<const T*>(g.dy);
-    T *const dh_all = static_cast<T*>(g.dh), *const dc_all = static_cast<T*>(g.dc);
+    const int64_t L = segment(false), segments = (steps_or_1() + L - 1) / L;
     Carver carver(workspace);
     Steps steps(l_, carver);
-    steps.sort();
-    const BackwardMemory m(*this, carver, L);
+    steps.count();
+    const BackwardMemory m(*this, carver, L, false);
     if (l_.recompute) add_biases(m.again.bias);
     parallel(members, [&](Team team) {
       const Range mine = steps.share(team);
       const bool stepwise = takes_steps(team);
       if (l_.recompute) pack_forward(m.again, team);
-      const Range columns = team.share(H, k_.gemm_columns);
-      if (columns.size() > 0)
-        k_.gemm_pack(gates(), H, weight_hh(), H, 1, columns.begin, columns.end, m.packed_hh);
-      start(m.dh, static_cast<const T*>(g.dh_n), steps, mine);
-      if (layout_.memory) start(m.dc, static_cast<const T*>(g.dc_n), steps, mine);
+      pack_backward(m, team);
+      Runners runners(steps, mine, m.runners + mine.begin, l_.T);
       for (int64_t i = segments - 1; i >= 0; i--) {
         const int64_t s0 = i * L, s1 = s0 + L < l_.T ? s0 + L : l_.T, r0 = steps.row(s0), r1 = steps.row(s1);
         team.barrier();
         const Range share = rows_of(steps, s0, s1, team);
-        steps.each(share, [&](int64_t row, int64_t s, int64_t r) {
-          T* const to = m.h_old + (row - r0) * H;
-          const T* const from = s > 0 ? y + steps.place(s - 1, r) * y_stride()
-                                : h0  ? h0 + steps.sample(r) * H
-                                      : nullptr;
-          from ? copy(to, from, H) : clear(to, H);
+        steps.each(share, [&](int64_t row, int64_t s, int64_t n) {
+          copy_old(m.h_old + (row - r0) * l_.H, steps, s, n, h0, y);
         });
         if (l_.recompute) {
           input_product(m.again, steps, x, share, r0, m.again.rows);
-          state_product(m.again.packed_hh, share.size(), m.h_old + (share.begin - r0) * H,
-                        m.again.rows + (share.begin - r0) * width());
-        } else if (steps.gathered()) {
+          state_product(m.again, share.size(), m.h_old + (share.begin - r0) * l_.H,
+                        m.again.rows + (share.begin - r0) * m.again.ld);
+        } else if (!steps.in_place()) {
           gather(m.again, steps, x, share, r0);
         }
         team.barrier();
-        T* const rows = l_.recompute ? m.again.rows : const_cast<T*>(cache) + r0 * width();
+        const T* rows = cache + r0 * width();
         if (l_.recompute) {
-          if (layout_.memory && mine.size() > 0)
-            copy(m.again.c + mine.begin * H, cache + (i * l_.N + mine.begin) * H, mine.size() * H);
-          for (int64_t s = s0; s < s1; s++) {
-            const int64_t n = running(steps, s, mine);
-            if (n <= 0) break;
-            if (layout_.passes)
-              copy(m.again.h + mine.begin * H, m.h_old + (steps.row(s) - r0 + mine.begin) * H, n * H);
-            step(m.again, mine.begin, n, rows + (steps.row(s) - r0 + mine.begin) * width());
-          }
+          step_again(m, steps, mine, s0, s1, cache + i * l_.N * l_.H);
+          rows = m.again.rows;
         }
         for (int64_t s = s1 - 1; s >= s0; s--) {
-          const int64_t n = running(steps, s, mine), at = steps.row(s) - r0 + mine.begin;
-          if (n <= 0) continue;
-          T* const dh = m.dh + mine.begin * H;
-          if (dy) add(dh, dy, steps, s, mine.begin, n);
-          if (dh_all) put(dh_all, H, m.dh, steps, s, mine.begin, n);
-          T* const dc = layout_.memory ? m.dc + mine.begin * H : nullptr;
-          T* const dc_total = layout_.memory && dc_all ? m.dc_total + mine.begin * H : nullptr;
-          T* const drow = m.drow + at * m.ldd;
-          cell_.backward(
-              {n, H, rows + at * width(), width(), m.h_old + at * H, dh, dc, dc_total, drow, m.ldd});
-          if (dc_total) put(dc_all, H, m.dc_total, steps, s, mine.begin, n);
-          Gemm<T> p = {};
-          p.M = n, p.N = H, p.K = gates();
-          p.a = drow + layout_.recurrent * H, p.a_row = m.ldd, p.a_col = 1;
-          p.packed = m.packed_hh;
-          p.c = dh, p.ldc = H;
-          p.accumulate = layout_.passes;
-          k_.gemm(p);
-          if (g.dx && stepwise) input_gradient(m, steps, {r0 + at, r0 + at + n}, r0, static_cast<T*>(g.dx));
+          make_room(m, runners, mine, s, g);
+          step_back(m, steps, runners, mine, s, r0, rows, l_.recompute ? m.again.ld : width(), g);
+          if (g.dx && stepwise) input_gradient(m, steps, runners, s, r0, static_cast<T*>(g.dx));
         }
         team.barrier();
-        weight_gradients(m, steps, x, r0, r1, g, g.accumulate || i + 1 < segments, team);
+        weight_gradients(m, steps, x, r0, r1, g, g.accumulate || i + 1 < segments, team.share(gates(), 16));
         if (g.dx && !stepwise) input_gradient(m, steps, share, r0, static_cast<T*>(g.dx));
       }
-      steps.each_beyond(mine, [&](int64_t place) {
-        if (g.dx) clear(static_cast<T*>(g.dx) + place * l_.I, l_.I);
-        if (dh_all) clear(dh_all + place * H, H);
-        if (dc_all) clear(dc_all + place * H, H);
-      });
-      if (g.dh0) finish(static_cast<T*>(g.dh0), m.dh, steps, mine);
-      if (g.dc0) finish(static_cast<T*>(g.dc0), m.dc, steps, mine);
+      end_back(m, steps, runners, mine, g);
     });
+  }
+
+  // One pass for the owner of a parallel region. y and dy have rows y_stride apart; recompute is not looked
+  // at. The memory is a pass's own from `prepare` to its last call.
+  struct Pass {
+    Steps steps;
+    BackwardMemory m;
+  };
+  int64_t pass_bytes(bool training) const {
+    Carver carver(nullptr);
+    Steps steps(l_, carver);
+    BackwardMemory(*this, carver, training ? steps_or_1() : 1, true);
+    return carver.bytes();
+  }
+  Pass pass(void* memory, bool training) const {
+    Carver carver(memory);
+    const Steps steps(l_, carver);
+    return {steps, BackwardMemory(*this, carver, training ? steps_or_1() : 1, true)};
+  }
+  // By the whole team; a barrier follows.
+  void prepare(const Pass& p, Team team) const {
+    if (team.rank == 0) {
+      p.steps.count();
+      add_biases(p.m.again.bias);
+    }
+    pack_forward(p.m.again, team);
+    pack_backward(p.m, team);
+  }
+  // h0, c0 may be null for 0; h_n, c_n where they are not wanted.
+  void forward_samples(const Pass& p, Range samples, const T* x, const T* h0, const T* c0, T* y, T* h_n,
+                       T* c_n) const {
+    const ForwardMemory& m = p.m.again;
+    Runners runners = start(m, p.steps, samples, h0, c0);
+    for (int64_t s = 0; s < l_.T; s++) {
+      go_on(m, runners, samples, s, h_n, c_n);
+      T* const row = m.rows + (p.m.steps > 1 ? p.steps.row(s) + runners.before() : samples.begin) * m.ld;
+      input_product(m, p.steps, runners, s, x, row);
+      step(m, p.steps, runners, samples, s, row, y);
+    }
+    end(m, p.steps, runners, samples, h_n, c_n, y);
+  }
+  // After forward_samples of these samples, whose rows it overwrites. Of g, all but the gradients by weights
+  // and biases.
+  void backward_samples(const Pass& p, Range samples, const T* x, const T* h0, const T* y,
+                        const gm_recurrent_gradients& g) const {
+    const BackwardMemory& m = p.m;
+    Runners runners(p.steps, samples, m.runners + samples.begin, l_.T);
+    for (int64_t s = l_.T - 1; s >= 0; s--) {
+      make_room(m, runners, samples, s, g);
+      const int64_t at = p.steps.row(s) + runners.before();
+      for (int64_t i = 0; i < runners.count(); i++) {
+        copy_old(m.h_old + (at + i) * l_.H, p.steps, s, runners[i], h0, y);
+        if (!p.steps.in_place())
+          copy(m.again.x + (at + i) * l_.I, x + p.steps.place(s, runners[i]) * l_.I, l_.I);
+      }
+      step_back(m, p.steps, runners, samples, s, 0, m.again.rows, m.again.ld, g);
+      if (g.dx) input_gradient(m, p.steps, runners, s, 0, static_cast<T*>(g.dx));
+    }
+    end_back(m, p.steps, runners, samples, g);
+  }
+  // After backward_samples of all, for some of the H units: those rows of every gate. Of g, gradients by
+  // weights and biases and `accumulate`.
+  void weight_gradients(const Pass& p, Range units, const T* x, const gm_recurrent_gradients& g) const {
+    for (int64_t gate = 0; gate < layout_.gates; gate++)
+      weight_gradients(p.m, p.steps, x, 0, p.steps.row(l_.T), g, g.accumulate != 0,
+                       {gate * l_.H + units.begin, gate * l_.H + units.end});
   }
 
   void show(int members, const T* cache, T* gates_out, T* c, void* workspace) {
     Carver carver(workspace);
     Steps steps(l_, carver);
-    steps.sort();
+    steps.count();
     parallel(members, [&](Team team) {
-      steps.each(rows_of(steps, 0, l_.T, team), [&](int64_t row, int64_t s, int64_t r) {
-        const int64_t place = steps.place(s, r);
+      steps.each(rows_of(steps, 0, l_.T, team), [&](int64_t row, int64_t s, int64_t n) {
+        const int64_t place = steps.place(s, n);
         cell_.show({1, l_.H, const_cast<T*>(cache) + row * width(), width(), gates_out + place * gates(),
                     c ? c + place * l_.H : nullptr});
       });
@@ -312,7 +400,10 @@ class Recurrent {
  private:
   struct ForwardMemory {
     T *bias, *packed_ih[2], *packed_hh, *h, *c, *x, *rows;
-    ForwardMemory(const Recurrent& r, Carver& carver, bool own_rows, int64_t L) {
+    int64_t ld;  // from row to row
+    int64_t* runners;
+    // Rows of `own` steps, 0 where they are the caller's; x of L where it is gathered.
+    ForwardMemory(const Recurrent& r, Carver& carver, int64_t own, int64_t L) {
       const gm_recurrent& l = r.l_;
       bias = carver.take<T>(r.width());
       for (int i = 0; i < r.layout_.parts; i++)
@@ -320,32 +411,36 @@ class Recurrent {
       packed_hh = carver.take<T>(r.k_.gemm_packed_size(l.H, r.gates()));
       h = carver.take<T>(l.N * l.H);
       c = carver.take<T>(r.layout_.memory ? l.N * l.H : 0);
-      x = carver.take<T>(l.lengths || l.reverse ? L * l.N * l.I : 0);
-      rows = carver.take<T>(own_rows ? L * l.N * r.width() : 0);
+      x = carver.take<T>(r.gathers() ? L * l.N * l.I : 0);
+      ld = own ? r.apart(r.width()) : r.width();
+      rows = carver.take<T>(own * l.N * ld);
+      runners = carver.take<int64_t>(l.N);
     }
     ForwardMemory() = default;
   };
   struct BackwardMemory {
     T *packed_hh, *dh, *dc, *dc_total, *h_old, *drow, *dx;
-    int64_t ldd;
-    ForwardMemory again;  // of a recomputed segment; x of it also where rows are not those of x
-    BackwardMemory(const Recurrent& r, Carver& carver, int64_t L) {
+    int64_t ldd, steps;
+    int64_t* runners;
+    ForwardMemory again;  // of a recomputed segment, or of a pass; x also where rows are not those of x
+    // In a pass, drow lies where the rows do.
+    BackwardMemory(const Recurrent& r, Carver& carver, int64_t L, bool pass) {
       const gm_recurrent& l = r.l_;
-      const bool gathered = l.lengths || l.reverse;
+      steps = L;
       packed_hh = carver.take<T>(r.k_.gemm_packed_size(r.gates(), l.H));
       dh = carver.take<T>(l.N * l.H);
       dc = carver.take<T>(r.layout_.memory ? l.N * l.H : 0);
       dc_total = carver.take<T>(r.layout_.memory ? l.N * l.H : 0);
       h_old = carver.take<T>(L * l.N * l.H);
-      ldd = r.layout_.derivatives * l.H;
-      if (ldd * static_cast<int64_t>(sizeof(T)) % 4096 == 0) ldd += kAlign / static_cast<int64_t>(sizeof(T));
-      drow = carver.take<T>(L * l.N * ldd);
-      dx = carver.take<T>(gathered ? L * l.N * l.I : 0);
+      dx = carver.take<T>(r.gathers() ? L * l.N * l.I : 0);
+      runners = carver.take<int64_t>(l.N);
       again = {};
-      if (l.recompute)
-        again = ForwardMemory(r, carver, true, L);
+      if (pass || l.recompute)
+        again = ForwardMemory(r, carver, L, L);
       else
-        again.x = carver.take<T>(gathered ? L * l.N * l.I : 0);
+        again.x = carver.take<T>(r.gathers() ? L * l.N * l.I : 0);
+      ldd = pass ? again.ld : r.apart(r.layout_.derivatives * l.H);
+      drow = pass ? again.rows : carver.take<T>(L * l.N * ldd);
     }
   };
 
@@ -353,6 +448,11 @@ class Recurrent {
   int64_t gates() const { return layout_.gates * l_.H; }
   int64_t y_stride() const { return l_.y_stride ? l_.y_stride : l_.H; }
   int64_t steps_or_1() const { return l_.T > 0 ? l_.T : 1; }
+  bool gathers() const { return l_.lengths || l_.reverse || (l_.batch_first && l_.N > 1); }
+  // Rows 4 KiB apart would collide in the cache.
+  static int64_t apart(int64_t ld) {
+    return ld * static_cast<int64_t>(sizeof(T)) % 4096 ? ld : ld + kAlign / static_cast<int64_t>(sizeof(T));
+  }
   const T* weight_ih() const { return static_cast<const T*>(l_.weight_ih); }
   const T* weight_hh() const { return static_cast<const T*>(l_.weight_hh); }
   // Steps of a segment. Without a cache: rows that stay in the L2 cache, but enough of them to make a
@@ -371,10 +471,6 @@ class Recurrent {
   // forward 2.04 ms, shared 2.43; backward 4.14 and 4.48; 50 x 64 x 256 within 4 %. Few rows a step would
   // read all of W for little work.
   bool takes_steps(Team team) const { return l_.N >= 8 * team.size; }
-  static int64_t running(const Steps& steps, int64_t s, Range mine) {
-    const int64_t running = steps.running(s);
-    return (mine.end < running ? mine.end : running) - mine.begin;
-  }
   static Range rows_of(const Steps& steps, int64_t s0, int64_t s1, Team team) {
     const int64_t r0 = steps.row(s0);
     const Range share = team.share(steps.row(s1) - r0);
@@ -402,110 +498,247 @@ class Recurrent {
     if (columns.size() > 0)
       k_.gemm_pack(l_.H, gates(), weight_hh(), 1, l_.H, columns.begin, columns.end, m.packed_hh);
   }
+  void pack_backward(const BackwardMemory& m, Team team) const {
+    const Range columns = team.share(l_.H, k_.gemm_columns);
+    if (columns.size() > 0)
+      k_.gemm_pack(gates(), l_.H, weight_hh(), l_.H, 1, columns.begin, columns.end, m.packed_hh);
+  }
   void gather(const ForwardMemory& m, const Steps& steps, const T* x, Range share, int64_t r0) const {
-    steps.each(share, [&](int64_t row, int64_t s, int64_t r) {
-      copy(m.x + (row - r0) * l_.I, x + steps.place(s, r) * l_.I, l_.I);
+    steps.each(share, [&](int64_t row, int64_t s, int64_t n) {
+      copy(m.x + (row - r0) * l_.I, x + steps.place(s, n) * l_.I, l_.I);
     });
   }
+  // Pre-activations of rows from x: of any rows, and of the samples that run at a step.
   void input_product(const ForwardMemory& m, const Steps& steps, const T* x, Range share, int64_t r0,
                      T* rows) const {
-    if (steps.gathered()) gather(m, steps, x, share, r0);
+    if (!steps.in_place()) gather(m, steps, x, share, r0);
+    const T* const from = steps.in_place() ? x + share.begin * l_.I : m.x + (share.begin - r0) * l_.I;
+    input_product(m, share.size(), from, l_.I, rows + (share.begin - r0) * m.ld);
+  }
+  void input_product(const ForwardMemory& m, const Steps& steps, const Runners& runners, int64_t s,
+                     const T* x, T* row) const {
+    if (runners.count() == 0) return;
+    if (!steps.lengths)
+      return input_product(m, runners.count(), x + steps.place(s, runners[0]) * l_.I, steps.stride() * l_.I,
+                           row);
+    T* const to = m.x + runners.first() * l_.I;
+    for (int64_t i = 0; i < runners.count(); i++)
+      copy(to + i * l_.I, x + steps.place(s, runners[i]) * l_.I, l_.I);
+    input_product(m, runners.count(), to, l_.I, row);
+  }
+  void input_product(const ForwardMemory& m, int64_t n, const T* x, int64_t apart, T* row) const {
     for (int p = 0; p < layout_.parts; p++) {
       const CellPart& part = layout_.part[p];
       Gemm<T> g = {};
-      g.M = share.size(), g.N = part.planes * l_.H, g.K = l_.I;
-      g.a = steps.gathered() ? m.x + (share.begin - r0) * l_.I : x + share.begin * l_.I;
-      g.a_row = l_.I, g.a_col = 1;
+      g.M = n, g.N = part.planes * l_.H, g.K = l_.I;
+      g.a = x, g.a_row = apart, g.a_col = 1;
       g.packed = m.packed_ih[p];
-      g.c = rows + (share.begin - r0) * width() + part.plane * l_.H, g.ldc = width();
+      g.c = row + part.plane * l_.H, g.ldc = m.ld;
       g.bias = m.bias + part.plane * l_.H;
       k_.gemm(g);
     }
-    for (int64_t row = share.begin; layout_.bare >= 0 && row < share.end; row++)
-      copy(rows + (row - r0) * width() + layout_.bare * l_.H, m.bias + layout_.bare * l_.H, l_.H);
+    for (int64_t i = 0; layout_.bare >= 0 && i < n; i++)
+      copy(row + i * m.ld + layout_.bare * l_.H, m.bias + layout_.bare * l_.H, l_.H);
   }
-  void state_product(const T* packed, int64_t n, const T* h, T* rows) const {
+  void state_product(const ForwardMemory& m, int64_t n, const T* h, T* rows) const {
     Gemm<T> g = {};
     g.M = n, g.N = gates(), g.K = l_.H;
     g.a = h, g.a_row = l_.H, g.a_col = 1;
-    g.packed = packed;
-    g.c = rows + layout_.recurrent * l_.H, g.ldc = width();
+    g.packed = m.packed_hh;
+    g.c = rows + layout_.recurrent * l_.H, g.ldc = m.ld;
     g.accumulate = true;
     k_.gemm(g);
   }
-  void step(const ForwardMemory& m, int64_t begin, int64_t n, T* row) const {
-    cell_.forward({n, l_.H, row, width(), m.h + begin * l_.H, layout_.memory ? m.c + begin * l_.H : nullptr});
+
+  // States are (N, H); of a range of samples those that run lie side by side from its begin on.
+  Runners start(const ForwardMemory& m, const Steps& steps, Range mine, const T* h0, const T* c0) const {
+    for (int64_t n = mine.begin; n < mine.end; n++) {
+      set(m.h, n, h0, n);
+      if (layout_.memory) set(m.c, n, c0, n);
+    }
+    return Runners(steps, mine, m.runners + mine.begin, -1);
+  }
+  void go_on(const ForwardMemory& m, Runners& runners, Range mine, int64_t s, T* h_n, T* c_n) const {
+    runners.on_to(
+        s, [&](int64_t n, int64_t i) { leave(m, n, mine.begin + i, h_n, c_n); },
+        [&](int64_t to, int64_t from) {
+          set(m.h, mine.begin + to, m.h, mine.begin + from);
+          if (layout_.memory) set(m.c, mine.begin + to, m.c, mine.begin + from);
+        });
+  }
+  void leave(const ForwardMemory& m, int64_t n, int64_t at, T* h_n, T* c_n) const {
+    if (h_n) set(h_n, n, m.h, at);
+    if (c_n) set(c_n, n, m.c, at);
+  }
+  void step(const ForwardMemory& m, const Steps& steps, const Runners& runners, Range mine, int64_t s, T* row,
+            T* y) const {
+    if (runners.count() == 0) return;
+    T* const h = m.h + mine.begin * l_.H;
+    state_product(m, runners.count(), h, row);
+    cell_.forward({runners.count(), l_.H, row, m.ld, h, layout_.memory ? m.c + mine.begin * l_.H : nullptr});
+    put(y, y_stride(), h, steps, runners, s);
+  }
+  void end(const ForwardMemory& m, const Steps& steps, const Runners& runners, Range mine, T* h_n, T* c_n,
+           T* y) const {
+    for (int64_t i = 0; i < runners.count(); i++) leave(m, runners[i], mine.begin + i, h_n, c_n);
+    steps.each_beyond(mine, [&](int64_t place) { clear(y + place * y_stride(), l_.H); });
+  }
+  // A recomputed segment's cells, from c of its first step.
+  void step_again(const BackwardMemory& m, const Steps& steps, Range mine, int64_t s0, int64_t s1,
+                  const T* c) const {
+    Runners runners(steps, mine, m.again.runners + mine.begin, l_.T);
+    if (s0 < s1)
+      runners.back_to(
+          s0, [](int64_t, int64_t) {}, [](int64_t, int64_t) {});
+    T* const h = m.again.h + mine.begin * l_.H;
+    T* const now = layout_.memory ? m.again.c + mine.begin * l_.H : nullptr;
+    if (now) copy(now, c + runners.before() * l_.H, runners.count() * l_.H);
+    for (int64_t s = s0; s < s1; s++) {
+      runners.on_to(
+          s, [](int64_t, int64_t) {},
+          [&](int64_t to, int64_t from) {
+            if (now) set(now, to, now, from);
+          });
+      const int64_t at = steps.row(s) - steps.row(s0) + runners.before();
+      if (layout_.passes) copy(h, m.h_old + at * l_.H, runners.count() * l_.H);
+      cell_.forward({runners.count(), l_.H, m.again.rows + at * m.again.ld, m.again.ld, h, now});
+    }
   }
 
-  // A state (N, H) in the order of the walk from one in the caller's, and back.
-  void start(T* state, const T* from, const Steps& steps, Range mine) const {
-    for (int64_t r = mine.begin; r < mine.end; r++)
-      from ? copy(state + r * l_.H, from + steps.sample(r) * l_.H, l_.H) : clear(state + r * l_.H, l_.H);
+  void make_room(const BackwardMemory& m, Runners& runners, Range mine, int64_t s,
+                 const gm_recurrent_gradients& g) const {
+    runners.back_to(
+        s,
+        [&](int64_t n, int64_t i) {
+          set(m.dh, mine.begin + i, static_cast<const T*>(g.dh_n), n);
+          if (layout_.memory) set(m.dc, mine.begin + i, static_cast<const T*>(g.dc_n), n);
+        },
+        [&](int64_t to, int64_t from) {
+          set(m.dh, mine.begin + to, m.dh, mine.begin + from);
+          if (layout_.memory) set(m.dc, mine.begin + to, m.dc, mine.begin + from);
+        });
   }
-  void finish(T* to, const T* state, const Steps& steps, Range mine) const {
-    for (int64_t r = mine.begin; r < mine.end; r++) copy(to + steps.sample(r) * l_.H, state + r * l_.H, l_.H);
+  // The samples of a range through step s, after make_room. rows, h_old and drow begin with row r0.
+  void step_back(const BackwardMemory& m, const Steps& steps, const Runners& runners, Range mine, int64_t s,
+                 int64_t r0, const T* rows, int64_t ld, const gm_recurrent_gradients& g) const {
+    const int64_t H = l_.H, n = runners.count(), at = steps.row(s) - r0 + runners.before();
+    if (n == 0) return;
+    T* const dh = m.dh + mine.begin * H;
+    if (g.dy) add(dh, static_cast<const T*>(g.dy), steps, runners, s);
+    if (g.dh) put(static_cast<T*>(g.dh), H, dh, steps, runners, s);
+    T* const dc = layout_.memory ? m.dc + mine.begin * H : nullptr;
+    T* const dc_total = layout_.memory && g.dc ? m.dc_total + mine.begin * H : nullptr;
+    T* const drow = m.drow + at * m.ldd;
+    cell_.backward(
+        {n, H, const_cast<T*>(rows) + at * ld, ld, m.h_old + at * H, dh, dc, dc_total, drow, m.ldd});
+    if (dc_total) put(static_cast<T*>(g.dc), H, dc_total, steps, runners, s);
+    Gemm<T> p = {};
+    p.M = n, p.N = H, p.K = gates();
+    p.a = drow + layout_.recurrent * H, p.a_row = m.ldd, p.a_col = 1;
+    p.packed = m.packed_hh;
+    p.c = dh, p.ldc = H;
+    p.accumulate = layout_.passes;
+    k_.gemm(p);
   }
-  void put(T* all, int64_t stride, const T* state, const Steps& steps, int64_t s, int64_t begin,
-           int64_t n) const {
-    if (!steps.gathered() && stride == l_.H) {
-      copy(all + (s * l_.N + begin) * l_.H, state + begin * l_.H, n * l_.H);
-      return;
+  void end_back(const BackwardMemory& m, const Steps& steps, Runners& runners, Range mine,
+                const gm_recurrent_gradients& g) const {
+    make_room(m, runners, mine, -1, g);
+    for (int64_t i = 0; i < runners.count(); i++) {
+      if (g.dh0) set(static_cast<T*>(g.dh0), runners[i], m.dh, mine.begin + i);
+      if (g.dc0) set(static_cast<T*>(g.dc0), runners[i], m.dc, mine.begin + i);
     }
-    for (int64_t r = begin; r < begin + n; r++)
-      copy(all + steps.place(s, r) * stride, state + r * l_.H, l_.H);
-  }
-  void add(T* dh, const T* dy, const Steps& steps, int64_t s, int64_t begin, int64_t n) const {
-    if (!steps.gathered() && y_stride() == l_.H) {
-      k_.add_scaled(n * l_.H, dh, dy + (s * l_.N + begin) * l_.H, 1, dh);
-      return;
-    }
-    for (int64_t r = 0; r < n; r++)
-      k_.add_scaled(l_.H, dh + r * l_.H, dy + steps.place(s, begin + r) * y_stride(), 1, dh + r * l_.H);
+    steps.each_beyond(mine, [&](int64_t place) {
+      if (g.dx) clear(static_cast<T*>(g.dx) + place * l_.I, l_.I);
+      if (g.dh) clear(static_cast<T*>(g.dh) + place * l_.H, l_.H);
+      if (g.dc) clear(static_cast<T*>(g.dc) + place * l_.H, l_.H);
+    });
   }
 
+  // Row `to` of a state from one of another, null for 0.
+  void set(T* state, int64_t to, const T* from, int64_t row) const {
+    from ? copy(state + to * l_.H, from + row * l_.H, l_.H) : clear(state + to * l_.H, l_.H);
+  }
+  // The state before step s of sample n.
+  void copy_old(T* to, const Steps& steps, int64_t s, int64_t n, const T* h0, const T* y) const {
+    set(to, 0, s > 0 ? y + steps.place(s - 1, n) * y_stride() : h0 ? h0 + n * l_.H : nullptr, 0);
+  }
+  // A step's rows of (T, N, H), or (N, T, H), from a state, and added to one.
+  bool side_by_side(const Steps& steps, int64_t stride) const {
+    return !steps.lengths && !steps.batch_first && stride == l_.H;
+  }
+  void put(T* all, int64_t stride, const T* state, const Steps& steps, const Runners& runners,
+           int64_t s) const {
+    if (side_by_side(steps, stride))
+      return copy(all + steps.place(s, runners[0]) * l_.H, state, runners.count() * l_.H);
+    for (int64_t i = 0; i < runners.count(); i++)
+      copy(all + steps.place(s, runners[i]) * stride, state + i * l_.H, l_.H);
+  }
+  void add(T* dh, const T* dy, const Steps& steps, const Runners& runners, int64_t s) const {
+    if (side_by_side(steps, y_stride()))
+      return k_.add_scaled(runners.count() * l_.H, dh, dy + steps.place(s, runners[0]) * l_.H, 1, dh);
+    for (int64_t i = 0; i < runners.count(); i++)
+      k_.add_scaled(l_.H, dh + i * l_.H, dy + steps.place(s, runners[i]) * y_stride(), 1, dh + i * l_.H);
+  }
+
+  // Gradients of some rows of the weights, 0 to G H, over the rows r0 to r1.
   void weight_gradients(const BackwardMemory& m, const Steps& steps, const T* x, int64_t r0, int64_t r1,
-                        const gm_recurrent_gradients& g, bool accumulate, Team team) const {
-    // C (rows of a weight, columns) from planes of drow and b, and the sums of those planes.
-    auto product = [&](int plane, int planes, const T* b, int64_t columns, T* dweight, T* dbias) {
-      const Range share = team.share(planes * l_.H, 16);
+                        const gm_recurrent_gradients& g, bool accumulate, Range out) const {
+    // Of the weight rows from `begin` on, that belong to planes of drow from `plane` on.
+    auto product = [&](int64_t begin, int plane, int planes, const T* b, int64_t columns, void* weight,
+                       void* bias) {
+      const int64_t end = begin + planes * l_.H;
+      const Range share = {out.begin > begin ? out.begin : begin, out.end < end ? out.end : end};
       if (share.size() <= 0) return;
-      const T* const a = m.drow + plane * l_.H + share.begin;
-      if (dweight) {
+      const T* const a = m.drow + plane * l_.H + share.begin - begin;
+      if (weight) {
         Gemm<T> p = {};
         p.M = share.size(), p.N = columns, p.K = r1 - r0;
         p.a = a, p.a_row = 1, p.a_col = m.ldd;
         p.b = b, p.b_row = columns, p.b_col = 1;
-        p.c = dweight + share.begin * columns, p.ldc = columns;
+        p.c = static_cast<T*>(weight) + share.begin * columns, p.ldc = columns;
         p.accumulate = accumulate;
         k_.gemm(p);
       }
-      if (dbias) k_.column_sum(r1 - r0, share.size(), a, m.ldd, dbias + share.begin, accumulate);
+      if (bias)
+        k_.column_sum(r1 - r0, share.size(), a, m.ldd, static_cast<T*>(bias) + share.begin, accumulate);
     };
-    T *const dw = static_cast<T*>(g.dweight_ih), *const db = static_cast<T*>(g.dbias_ih);
     for (int p = 0; p < layout_.parts; p++) {
       const CellPart& part = layout_.part[p];
-      product(part.plane, part.planes, steps.gathered() ? m.again.x : x + r0 * l_.I, l_.I,
-              dw ? dw + part.gate * l_.H * l_.I : nullptr, db ? db + part.gate * l_.H : nullptr);
+      product(part.gate * l_.H, part.plane, part.planes, steps.in_place() ? x + r0 * l_.I : m.again.x, l_.I,
+              g.dweight_ih, g.dbias_ih);
     }
-    product(layout_.recurrent, layout_.gates, m.h_old, l_.H, static_cast<T*>(g.dweight_hh),
-            static_cast<T*>(g.dbias_hh));
+    product(0, layout_.recurrent, layout_.gates, m.h_old, l_.H, g.dweight_hh, g.dbias_hh);
   }
+  // dx of any rows, and of the samples that run at a step.
   void input_gradient(const BackwardMemory& m, const Steps& steps, Range share, int64_t r0, T* dx) const {
-    T* const to = steps.gathered() ? m.dx + (share.begin - r0) * l_.I : dx + share.begin * l_.I;
+    T* const to = steps.in_place() ? dx + share.begin * l_.I : m.dx + (share.begin - r0) * l_.I;
+    input_gradient(m, share.size(), share.begin - r0, to, l_.I);
+    if (!steps.in_place())
+      steps.each(share, [&](int64_t row, int64_t s, int64_t n) {
+        copy(dx + steps.place(s, n) * l_.I, m.dx + (row - r0) * l_.I, l_.I);
+      });
+  }
+  void input_gradient(const BackwardMemory& m, const Steps& steps, const Runners& runners, int64_t s,
+                      int64_t r0, T* dx) const {
+    const int64_t n = runners.count(), at = steps.row(s) - r0 + runners.before();
+    if (n == 0) return;
+    if (!steps.lengths)
+      return input_gradient(m, n, at, dx + steps.place(s, runners[0]) * l_.I, steps.stride() * l_.I);
+    T* const to = m.dx + at * l_.I;
+    input_gradient(m, n, at, to, l_.I);
+    for (int64_t i = 0; i < n; i++) copy(dx + steps.place(s, runners[i]) * l_.I, to + i * l_.I, l_.I);
+  }
+  void input_gradient(const BackwardMemory& m, int64_t n, int64_t at, T* dx, int64_t apart) const {
     for (int p = 0; p < layout_.parts; p++) {
       const CellPart& part = layout_.part[p];
       Gemm<T> g = {};
-      g.M = share.size(), g.N = l_.I, g.K = part.planes * l_.H;
-      g.a = m.drow + (share.begin - r0) * m.ldd + part.plane * l_.H, g.a_row = m.ldd, g.a_col = 1;
+      g.M = n, g.N = l_.I, g.K = part.planes * l_.H;
+      g.a = m.drow + at * m.ldd + part.plane * l_.H, g.a_row = m.ldd, g.a_col = 1;
       g.b = weight_ih() + part.gate * l_.H * l_.I, g.b_row = l_.I, g.b_col = 1;
-      g.c = to, g.ldc = l_.I;
+      g.c = dx, g.ldc = apart;
       g.accumulate = p > 0;
       k_.gemm(g);
     }
-    if (steps.gathered())
-      steps.each(share, [&](int64_t row, int64_t s, int64_t r) {
-        copy(dx + steps.place(s, r) * l_.I, m.dx + (row - r0) * l_.I, l_.I);
-      });
   }
 
   const Kernels<T>& k_;

@@ -26,8 +26,8 @@ struct Layer {
   gm_recurrent_memory memory = {};
 
   Layer(const std::string& cell, const Shape& shape, gm_dtype dtype_, const py::tuple& weights,
-        py::handle lengths, bool reverse, std::int64_t recompute)
-      : dtype(dtype_), T(shape[0]), N(shape[1]), I(shape[2]) {
+        py::handle lengths, bool reverse, std::int64_t recompute, bool batch_first)
+      : dtype(dtype_), T(shape[batch_first]), N(shape[!batch_first]), I(shape[2]) {
     c.struct_size = sizeof c;
     c.cell = cell_of(cell);
     c.weight_hh = keep(weights[1], "weight_hh");
@@ -40,6 +40,7 @@ struct Layer {
     if (!weights[3].is_none()) c.bias_hh = keep(weights[3], "bias_hh", {G});
     c.T = T, c.N = N, c.I = I, c.H = H;
     c.reverse = reverse;
+    c.batch_first = batch_first;
     c.recompute = recompute;
     if (!lengths.is_none()) {
       lengths_ = py::reinterpret_borrow<py::object>(lengths);
@@ -58,7 +59,10 @@ struct Layer {
   py::ssize_t cache_size() const { return memory.cache / (dtype == GM_FLOAT32 ? 4 : 8); }
   bool memory_cell() const { return c.cell == GM_LSTM; }
   Shape states() const { return {N, H}; }
-  Shape outputs() const { return {T, N, H}; }
+  Shape by_step(py::ssize_t features) const {
+    return c.batch_first ? Shape{N, T, features} : Shape{T, N, features};
+  }
+  Shape outputs() const { return by_step(H); }
 
   // An array of the layer's type and that shape, held as long as the layer; null for None.
   const void* keep(py::handle a, const char* name, const Shape& shape) {
@@ -109,8 +113,8 @@ class Workspace {
   std::unique_ptr<Block> block_;
 };
 
-// y or dy (T, N, H), where it lies if its rows are equally far apart, as in a slice of the last axis; else a
-// copy.
+// y or dy (T, N, H) or (N, T, H), where it lies if its rows are equally far apart, as in a slice of the last
+// axis; else a copy.
 struct Outputs {
   py::array array;
   std::int64_t stride;
@@ -166,9 +170,10 @@ void bind_recurrent(py::module_& m) {
   m.def(
       "recurrent_forward",
       [](const std::string& cell, py::object x_, py::tuple weights, py::object h0_, py::object c0_,
-         py::object lengths, bool reverse, std::int64_t recompute, bool training, py::object out) {
+         py::object lengths, bool reverse, std::int64_t recompute, bool training, py::object out,
+         bool batch_first) {
         Input x = input(x_, "x");
-        Layer l(cell, sequence(x), x.dtype, weights, lengths, reverse, recompute);
+        Layer l(cell, sequence(x), x.dtype, weights, lengths, reverse, recompute, batch_first);
         const void *h0 = l.optional(h0_, "h0", l.states()), *c0 = l.optional(c0_, "c0", l.states());
         Outputs y = written(out, l.dtype, l.outputs());
         l.c.y_stride = y.stride;
@@ -186,15 +191,16 @@ void bind_recurrent(py::module_& m) {
       },
       py::arg("cell"), py::arg("x"), py::arg("weights"), py::arg("h0") = py::none(),
       py::arg("c0") = py::none(), py::arg("lengths") = py::none(), py::arg("reverse") = false,
-      py::arg("recompute") = 0, py::arg("training") = true, py::arg("out") = py::none());
+      py::arg("recompute") = 0, py::arg("training") = true, py::arg("out") = py::none(),
+      py::arg("batch_first") = false);
 
   m.def(
       "recurrent_backward",
       [](const std::string& cell, py::object x_, py::tuple weights, py::object y_, py::object cache_,
          py::object dy, py::object dh_n, py::object dc_n, py::object h0_, py::object lengths, bool reverse,
-         std::int64_t recompute, bool steps) {
+         std::int64_t recompute, bool steps, bool batch_first) {
         Input x = input(x_, "x");
-        Layer l(cell, sequence(x), x.dtype, weights, lengths, reverse, recompute);
+        Layer l(cell, sequence(x), x.dtype, weights, lengths, reverse, recompute, batch_first);
         const void* h0 = l.optional(h0_, "h0", l.states());
         const void* cache = l.keep(cache_, "cache", {l.cache_size()});
         gm_recurrent_gradients g = {};
@@ -216,7 +222,7 @@ void bind_recurrent(py::module_& m) {
           out[name] = a;
           return a.mutable_data();
         };
-        g.dx = made("dx", {l.T, l.N, l.I});
+        g.dx = made("dx", l.by_step(l.I));
         g.dweight_ih = made("dweight_ih", {l.G, l.I});
         g.dweight_hh = made("dweight_hh", {l.G, l.H});
         if (l.c.bias_ih) g.dbias_ih = made("dbias_ih", {l.G});
@@ -235,20 +241,20 @@ void bind_recurrent(py::module_& m) {
       py::arg("cell"), py::arg("x"), py::arg("weights"), py::arg("y"), py::arg("cache"),
       py::arg("dy") = py::none(), py::arg("dh_n") = py::none(), py::arg("dc_n") = py::none(),
       py::arg("h0") = py::none(), py::arg("lengths") = py::none(), py::arg("reverse") = false,
-      py::arg("recompute") = 0, py::arg("steps") = false);
+      py::arg("recompute") = 0, py::arg("steps") = false, py::arg("batch_first") = false);
 
   m.def(
       "recurrent_gates",
       [](const std::string& cell, py::tuple weights, py::object y_, py::object cache_, py::object lengths,
-         bool reverse) {
+         bool reverse, bool batch_first) {
         Input y = input(y_, "y"), weight_ih = input(weights[0], "weight_ih", y.dtype);
         expect_ndim(y.array, "y", 3);
         expect_ndim(weight_ih.array, "weight_ih", 2);
         Layer l(cell, {y.array.shape(0), y.array.shape(1), weight_ih.array.shape(1)}, y.dtype, weights,
-                lengths, reverse, 0);
+                lengths, reverse, 0, batch_first);
         expect_shape(y.array, "y", l.outputs());
         const void* cache = l.keep(cache_, "cache", {l.cache_size()});
-        py::array gates = l.fresh({l.T, l.N, l.G});
+        py::array gates = l.fresh(l.by_step(l.G));
         Workspace work(l.memory.forward);
         py::object c = l.memory_cell() ? py::object(l.fresh(l.outputs())) : py::none();
         void *gp = gates.mutable_data(), *wp = work.data();
@@ -257,5 +263,5 @@ void bind_recurrent(py::module_& m) {
         return py::make_tuple(gates, c);
       },
       py::arg("cell"), py::arg("weights"), py::arg("y"), py::arg("cache"), py::arg("lengths") = py::none(),
-      py::arg("reverse") = false);
+      py::arg("reverse") = false, py::arg("batch_first") = false);
 }

@@ -66,6 +66,7 @@ def recurrent_forward(
     recompute: int = 0,
     training: bool = True,
     out: Any = None,
+    batch_first: bool = False,
 ) -> tuple[Any, Any, Any, Any]: ...
 def recurrent_backward(
     cell: str,
@@ -81,9 +82,16 @@ def recurrent_backward(
     reverse: bool = False,
     recompute: int = 0,
     steps: bool = False,
+    batch_first: bool = False,
 ) -> dict[str, Any]: ...
 def recurrent_gates(
-    cell: str, weights: tuple[Any, ...], y: Any, cache: Any, lengths: Any = None, reverse: bool = False
+    cell: str,
+    weights: tuple[Any, ...],
+    y: Any,
+    cache: Any,
+    lengths: Any = None,
+    reverse: bool = False,
+    batch_first: bool = False,
 ) -> tuple[Any, Any]: ...
 def losses() -> dict[str, dict[str, Any]]: ...
 def loss(name: str, y: Any, target: Any, class_weights: Any = None, **params: float) -> tuple[float, Any]: ...

@@ -506,6 +506,7 @@ def lstm_forward(
     reverse: bool = False,
     recompute: int = 0,
     training: bool = True,
+    batch_first: bool = False,
 ) -> tuple[Array, Array, Array, Array]:
     """LSTM with forget gate over a batch of sequences: torch.nn.LSTM's one layer, one direction.
 
@@ -529,6 +530,8 @@ def lstm_forward(
         by weights are summed over k steps at a time.
     training : bool
         False where no backward follows: the cache is None and memory does not grow with T.
+    batch_first : bool
+        All that is by step is (N, T, ...) instead of (T, N, ...): x, y and dy, and what backward and gates give.
 
     Returns
     -------
@@ -552,7 +555,9 @@ def lstm_forward(
     >>> c_n
     array([[3.]])
     """
-    return _core.recurrent_forward("lstm", x, _four(weights), h0, c0, lengths, reverse, recompute, training)
+    return _core.recurrent_forward(
+        "lstm", x, _four(weights), h0, c0, lengths, reverse, recompute, training, None, batch_first
+    )
 
 
 def lstm_backward(
@@ -569,12 +574,13 @@ def lstm_backward(
     reverse: bool = False,
     recompute: int = 0,
     steps: bool = False,
+    batch_first: bool = False,
 ) -> dict[str, Array]:
     """Gradients of `lstm_forward`, free of cancellation where gates saturate.
 
     Parameters
     ----------
-    x, weights, h0, lengths, reverse, recompute
+    x, weights, h0, lengths, reverse, recompute, batch_first
         As `lstm_forward` had them.
     y, cache : ndarray
         What it gave.
@@ -603,7 +609,7 @@ def lstm_backward(
     array([0.25, 0.5 , 1.  ])
     """
     return _core.recurrent_backward(
-        "lstm", x, _four(weights), y, cache, dy, dh_n, dc_n, h0, lengths, reverse, recompute, steps
+        "lstm", x, _four(weights), y, cache, dy, dh_n, dc_n, h0, lengths, reverse, recompute, steps, batch_first
     )
 
 
@@ -614,6 +620,7 @@ def lstm_gates(
     *,
     lengths: ArrayLike | None = None,
     reverse: bool = False,
+    batch_first: bool = False,
 ) -> tuple[Array, Array]:
     """Values of the gates i, f, g, o (T, N, 4H) and the memory c (T, N, H) of every step, from a full cache.
 
@@ -627,7 +634,7 @@ def lstm_gates(
     >>> lstm_gates(weights, y, cache)[0]
     array([[[0.5, 0.5, 0. , 0.5]]])
     """
-    return _core.recurrent_gates("lstm", _four(weights), y, cache, lengths, reverse)
+    return _core.recurrent_gates("lstm", _four(weights), y, cache, lengths, reverse, batch_first)
 
 
 def gru_forward(
@@ -639,6 +646,7 @@ def gru_forward(
     reverse: bool = False,
     recompute: int = 0,
     training: bool = True,
+    batch_first: bool = False,
 ) -> tuple[Array, Array, Array]:
     """``y``, ``h_n``, ``cache`` of a GRU, torch.nn.GRU's one layer, one direction; else as `lstm_forward`.
 
@@ -654,7 +662,7 @@ def gru_forward(
     array([[0.25]])
     """
     y, h_n, _, cache = _core.recurrent_forward(
-        "gru", x, _four(weights), h0, None, lengths, reverse, recompute, training
+        "gru", x, _four(weights), h0, None, lengths, reverse, recompute, training, None, batch_first
     )
     return y, h_n, cache
 
@@ -672,6 +680,7 @@ def gru_backward(
     reverse: bool = False,
     recompute: int = 0,
     steps: bool = False,
+    batch_first: bool = False,
 ) -> dict[str, Array]:
     """Gradients of `gru_forward`; as `lstm_backward`, without a memory.
 
@@ -684,7 +693,7 @@ def gru_backward(
     array([[0.25]])
     """
     return _core.recurrent_backward(
-        "gru", x, _four(weights), y, cache, dy, dh_n, None, h0, lengths, reverse, recompute, steps
+        "gru", x, _four(weights), y, cache, dy, dh_n, None, h0, lengths, reverse, recompute, steps, batch_first
     )
 
 
@@ -695,6 +704,7 @@ def gru_gates(
     *,
     lengths: ArrayLike | None = None,
     reverse: bool = False,
+    batch_first: bool = False,
 ) -> Array:
     """Values of r, z, n (T, N, 3H) of every step, from a full cache; as `lstm_gates`.
 
@@ -706,7 +716,7 @@ def gru_gates(
     >>> gru_gates(weights, y, cache)
     array([[[0.5, 0.5, 0. ]]])
     """
-    return _core.recurrent_gates("gru", _four(weights), y, cache, lengths, reverse)[0]
+    return _core.recurrent_gates("gru", _four(weights), y, cache, lengths, reverse, batch_first)[0]
 
 
 def rnn_forward(
@@ -719,6 +729,7 @@ def rnn_forward(
     reverse: bool = False,
     recompute: int = 0,
     training: bool = True,
+    batch_first: bool = False,
 ) -> tuple[Array, Array, Array]:
     """``y``, ``h_n``, ``cache`` of a vanilla RNN, torch.nn.RNN's one layer, one direction; else as `lstm_forward`.
 
@@ -733,7 +744,7 @@ def rnn_forward(
     array([[3.]])
     """
     y, h_n, _, cache = _core.recurrent_forward(
-        _rnn(nonlinearity), x, _four(weights), h0, None, lengths, reverse, recompute, training
+        _rnn(nonlinearity), x, _four(weights), h0, None, lengths, reverse, recompute, training, None, batch_first
     )
     return y, h_n, cache
 
@@ -752,6 +763,7 @@ def rnn_backward(
     reverse: bool = False,
     recompute: int = 0,
     steps: bool = False,
+    batch_first: bool = False,
 ) -> dict[str, Array]:
     """Gradients of `rnn_forward`; as `lstm_backward`, without a memory.
 
@@ -764,7 +776,20 @@ def rnn_backward(
     array([[0.125]])
     """
     return _core.recurrent_backward(
-        _rnn(nonlinearity), x, _four(weights), y, cache, dy, dh_n, None, h0, lengths, reverse, recompute, steps
+        _rnn(nonlinearity),
+        x,
+        _four(weights),
+        y,
+        cache,
+        dy,
+        dh_n,
+        None,
+        h0,
+        lengths,
+        reverse,
+        recompute,
+        steps,
+        batch_first,
     )
 
 

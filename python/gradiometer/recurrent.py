@@ -42,6 +42,7 @@ def forward(
     lengths: ArrayLike | None = None,
     recompute: int = 0,
     training: bool = True,
+    batch_first: bool = False,
 ) -> tuple[Array, Array, Array | None, Cache | None]:
     """All layers and directions of torch.nn.LSTM, GRU or RNN, without dropout and projection.
 
@@ -55,7 +56,7 @@ def forward(
         ``..._l1`` for the next layer, ``..._reverse`` for the other direction.
     h0, c0 : array_like (layers * directions, N, H), optional
         The state before the first step, layer by layer, forwards before reverse; None for 0. c0 is the LSTM's.
-    lengths, recompute, training
+    lengths, recompute, training, batch_first
         As in `kernels.lstm_forward`.
 
     Returns
@@ -83,8 +84,8 @@ def forward(
     above = np.asarray(x)
     if above.ndim != 3:
         raise ValueError(f"x has shape {above.shape}; expected 3 dimensions")
-    H = np.asarray(layers[0][0][1]).shape[-1]
-    h_first, c_first = (_states(name, given, layers, above.shape[1], H) for name, given in (("h0", h0), ("c0", c0)))
+    H, N = np.asarray(layers[0][0][1]).shape[-1], above.shape[0 if batch_first else 1]
+    h_first, c_first = (_states(name, given, layers, N, H) for name, given in (("h0", h0), ("c0", c0)))
     ys, kept, last = [], [], []
     for k, directions in enumerate(layers):
         D = len(directions)
@@ -102,6 +103,7 @@ def forward(
                 recompute,
                 training,
                 y[:, :, d * H : (d + 1) * H],
+                batch_first,
             )
             caches.append(cache)
             last.append((h_n, c_n))
@@ -126,12 +128,13 @@ def backward(
     lengths: ArrayLike | None = None,
     recompute: int = 0,
     steps: bool = False,
+    batch_first: bool = False,
 ) -> dict[str, Array]:
     """Gradients of `forward`: ``dx``, ``dh0``, ``dc0`` of the LSTM, and ``d`` before the name of each parameter.
 
     Parameters
     ----------
-    cell, x, parameters, h0, lengths, recompute
+    cell, x, parameters, h0, lengths, recompute, batch_first
         As `forward` had them.
     cache : Cache
         What it gave.
@@ -152,7 +155,7 @@ def backward(
     """
     layers = _layers(cell, parameters)
     first = np.asarray(x)
-    H, N = np.asarray(layers[0][0][1]).shape[-1], first.shape[1]
+    H, N = np.asarray(layers[0][0][1]).shape[-1], first.shape[0 if batch_first else 1]
     given = (("h0", h0), ("dh_n", dh_n), ("dc_n", dc_n))
     states = {name: _states(name, value, layers, N, H) for name, value in given}
     out: dict[str, Array] = {}
@@ -180,6 +183,7 @@ def backward(
                 d == 1,
                 recompute,
                 steps,
+                batch_first,
             )
             dx = made.pop("dx") if dx is None else np.add(dx, made.pop("dx"), out=dx)
             for name, value in made.items():

@@ -188,6 +188,7 @@ typedef struct gm_recurrent {
   int64_t T, N, I, H;
   const int64_t* lengths; /* (N), 0 to T each, in any order, or null for T: steps beyond are not computed */
   int reverse;            /* 1: from the last step of each sample to its first */
+  int batch_first;        /* 1: x, y and all that is by step are (N, T, ...) instead of (T, N, ...) */
   int64_t
       recompute; /* k > 0: the cache keeps the state of every k-th step, backward computes the rest again */
   int64_t y_stride; /* distance between the rows of y and of dy, 0 for H */
