@@ -579,7 +579,7 @@ def test_the_interval_holds(activation: str, rule: str, options: dict[str, Any],
 
 
 def test_student() -> None:
-    from gradiometer.measurement.attenuation import student
+    from gradiometer.measurement.student import student
 
     table = {1: 12.7062, 2: 4.30265, 3: 3.18245, 4: 2.77645, 5: 2.57058, 9: 2.26216, 29: 2.04523, 100: 1.98397}
     for freedom, value in table.items():

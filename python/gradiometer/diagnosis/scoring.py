@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradiometer.losses import hits, metric_name
-from gradiometer.measurement.attenuation import student
+from gradiometer.measurement.student import student
 
 __all__ = ["interval", "merits", "metric", "tied"]
 

@@ -11,6 +11,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gradiometer.measurement.time.result import TimeMeasurement
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -169,6 +171,8 @@ class Measurement:
         Time the measurement took.
     ends_in : str or None
         ``"softmax"`` or ``"log_softmax"`` where the network's output is one.
+    time : tuple of TimeMeasurement
+        Every recurrent layer in every direction, step by step; empty for a feed-forward network.
     """
 
     layers: tuple[LayerMeasurement, ...]
@@ -184,6 +188,7 @@ class Measurement:
     flushes_subnormals: bool
     seconds: float
     ends_in: str | None = None
+    time: tuple[TimeMeasurement, ...] = ()
 
     @property
     def hidden(self) -> tuple[LayerMeasurement, ...]:
