@@ -334,12 +334,12 @@ class SlowClock:
 
 @pytest.mark.parametrize(
     ("seconds", "budget", "enough"),
-    [(0.0001, None, True), (0.006, None, True), (0.006, 4.5, False), (0.2, None, False)],
+    [(0.0004, None, True), (0.006, None, True), (0.006, 4.5, False), (0.2, None, False)],
 )
 def test_without_a_budget_it_goes_on_until_ranking_means_something(
     seconds: float, budget: float | None, enough: bool, monkeypatch: Any
 ) -> None:
-    """A look at the clock of 0.1 ms: enough in 4.5 s; of 6 ms: enough only later; of 0.2 s: not even in 20 s. Without
+    """A look at the clock of 0.4 ms: enough in 4.5 s; of 6 ms: enough only later; of 0.2 s: not even in 20 s. Without
     waiting: a step is two looks or three."""
     clock = SlowClock(seconds)
     for module in (experiment, race, train):

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from gradiometer.networks import Sequential as Sequential
     from gradiometer.networks import mlp as mlp
     from gradiometer.saving import load as load
+    from gradiometer.sequences import Sequences as Sequences
 
 # What is imported only when it is first used: `import gradiometer` costs NumPy and little more.
 _MODULES = (
@@ -80,6 +81,7 @@ _NAMES = {
     "Softmax": "layers",
     "Inference": "inference",
     "Sequential": "networks",
+    "Sequences": "sequences",
     "mlp": "networks",
     "load": "saving",
     "measure": "measurement",

@@ -1,7 +1,23 @@
-"""Data to measure on: handwritten digits in the package, and files of your own."""
+"""Data to measure on: in the package, made by rule, and files of your own."""
 
 from gradiometer.datasets.files import load
-from gradiometer.datasets.handwritten import digits
+from gradiometer.datasets.handwritten import digits, sequential_digits
+from gradiometer.datasets.memory import adding, copy_memory
+from gradiometer.datasets.series import forecast, sunspots
 from gradiometer.datasets.splits import Samples, Splits
+from gradiometer.datasets.text import characters
+from gradiometer.datasets.vowels import vowels
 
-__all__ = ["Samples", "Splits", "digits", "load"]
+__all__ = [
+    "Samples",
+    "Splits",
+    "adding",
+    "characters",
+    "copy_memory",
+    "digits",
+    "forecast",
+    "load",
+    "sequential_digits",
+    "sunspots",
+    "vowels",
+]

@@ -268,6 +268,26 @@ def _read_csv(path: Path, target: str | int | None, missing: str, text: str) -> 
     )
 
 
+def read_column(path: Path, column: str | int | None) -> NDArray[np.float64]:
+    """The numbers of one column of a CSV file; of a file of one column, those."""
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    lines = _lines(path)
+    _, header = next(lines, (1, []))
+    place = 0 if len(header) == 1 and column in (None, 0, *header) else _target_column(path, header, column)
+    values, bad = [], _BadCells(path)
+    for line, row in lines:
+        cell = row[place] if place < len(row) else ""
+        number = _numbers([cell])
+        if number is None:
+            bad.note(line, [header[place]] if cell.lower() in _MISSING else [], [(header[place], cell)])
+        else:
+            values.append(float(number[0]))
+    if bad.first:
+        raise ValueError(f"{path}, {bad.first[0]}: a series has a number at every step")
+    return np.array(values)
+
+
 def _cells(path: Path, target: str | int | None) -> tuple[list[str], int, Iterator[tuple[int, list[str]]]]:
     """The header, the target's column in it, and the lines after it: number and stripped cells."""
     lines = _lines(path)

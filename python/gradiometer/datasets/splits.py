@@ -19,9 +19,9 @@ class Samples:
 
     Attributes
     ----------
-    x : ndarray of float32 (N, C), C-contiguous
+    x : ndarray of float32 (N, C) or (N, T, C), C-contiguous, or Sequences
     y : ndarray
-        int64 (N) class indices, or float32 (N, K) values.
+        int64 (N) class indices, or (N, T) of every step, or float32 (N, K) values.
 
     Examples
     --------
@@ -33,22 +33,22 @@ class Samples:
     (True, True)
     """
 
-    x: NDArray[np.float32]
+    x: Any
     y: NDArray[Any]
 
-    def __iter__(self) -> Iterator[NDArray[Any]]:
+    def __iter__(self) -> Iterator[Any]:
         return iter((self.x, self.y))
 
     def __len__(self) -> int:
         return len(self.x)
 
     @overload
-    def __getitem__(self, index: int) -> NDArray[Any]: ...
+    def __getitem__(self, index: int) -> Any: ...
 
     @overload
     def __getitem__(self, index: slice | NDArray[Any] | list[int] | list[bool]) -> Samples: ...
 
-    def __getitem__(self, index: int | slice | NDArray[Any] | list[int] | list[bool]) -> NDArray[Any] | Samples:
+    def __getitem__(self, index: int | slice | NDArray[Any] | list[int] | list[bool]) -> Any:
         """The samples of a slice, of an array of indices or of a mask; of 0 and 1 the pair's x and y."""
         if isinstance(index, int | np.integer):
             if 0 <= index <= 1:
@@ -59,7 +59,8 @@ class Samples:
         return Samples(self.x[index], self.y[index])
 
     def __repr__(self) -> str:
-        return f"Samples(x {self.x.dtype} {self.x.shape}, y {self.y.dtype} {self.y.shape})"
+        lengths = "" if isinstance(self.x, np.ndarray) else " of lengths"
+        return f"Samples(x {self.x.dtype} {self.x.shape}{lengths}, y {self.y.dtype} {self.y.shape})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +87,8 @@ class Splits:
         Name of what is predicted; empty if it has none.
     dropped : int
         Rows with missing values that were left out.
+    baseline : float
+        Loss on `test` of who sees nothing but what the data set's description says; NaN where it says nothing.
     """
 
     train: Samples
@@ -101,23 +104,33 @@ class Splits:
     target_scale: NDArray[np.float64]
     target: str = ""
     dropped: int = 0
+    baseline: float = math.nan
 
     @property
     def outputs(self) -> int:
         """Outputs that a network for this data needs: classes, or values a sample."""
-        return len(self.classes) or int(self.train.y.shape[1])
+        return len(self.classes) or int(self.train.y.shape[-1])
 
     def __iter__(self) -> Iterator[Samples]:
         return iter((self.train, self.val, self.test))
 
     def __str__(self) -> str:
         sizes = [len(part) for part in self]
-        return (
-            f"{self.name} {sum(sizes)}x{self.train.x.shape[1]} standardised "
-            f"({sizes[0]} train, {sizes[1]} validation, {sizes[2]} test)"
-        )
+        what = f"{sum(sizes)}x{self.train.x.shape[1]}"
+        if self.train.x.ndim == 3:
+            low, high = zip(*(steps(part.x) for part in self), strict=True)
+            span = f"{min(low)} to {max(high)}" if min(low) < max(high) else f"{max(high)}"
+            what = f"{sum(sizes)} sequences of {span} steps x{self.train.x.shape[2]}"
+        standardised = " standardised" if np.any(self.mean) or np.any(self.scale != 1.0) else ""
+        return f"{self.name} {what}{standardised} ({sizes[0]} train, {sizes[1]} validation, {sizes[2]} test)"
 
     __repr__ = __str__
+
+
+def steps(x: Any) -> tuple[int, int]:
+    """Steps of the shortest and of the longest sequence."""
+    lengths = getattr(x, "lengths", None)
+    return (x.shape[1], x.shape[1]) if lengths is None else (int(lengths.min()), int(lengths.max()))
 
 
 @dataclass(frozen=True, eq=False)

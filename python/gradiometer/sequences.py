@@ -1,0 +1,110 @@
+"""Sequences of different lengths in one array."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Sequences"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Sequences:
+    """Samples of one length each: what is beyond it is 0, is not computed and bears no gradient.
+
+    It goes wherever an x of shape (N, T, C) goes, and is cut like it along the samples.
+
+    Parameters
+    ----------
+    x : ndarray of float32 or float64 (N, T, C)
+    lengths : array_like of int (N)
+        From 1 to T.
+
+    Attributes
+    ----------
+    x : ndarray (N, T, C), C-contiguous
+        A copy with zeros beyond the lengths where they were not zeros already.
+    lengths : ndarray of int64 (N)
+
+    Raises
+    ------
+    ValueError, TypeError
+        For other shapes, types or lengths.
+
+    Examples
+    --------
+    >>> both = Sequences.of([np.ones((2, 3)), np.ones((4, 3))])
+    >>> both
+    Sequences(2 of 2 to 4 steps x 3, float64)
+    >>> both[1:].lengths
+    array([4])
+    """
+
+    x: NDArray[Any]
+    lengths: NDArray[np.int64]
+
+    def __init__(self, x: NDArray[Any], lengths: ArrayLike) -> None:
+        x = np.asarray(x)
+        if x.ndim != 3 or 0 in x.shape:
+            raise ValueError(f"x has shape {x.shape}; expected (N, T, C), each 1 or more")
+        if x.dtype not in (np.float32, np.float64):
+            raise TypeError(f"x has dtype {x.dtype}; expected float32 or float64")
+        found = np.asarray(lengths)
+        if found.shape != (len(x),):
+            raise ValueError(f"lengths has shape {found.shape}; expected ({len(x)},), one a sequence")
+        if found.dtype.kind not in "iu":
+            raise TypeError(f"lengths has dtype {found.dtype}; expected whole numbers")
+        wrong = np.flatnonzero((found < 1) | (found > x.shape[1]))
+        if wrong.size:
+            raise ValueError(f"lengths[{wrong[0]}] is {found[wrong[0]]}; expected 1 to {x.shape[1]}, the steps of x")
+        beyond = np.arange(x.shape[1]) >= found[:, None]
+        if x[beyond].any() or np.isnan(x[beyond]).any():
+            x = np.where(beyond[:, :, None], x.dtype.type(0), x)
+        object.__setattr__(self, "x", np.ascontiguousarray(x))
+        object.__setattr__(self, "lengths", found.astype(np.int64))
+
+    @classmethod
+    def of(cls, sequences: Sequence[ArrayLike]) -> Sequences:
+        """Pad sequences (T_n, C) with zeros to the longest of them."""
+        arrays = [np.asarray(each) for each in sequences]
+        if not arrays or any(a.ndim != 2 or a.shape[1] != arrays[0].shape[1] for a in arrays):
+            shapes = sorted({a.shape for a in arrays})
+            raise ValueError(f"sequences has shapes {shapes[:3]}; expected (T_n, C) with the same C, one or more")
+        dtype = np.result_type(*arrays)
+        x = np.zeros((len(arrays), max(map(len, arrays)), arrays[0].shape[1]), dtype)
+        for row, array in zip(x, arrays, strict=True):
+            row[: len(array)] = array
+        return cls(x, [len(array) for array in arrays])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """That of x."""
+        return self.x.shape
+
+    @property
+    def ndim(self) -> int:
+        """3."""
+        return 3
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """That of x."""
+        return self.x.dtype
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: slice | NDArray[Any] | list[int] | list[bool]) -> Sequences:
+        """Some of the samples: by a slice, an array of indices or a mask."""
+        if not isinstance(index, slice | np.ndarray | list):
+            raise TypeError(f"sequences are cut by a slice, an index array or a mask, got {index!r}")
+        return Sequences(self.x[index], self.lengths[index])
+
+    def __repr__(self) -> str:
+        low, high = int(self.lengths.min()), int(self.lengths.max())
+        steps = f"{low} steps" if low == high else f"{low} to {high} steps"
+        return f"Sequences({len(self)} of {steps} x {self.shape[2]}, {self.dtype})"
