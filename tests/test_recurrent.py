@@ -121,17 +121,26 @@ def test_recomputed_states_have_the_same_bits(cell: str, isa: str) -> None:
             np.testing.assert_array_equal(parts[name], whole[name], err_msg=f"{name}, k = {k}")
 
 
+# Members share samples in the first, units in the others.
+@pytest.mark.parametrize(("T", "N", "H"), [(30, 11, 50), (12, 3, 224), (12, 1, 224)])
 @pytest.mark.parametrize("cell", CELLS)
-def test_same_bits_for_any_number_of_threads(cell: str, thread_counts: Any) -> None:
-    given = case(cell, 30, 11, 40, 50, "float32")
-    ways: list[dict[str, Any]] = [{}, {"lengths": np.arange(11) * 3 % 31}, {"reverse": True, "recompute": 7}]
+def test_same_bits_for_any_number_of_threads(cell: str, T: int, N: int, H: int, thread_counts: Any) -> None:
+    given = case(cell, T, N, 40, H, "float32")
+    swapped = given | {name: np.swapaxes(given[name], 0, 1) for name in ("x", "dy")}
+    ways: list[dict[str, Any]] = [{}, {"lengths": np.arange(N) * 3 % (T + 1)}, {"reverse": True, "recompute": 7}]
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    both = {f"{n}_l0{end}": w for end in ("", "_reverse") for n, w in zip(names, given["weights"], strict=True)}
 
-    def bits(how: dict[str, Any]) -> list[bytes]:
+    def bits(given: dict[str, Any], **how: Any) -> list[bytes]:
         return [
             a.tobytes() for name, a in ours(cell, given, **how).items() if name != "cache"
         ]  # its end is not written
 
-    seen = [[bits(how) for how in ways] for _ in thread_counts]
+    def stack() -> list[bytes]:
+        y, _, _, cache = recurrent.forward(cell, given["x"], both)
+        return [y.tobytes(), *(a.tobytes() for a in recurrent.backward(cell, given["x"], both, cache, y).values())]
+
+    seen = [[*(bits(given, **how) for how in ways), bits(swapped, batch_first=True), stack()] for _ in thread_counts]
     assert seen[0] == seen[1] == seen[2]
 
 

@@ -131,12 +131,12 @@ struct DropoutKey {
   uint32_t step, node;
 };
 
-// One step of a recurrent cell for N samples. A sample's row holds `width` planes of H values, rows ld apart:
-// pre-activations before forward, what backward reads after it. h, c, dh, dc, h_old: (N, H). c and dc are of
-// cells with a memory (LSTM), null elsewhere.
+// One step of a recurrent cell for `units` units, from the pointers on, of N samples. A sample's row holds
+// `width` planes of H values, rows ld apart: pre-activations before forward, what backward reads after it. h,
+// c, dh, dc, h_old: (N, H). c and dc are of cells with a memory (LSTM), null elsewhere.
 template <class T>
 struct CellForward {
-  int64_t N, H;
+  int64_t N, H, units;
   T* row;
   int64_t ld;
   T *h, *c;  // the old state, overwritten by the new
@@ -145,7 +145,7 @@ struct CellForward {
 // on without a weight (GRU), by what it gets this way. drow: derivatives by the pre-activations.
 template <class T>
 struct CellBackward {
-  int64_t N, H;
+  int64_t N, H, units;
   T* row;  // not written
   int64_t ld;
   const T* h_old;

@@ -8,7 +8,8 @@
 // Time goes in segments. Forward: pre-activations of a segment from x by one product, then step by step the
 // product with the state and the cell, which leaves what backward reads in the same row. Backward: step by
 // step, then the gradients by weights and x of the segment by one product each. A member of the team takes
-// some samples through all steps of a segment without waiting.
+// some samples through all steps of a segment without waiting, or, where the state's weights are much to read
+// for few samples, some units of all samples, and the team meets at every step.
 //
 // `forward` and `backward` begin a parallel region of their own. Whoever owns one already (a network) takes
 // the pieces: `pass` carves what it needs out of memory of `pass_bytes`, then `prepare` by all members
@@ -134,13 +135,14 @@ struct Steps {
 // The samples of a range that run at a step, in order, side by side in the rows of a state.
 class Runners {
  public:
-  // At step -1, where all are there, or T, where none is. list: room for the samples.
+  // At step -1, where all are there, or T, where none is. list: room for the samples if they have lengths.
   Runners(const Steps& steps, Range samples, int64_t* list, int64_t at)
       : steps_(steps), samples_(samples), list_(list), at_(at), n_(0), before_(samples.begin) {
-    for (; at < 0 && n_ < samples.size(); n_++) list_[n_] = samples.begin + n_;
+    if (at < 0) n_ = samples.size();
+    for (int64_t i = 0; steps.lengths && i < n_; i++) list_[i] = samples.begin + i;
   }
   int64_t count() const { return n_; }
-  int64_t operator[](int64_t i) const { return list_[i]; }
+  int64_t operator[](int64_t i) const { return steps_.lengths ? list_[i] : samples_.begin + i; }
   int64_t first() const { return samples_.begin; }
   // The first one's row among a step's.
   int64_t before() const { return before_; }
@@ -175,7 +177,8 @@ class Runners {
     n_ = to;
     for (int64_t n = samples_.end - 1; to > from; n--) {
       if (steps_.length(n) <= s) continue;
-      list_[--to] = n;
+      to--;
+      if (steps_.lengths) list_[to] = n;
       if (steps_.length(n) > was)
         move(to, --from);
       else
@@ -192,6 +195,12 @@ class Runners {
   const Steps& steps_;
   Range samples_;
   int64_t *list_, at_, n_, before_;
+};
+
+// What a member of the team takes of every step: some samples, all units of them, without waiting; or some
+// units of all samples, which meet at every step.
+struct Part {
+  Range samples, units;
 };
 
 template <class T>
@@ -241,8 +250,8 @@ class Recurrent {
     const ForwardMemory m(*this, carver, kept ? 0 : L, L);
     add_biases(m.bias);
     parallel(members, [&](Team team) {
-      const Range mine = steps.share(team);
-      const bool stepwise = takes_steps(team);
+      const Part mine = part(steps, team);
+      const bool meets = mine.units.size() < l_.H, stepwise = takes_steps(team, meets);
       pack_forward(m, team);
       Runners runners = start(m, steps, mine, h0, c0);
       for (int64_t s0 = 0; s0 < l_.T; s0 += L) {
@@ -256,11 +265,14 @@ class Recurrent {
         for (int64_t s = s0; s < s1; s++) {
           go_on(m, runners, mine, s, h_n, c_n);
           if (s == s0 && cache && l_.recompute && layout_.memory)
-            copy(cache + (s0 / L * l_.N + runners.before()) * l_.H, m.c + mine.begin * l_.H,
-                 runners.count() * l_.H);
+            for (int64_t i = 0; i < runners.count(); i++)
+              set(cache, s0 / L * l_.N + runners.before() + i, m.c, mine.samples.begin + i, mine.units);
           T* const row = rows + (steps.row(s) + runners.before() - r0) * m.ld;
           if (stepwise) input_product(m, steps, runners, s, x, row);
-          step(m, steps, runners, mine, s, row, y);
+          if (meets)
+            step_together(m, steps, runners, mine, s, row, y, team);
+          else
+            step(m, steps, runners, mine, s, row, y);
         }
       }
       end(m, steps, runners, mine, h_n, c_n, y);
@@ -276,11 +288,11 @@ class Recurrent {
     const BackwardMemory m(*this, carver, L, false);
     if (l_.recompute) add_biases(m.again.bias);
     parallel(members, [&](Team team) {
-      const Range mine = steps.share(team);
-      const bool stepwise = takes_steps(team);
+      const Part mine = part(steps, team);
+      const bool meets = mine.units.size() < l_.H, stepwise = takes_steps(team, meets);
       if (l_.recompute) pack_forward(m.again, team);
       pack_backward(m, team);
-      Runners runners(steps, mine, m.runners + mine.begin, l_.T);
+      Runners runners(steps, mine.samples, m.runners + mine.samples.begin, l_.T);
       for (int64_t i = segments - 1; i >= 0; i--) {
         const int64_t s0 = i * L, s1 = s0 + L < l_.T ? s0 + L : l_.T, r0 = steps.row(s0), r1 = steps.row(s1);
         team.barrier();
@@ -290,7 +302,7 @@ class Recurrent {
         });
         if (l_.recompute) {
           input_product(m.again, steps, x, share, r0, m.again.rows);
-          state_product(m.again, share.size(), m.h_old + (share.begin - r0) * l_.H,
+          state_product(m.again, share.size(), m.h_old + (share.begin - r0) * l_.H, l_.H, all_units(),
                         m.again.rows + (share.begin - r0) * m.again.ld);
         } else if (!steps.in_place()) {
           gather(m.again, steps, x, share, r0);
@@ -303,7 +315,9 @@ class Recurrent {
         }
         for (int64_t s = s1 - 1; s >= s0; s--) {
           make_room(m, runners, mine, s, g);
-          step_back(m, steps, runners, mine, s, r0, rows, l_.recompute ? m.again.ld : width(), g);
+          cells_back(m, steps, runners, mine, s, r0, rows, l_.recompute ? m.again.ld : width(), g);
+          if (meets) team.barrier();
+          state_gradient(m, steps, runners, mine, s, r0);
           if (g.dx && stepwise) input_gradient(m, steps, runners, s, r0, static_cast<T*>(g.dx));
         }
         team.barrier();
@@ -344,33 +358,36 @@ class Recurrent {
   void forward_samples(const Pass& p, Range samples, const T* x, const T* h0, const T* c0, T* y, T* h_n,
                        T* c_n) const {
     const ForwardMemory& m = p.m.again;
-    Runners runners = start(m, p.steps, samples, h0, c0);
+    const Part mine = {samples, all_units()};
+    Runners runners = start(m, p.steps, mine, h0, c0);
     for (int64_t s = 0; s < l_.T; s++) {
-      go_on(m, runners, samples, s, h_n, c_n);
+      go_on(m, runners, mine, s, h_n, c_n);
       T* const row = m.rows + (p.m.steps > 1 ? p.steps.row(s) + runners.before() : samples.begin) * m.ld;
       input_product(m, p.steps, runners, s, x, row);
-      step(m, p.steps, runners, samples, s, row, y);
+      step(m, p.steps, runners, mine, s, row, y);
     }
-    end(m, p.steps, runners, samples, h_n, c_n, y);
+    end(m, p.steps, runners, mine, h_n, c_n, y);
   }
   // After forward_samples of these samples, whose rows it overwrites. Of g, all but the gradients by weights
   // and biases.
   void backward_samples(const Pass& p, Range samples, const T* x, const T* h0, const T* y,
                         const gm_recurrent_gradients& g) const {
     const BackwardMemory& m = p.m;
+    const Part mine = {samples, all_units()};
     Runners runners(p.steps, samples, m.runners + samples.begin, l_.T);
     for (int64_t s = l_.T - 1; s >= 0; s--) {
-      make_room(m, runners, samples, s, g);
+      make_room(m, runners, mine, s, g);
       const int64_t at = p.steps.row(s) + runners.before();
       for (int64_t i = 0; i < runners.count(); i++) {
         copy_old(m.h_old + (at + i) * l_.H, p.steps, s, runners[i], h0, y);
         if (!p.steps.in_place())
           copy(m.again.x + (at + i) * l_.I, x + p.steps.place(s, runners[i]) * l_.I, l_.I);
       }
-      step_back(m, p.steps, runners, samples, s, 0, m.again.rows, m.again.ld, g);
+      cells_back(m, p.steps, runners, mine, s, 0, m.again.rows, m.again.ld, g);
+      state_gradient(m, p.steps, runners, mine, s, 0);
       if (g.dx) input_gradient(m, p.steps, runners, s, 0, static_cast<T*>(g.dx));
     }
-    end_back(m, p.steps, runners, samples, g);
+    end_back(m, p.steps, runners, mine, g);
   }
   // After backward_samples of all, for some of the H units: those rows of every gate. Of g, gradients by
   // weights and biases and `accumulate`.
@@ -470,7 +487,22 @@ class Recurrent {
   // cache, instead of sharing one product over a segment. Two threads, float32, AVX-512, 100 x 32 x 128:
   // forward 2.04 ms, shared 2.43; backward 4.14 and 4.48; 50 x 64 x 256 within 4 %. Few rows a step would
   // read all of W for little work.
-  bool takes_steps(Team team) const { return l_.N >= 8 * team.size; }
+  bool takes_steps(Team team, bool meets) const { return !meets && l_.N >= 8 * team.size; }
+  Range all_units() const { return {0, l_.H}; }
+  Part part(const Steps& steps, Team team) const {
+    return meets(team) ? Part{{0, l_.N}, team.share(l_.H, k_.gemm_columns)}
+                       : Part{steps.share(team), all_units()};
+  }
+  // Whether the members share units instead of samples: each then reads its share of the state's weights
+  // alone. LSTM training, float32, AVX-512, two threads, by samples and by units: 100 x 1 x 256 2.09 ms and
+  // 1.22, 100 x 4 x 512 17.4 and 12.7, 14 x 16 x 1024 60 and 31, 8 x 64 x 1024 80 and 65; level at 100 x 16 x
+  // 256 and 29 x 32 x 512, slower at 100 x 8 x 128 (1.47 and 1.59).
+  bool meets(Team team) const {
+    const int64_t bytes = gates() * l_.H * static_cast<int64_t>(sizeof(T));
+    return team.size > 1 && !l_.lengths && l_.H % k_.gemm_columns == 0 &&
+           (bytes >= (8 << 20) || (bytes >= (512 << 10) && l_.N <= 8 * team.size) ||
+            (bytes >= (128 << 10) && l_.N < team.size));
+  }
   static Range rows_of(const Steps& steps, int64_t s0, int64_t s1, Team team) {
     const int64_t r0 = steps.row(s0);
     const Range share = team.share(steps.row(s1) - r0);
@@ -540,114 +572,144 @@ class Recurrent {
     for (int64_t i = 0; layout_.bare >= 0 && i < n; i++)
       copy(row + i * m.ld + layout_.bare * l_.H, m.bias + layout_.bare * l_.H, l_.H);
   }
-  void state_product(const ForwardMemory& m, int64_t n, const T* h, T* rows) const {
+  void state_product(const ForwardMemory& m, int64_t n, const T* h, int64_t apart, Range units,
+                     T* rows) const {
+    const bool whole = units.size() == l_.H;
     Gemm<T> g = {};
-    g.M = n, g.N = gates(), g.K = l_.H;
-    g.a = h, g.a_row = l_.H, g.a_col = 1;
-    g.packed = m.packed_hh;
-    g.c = rows + layout_.recurrent * l_.H, g.ldc = m.ld;
+    g.M = n, g.N = whole ? gates() : units.size(), g.K = l_.H;
+    g.a = h, g.a_row = apart, g.a_col = 1;
+    g.ldc = m.ld;
     g.accumulate = true;
-    k_.gemm(g);
+    for (int64_t begin = units.begin; begin < gates(); begin += whole ? gates() : l_.H) {
+      g.packed = m.packed_hh + begin * l_.H;
+      g.c = rows + layout_.recurrent * l_.H + begin;
+      k_.gemm(g);
+    }
   }
 
   // States are (N, H); of a range of samples those that run lie side by side from its begin on.
-  Runners start(const ForwardMemory& m, const Steps& steps, Range mine, const T* h0, const T* c0) const {
-    for (int64_t n = mine.begin; n < mine.end; n++) {
-      set(m.h, n, h0, n);
-      if (layout_.memory) set(m.c, n, c0, n);
+  Runners start(const ForwardMemory& m, const Steps& steps, const Part& mine, const T* h0,
+                const T* c0) const {
+    for (int64_t n = mine.samples.begin; n < mine.samples.end; n++) {
+      set(m.h, n, h0, n, mine.units);
+      if (layout_.memory) set(m.c, n, c0, n, mine.units);
     }
-    return Runners(steps, mine, m.runners + mine.begin, -1);
+    return Runners(steps, mine.samples, m.runners + mine.samples.begin, -1);
   }
-  void go_on(const ForwardMemory& m, Runners& runners, Range mine, int64_t s, T* h_n, T* c_n) const {
+  void go_on(const ForwardMemory& m, Runners& runners, const Part& mine, int64_t s, T* h_n, T* c_n) const {
+    const int64_t first = mine.samples.begin;
     runners.on_to(
-        s, [&](int64_t n, int64_t i) { leave(m, n, mine.begin + i, h_n, c_n); },
+        s, [&](int64_t n, int64_t i) { leave(m, n, first + i, h_n, c_n, mine.units); },
         [&](int64_t to, int64_t from) {
-          set(m.h, mine.begin + to, m.h, mine.begin + from);
-          if (layout_.memory) set(m.c, mine.begin + to, m.c, mine.begin + from);
+          set(m.h, first + to, m.h, first + from, mine.units);
+          if (layout_.memory) set(m.c, first + to, m.c, first + from, mine.units);
         });
   }
-  void leave(const ForwardMemory& m, int64_t n, int64_t at, T* h_n, T* c_n) const {
-    if (h_n) set(h_n, n, m.h, at);
-    if (c_n) set(c_n, n, m.c, at);
+  void leave(const ForwardMemory& m, int64_t n, int64_t at, T* h_n, T* c_n, Range units) const {
+    if (h_n) set(h_n, n, m.h, at, units);
+    if (c_n) set(c_n, n, m.c, at, units);
   }
-  void step(const ForwardMemory& m, const Steps& steps, const Runners& runners, Range mine, int64_t s, T* row,
-            T* y) const {
+  void step(const ForwardMemory& m, const Steps& steps, const Runners& runners, const Part& mine, int64_t s,
+            T* row, T* y) const {
     if (runners.count() == 0) return;
-    T* const h = m.h + mine.begin * l_.H;
-    state_product(m, runners.count(), h, row);
-    cell_.forward({runners.count(), l_.H, row, m.ld, h, layout_.memory ? m.c + mine.begin * l_.H : nullptr});
-    put(y, y_stride(), h, steps, runners, s);
+    state_product(m, runners.count(), m.h + mine.samples.begin * l_.H, l_.H, mine.units, row);
+    cells(m, runners, mine, row);
+    put(y, y_stride(), m.h, steps, runners, mine, s);
   }
-  void end(const ForwardMemory& m, const Steps& steps, const Runners& runners, Range mine, T* h_n, T* c_n,
-           T* y) const {
-    for (int64_t i = 0; i < runners.count(); i++) leave(m, runners[i], mine.begin + i, h_n, c_n);
-    steps.each_beyond(mine, [&](int64_t place) { clear(y + place * y_stride(), l_.H); });
+  // The others' old h is read from y, so that a member may write its new one into the state.
+  void step_together(const ForwardMemory& m, const Steps& steps, const Runners& runners, const Part& mine,
+                     int64_t s, T* row, T* y, Team team) const {
+    if (s == 0)
+      state_product(m, l_.N, m.h, l_.H, mine.units, row), team.barrier();
+    else
+      state_product(m, l_.N, y + steps.place(s - 1, 0) * y_stride(), steps.stride() * y_stride(), mine.units,
+                    row);
+    cells(m, runners, mine, row);
+    put(y, y_stride(), m.h, steps, runners, mine, s);
+    team.barrier();
+  }
+  void cells(const ForwardMemory& m, const Runners& runners, const Part& mine, T* row) const {
+    const int64_t at = mine.samples.begin * l_.H + mine.units.begin;
+    cell_.forward({runners.count(), l_.H, mine.units.size(), row + mine.units.begin, m.ld, m.h + at,
+                   layout_.memory ? m.c + at : nullptr});
+  }
+  void end(const ForwardMemory& m, const Steps& steps, const Runners& runners, const Part& mine, T* h_n,
+           T* c_n, T* y) const {
+    for (int64_t i = 0; i < runners.count(); i++)
+      leave(m, runners[i], mine.samples.begin + i, h_n, c_n, mine.units);
+    steps.each_beyond(mine.samples, [&](int64_t place) { clear(y + place * y_stride(), l_.H); });
   }
   // A recomputed segment's cells, from c of its first step.
-  void step_again(const BackwardMemory& m, const Steps& steps, Range mine, int64_t s0, int64_t s1,
+  void step_again(const BackwardMemory& m, const Steps& steps, const Part& mine, int64_t s0, int64_t s1,
                   const T* c) const {
-    Runners runners(steps, mine, m.again.runners + mine.begin, l_.T);
+    const int64_t first = mine.samples.begin;
+    Runners runners(steps, mine.samples, m.again.runners + first, l_.T);
     if (s0 < s1)
       runners.back_to(
           s0, [](int64_t, int64_t) {}, [](int64_t, int64_t) {});
-    T* const h = m.again.h + mine.begin * l_.H;
-    T* const now = layout_.memory ? m.again.c + mine.begin * l_.H : nullptr;
-    if (now) copy(now, c + runners.before() * l_.H, runners.count() * l_.H);
+    for (int64_t i = 0; layout_.memory && i < runners.count(); i++)
+      set(m.again.c, first + i, c, runners.before() + i, mine.units);
     for (int64_t s = s0; s < s1; s++) {
       runners.on_to(
           s, [](int64_t, int64_t) {},
           [&](int64_t to, int64_t from) {
-            if (now) set(now, to, now, from);
+            if (layout_.memory) set(m.again.c, first + to, m.again.c, first + from, mine.units);
           });
       const int64_t at = steps.row(s) - steps.row(s0) + runners.before();
-      if (layout_.passes) copy(h, m.h_old + at * l_.H, runners.count() * l_.H);
-      cell_.forward({runners.count(), l_.H, m.again.rows + at * m.again.ld, m.again.ld, h, now});
+      for (int64_t i = 0; layout_.passes && i < runners.count(); i++)
+        set(m.again.h, first + i, m.h_old, at + i, mine.units);
+      cells(m.again, runners, mine, m.again.rows + at * m.again.ld);
     }
   }
 
-  void make_room(const BackwardMemory& m, Runners& runners, Range mine, int64_t s,
+  void make_room(const BackwardMemory& m, Runners& runners, const Part& mine, int64_t s,
                  const gm_recurrent_gradients& g) const {
+    const int64_t first = mine.samples.begin;
     runners.back_to(
         s,
         [&](int64_t n, int64_t i) {
-          set(m.dh, mine.begin + i, static_cast<const T*>(g.dh_n), n);
-          if (layout_.memory) set(m.dc, mine.begin + i, static_cast<const T*>(g.dc_n), n);
+          set(m.dh, first + i, static_cast<const T*>(g.dh_n), n, mine.units);
+          if (layout_.memory) set(m.dc, first + i, static_cast<const T*>(g.dc_n), n, mine.units);
         },
         [&](int64_t to, int64_t from) {
-          set(m.dh, mine.begin + to, m.dh, mine.begin + from);
-          if (layout_.memory) set(m.dc, mine.begin + to, m.dc, mine.begin + from);
+          set(m.dh, first + to, m.dh, first + from, mine.units);
+          if (layout_.memory) set(m.dc, first + to, m.dc, first + from, mine.units);
         });
   }
-  // The samples of a range through step s, after make_room. rows, h_old and drow begin with row r0.
-  void step_back(const BackwardMemory& m, const Steps& steps, const Runners& runners, Range mine, int64_t s,
-                 int64_t r0, const T* rows, int64_t ld, const gm_recurrent_gradients& g) const {
-    const int64_t H = l_.H, n = runners.count(), at = steps.row(s) - r0 + runners.before();
+  // A part's cells of step s, after make_room: drow. rows, h_old and drow begin with row r0.
+  void cells_back(const BackwardMemory& m, const Steps& steps, const Runners& runners, const Part& mine,
+                  int64_t s, int64_t r0, const T* rows, int64_t ld, const gm_recurrent_gradients& g) const {
+    const int64_t H = l_.H, n = runners.count(), row = steps.row(s) - r0 + runners.before(),
+                  unit = mine.units.begin, at = mine.samples.begin * H + unit;
     if (n == 0) return;
-    T* const dh = m.dh + mine.begin * H;
-    if (g.dy) add(dh, static_cast<const T*>(g.dy), steps, runners, s);
-    if (g.dh) put(static_cast<T*>(g.dh), H, dh, steps, runners, s);
-    T* const dc = layout_.memory ? m.dc + mine.begin * H : nullptr;
-    T* const dc_total = layout_.memory && g.dc ? m.dc_total + mine.begin * H : nullptr;
-    T* const drow = m.drow + at * m.ldd;
-    cell_.backward(
-        {n, H, const_cast<T*>(rows) + at * ld, ld, m.h_old + at * H, dh, dc, dc_total, drow, m.ldd});
-    if (dc_total) put(static_cast<T*>(g.dc), H, dc_total, steps, runners, s);
+    if (g.dy) add(m.dh, static_cast<const T*>(g.dy), steps, runners, mine, s);
+    if (g.dh) put(static_cast<T*>(g.dh), H, m.dh, steps, runners, mine, s);
+    T* const dc_total = layout_.memory && g.dc ? m.dc_total : nullptr;
+    cell_.backward({n, H, mine.units.size(), const_cast<T*>(rows) + row * ld + unit, ld,
+                    m.h_old + row * H + unit, m.dh + at, layout_.memory ? m.dc + at : nullptr,
+                    dc_total ? dc_total + at : nullptr, m.drow + row * m.ldd + unit, m.ldd});
+    if (dc_total) put(static_cast<T*>(g.dc), H, dc_total, steps, runners, mine, s);
+  }
+  // After the cells of all units: a part's derivatives by h of the step before.
+  void state_gradient(const BackwardMemory& m, const Steps& steps, const Runners& runners, const Part& mine,
+                      int64_t s, int64_t r0) const {
     Gemm<T> p = {};
-    p.M = n, p.N = H, p.K = gates();
-    p.a = drow + layout_.recurrent * H, p.a_row = m.ldd, p.a_col = 1;
-    p.packed = m.packed_hh;
-    p.c = dh, p.ldc = H;
+    p.M = runners.count(), p.N = mine.units.size(), p.K = gates();
+    p.a = m.drow + (steps.row(s) - r0 + runners.before()) * m.ldd + layout_.recurrent * l_.H;
+    p.a_row = m.ldd, p.a_col = 1;
+    p.packed = m.packed_hh + mine.units.begin * gates();
+    p.c = m.dh + mine.samples.begin * l_.H + mine.units.begin, p.ldc = l_.H;
     p.accumulate = layout_.passes;
     k_.gemm(p);
   }
-  void end_back(const BackwardMemory& m, const Steps& steps, Runners& runners, Range mine,
+  void end_back(const BackwardMemory& m, const Steps& steps, Runners& runners, const Part& mine,
                 const gm_recurrent_gradients& g) const {
     make_room(m, runners, mine, -1, g);
     for (int64_t i = 0; i < runners.count(); i++) {
-      if (g.dh0) set(static_cast<T*>(g.dh0), runners[i], m.dh, mine.begin + i);
-      if (g.dc0) set(static_cast<T*>(g.dc0), runners[i], m.dc, mine.begin + i);
+      if (g.dh0) set(static_cast<T*>(g.dh0), runners[i], m.dh, mine.samples.begin + i, mine.units);
+      if (g.dc0) set(static_cast<T*>(g.dc0), runners[i], m.dc, mine.samples.begin + i, mine.units);
     }
-    steps.each_beyond(mine, [&](int64_t place) {
+    steps.each_beyond(mine.samples, [&](int64_t place) {
       if (g.dx) clear(static_cast<T*>(g.dx) + place * l_.I, l_.I);
       if (g.dh) clear(static_cast<T*>(g.dh) + place * l_.H, l_.H);
       if (g.dc) clear(static_cast<T*>(g.dc) + place * l_.H, l_.H);
@@ -655,29 +717,35 @@ class Recurrent {
   }
 
   // Row `to` of a state from one of another, null for 0.
-  void set(T* state, int64_t to, const T* from, int64_t row) const {
-    from ? copy(state + to * l_.H, from + row * l_.H, l_.H) : clear(state + to * l_.H, l_.H);
+  void set(T* state, int64_t to, const T* from, int64_t row, Range units) const {
+    T* const at = state + to * l_.H + units.begin;
+    from ? copy(at, from + row * l_.H + units.begin, units.size()) : clear(at, units.size());
   }
   // The state before step s of sample n.
   void copy_old(T* to, const Steps& steps, int64_t s, int64_t n, const T* h0, const T* y) const {
-    set(to, 0, s > 0 ? y + steps.place(s - 1, n) * y_stride() : h0 ? h0 + n * l_.H : nullptr, 0);
+    const T* const from = s > 0 ? y + steps.place(s - 1, n) * y_stride() : h0 ? h0 + n * l_.H : nullptr;
+    set(to, 0, from, 0, all_units());
   }
-  // A step's rows of (T, N, H), or (N, T, H), from a state, and added to one.
-  bool side_by_side(const Steps& steps, int64_t stride) const {
-    return !steps.lengths && !steps.batch_first && stride == l_.H;
+  // A part's rows of a step of (T, N, H), or (N, T, H), from a state, and added to one.
+  bool side_by_side(const Steps& steps, int64_t stride, const Part& mine) const {
+    return !steps.lengths && !steps.batch_first && stride == l_.H && mine.units.size() == l_.H;
   }
   void put(T* all, int64_t stride, const T* state, const Steps& steps, const Runners& runners,
-           int64_t s) const {
-    if (side_by_side(steps, stride))
-      return copy(all + steps.place(s, runners[0]) * l_.H, state, runners.count() * l_.H);
+           const Part& mine, int64_t s) const {
+    const T* const from = state + mine.samples.begin * l_.H + mine.units.begin;
+    if (side_by_side(steps, stride, mine))
+      return copy(all + steps.place(s, runners[0]) * l_.H, from, runners.count() * l_.H);
     for (int64_t i = 0; i < runners.count(); i++)
-      copy(all + steps.place(s, runners[i]) * stride, state + i * l_.H, l_.H);
+      copy(all + steps.place(s, runners[i]) * stride + mine.units.begin, from + i * l_.H, mine.units.size());
   }
-  void add(T* dh, const T* dy, const Steps& steps, const Runners& runners, int64_t s) const {
-    if (side_by_side(steps, y_stride()))
-      return k_.add_scaled(runners.count() * l_.H, dh, dy + steps.place(s, runners[0]) * l_.H, 1, dh);
+  void add(T* state, const T* dy, const Steps& steps, const Runners& runners, const Part& mine,
+           int64_t s) const {
+    T* const to = state + mine.samples.begin * l_.H + mine.units.begin;
+    if (side_by_side(steps, y_stride(), mine))
+      return k_.add_scaled(runners.count() * l_.H, to, dy + steps.place(s, runners[0]) * l_.H, 1, to);
     for (int64_t i = 0; i < runners.count(); i++)
-      k_.add_scaled(l_.H, dh + i * l_.H, dy + steps.place(s, runners[i]) * y_stride(), 1, dh + i * l_.H);
+      k_.add_scaled(mine.units.size(), to + i * l_.H,
+                    dy + steps.place(s, runners[i]) * y_stride() + mine.units.begin, 1, to + i * l_.H);
   }
 
   // Gradients of some rows of the weights, 0 to G H, over the rows r0 to r1.

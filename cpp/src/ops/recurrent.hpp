@@ -34,8 +34,9 @@ struct Row {
   void put(int plane, V<T> v) const { store(v, row + plane * H + j, lanes); }
 };
 template <class T, class F>
-inline void each_unit(int64_t N, int64_t H, F f) {
-  for (int64_t n = 0; n < N; n++) for_lanes<V<T>::lanes>(H, [&](int64_t j, auto lanes) { f(n, j, lanes); });
+inline void each_unit(int64_t N, int64_t units, F f) {
+  for (int64_t n = 0; n < N; n++)
+    for_lanes<V<T>::lanes>(units, [&](int64_t j, auto lanes) { f(n, j, lanes); });
 }
 
 // i, f, o = σ, g = tanh; c = f c + i g; h = o tanh(c). Hochreiter, Schmidhuber 1997; forget gate: Gers 2000.
@@ -43,7 +44,7 @@ inline void each_unit(int64_t N, int64_t H, F f) {
 struct Lstm {
   template <class T>
   static void forward(const CellForward<T>& s) {
-    each_unit<T>(s.N, s.H, [&](int64_t n, int64_t j, auto lanes) {
+    each_unit<T>(s.N, s.units, [&](int64_t n, int64_t j, auto lanes) {
       Row<T, decltype(lanes)> r{s.row + n * s.ld, s.H, j, lanes};
       T *c = s.c + n * s.H + j, *h = s.h + n * s.H + j;
       const auto i = Gate<T>::of(r.get(0)), f = Gate<T>::of(r.get(1)), o = Gate<T>::of(r.get(3));
@@ -59,7 +60,7 @@ struct Lstm {
   }
   template <class T>
   static void backward(const CellBackward<T>& s) {
-    each_unit<T>(s.N, s.H, [&](int64_t n, int64_t j, auto lanes) {
+    each_unit<T>(s.N, s.units, [&](int64_t n, int64_t j, auto lanes) {
       Row<T, decltype(lanes)> r{s.row + n * s.ld, s.H, j, lanes}, d{s.drow + n * s.ldd, s.H, j, lanes};
       T* const dc = s.dc + n * s.H + j;
       const Gate<T> i{r.get(0)}, f{r.get(1)}, o{r.get(3)};
@@ -94,7 +95,7 @@ struct Lstm {
 struct Gru {
   template <class T>
   static void forward(const CellForward<T>& s) {
-    each_unit<T>(s.N, s.H, [&](int64_t n, int64_t j, auto lanes) {
+    each_unit<T>(s.N, s.units, [&](int64_t n, int64_t j, auto lanes) {
       Row<T, decltype(lanes)> p{s.row + n * s.ld, s.H, j, lanes};
       T* const h = s.h + n * s.H + j;
       const auto r = Gate<T>::of(p.get(1)), z = Gate<T>::of(p.get(2));
@@ -107,7 +108,7 @@ struct Gru {
   }
   template <class T>
   static void backward(const CellBackward<T>& s) {
-    each_unit<T>(s.N, s.H, [&](int64_t n, int64_t j, auto lanes) {
+    each_unit<T>(s.N, s.units, [&](int64_t n, int64_t j, auto lanes) {
       Row<T, decltype(lanes)> p{s.row + n * s.ld, s.H, j, lanes}, d{s.drow + n * s.ldd, s.H, j, lanes};
       T* const carried = s.dh + n * s.H + j;
       const Gate<T> r{p.get(1)}, z{p.get(2)};
@@ -157,14 +158,14 @@ template <class Unit>
 struct Rnn {
   template <class T>
   static void forward(const CellForward<T>& s) {
-    each_unit<T>(s.N, s.H, [&](int64_t n, int64_t j, auto lanes) {
+    each_unit<T>(s.N, s.units, [&](int64_t n, int64_t j, auto lanes) {
       Row<T, decltype(lanes)> r{s.row + n * s.ld, s.H, j, lanes};
       store(Unit::value(r.get(0)), s.h + n * s.H + j, lanes);
     });
   }
   template <class T>
   static void backward(const CellBackward<T>& s) {
-    each_unit<T>(s.N, s.H, [&](int64_t n, int64_t j, auto lanes) {
+    each_unit<T>(s.N, s.units, [&](int64_t n, int64_t j, auto lanes) {
       Row<T, decltype(lanes)> r{s.row + n * s.ld, s.H, j, lanes}, d{s.drow + n * s.ldd, s.H, j, lanes};
       d.put(0, load(static_cast<const T*>(s.dh) + n * s.H + j, lanes) * Unit::slope(r.get(0)));
     });
