@@ -16,8 +16,8 @@ install(FILES ${CMAKE_CURRENT_BINARY_DIR}/gradiometerConfig.cmake
   ${CMAKE_CURRENT_BINARY_DIR}/gradiometerConfigVersion.cmake DESTINATION ${gm_package} COMPONENT core)
 
 set(gm_pc_private -lm)
-if(gm_openmp)
-  string(APPEND gm_pc_private " ${OpenMP_C_FLAGS}")
+if(gm_threads)
+  string(APPEND gm_pc_private " -pthread")
 endif()
 file(RELATIVE_PATH gm_pc_root /${CMAKE_INSTALL_LIBDIR}/pkgconfig /.)
 configure_file(${CMAKE_CURRENT_LIST_DIR}/gradiometer.pc.in gradiometer.pc @ONLY)

@@ -192,8 +192,8 @@ extern "C" {
 
 const char* gm_version(void) { return GM_VERSION; }
 int gm_abi_version(void) { return GM_ABI_VERSION; }
-int gm_openmp(void) {
-#ifdef _OPENMP
+int gm_threaded(void) {
+#ifdef GM_THREADS
   return 1;
 #else
   return 0;

@@ -1,11 +1,11 @@
-# The shared library needs libc, libm and OpenMP's runtime and exports the C API and nothing else.
+# The shared library needs libc and libm and exports the C API and nothing else.
 execute_process(COMMAND ${READELF} -d ${LIBRARY} OUTPUT_VARIABLE dynamic COMMAND_ERROR_IS_FATAL ANY)
 string(REGEX MATCHALL "\\(NEEDED\\)[^\n]*" needed "${dynamic}")
 if(NOT needed MATCHES "\\[libc\\.")
   message(SEND_ERROR "no libc among the needed libraries, so they were not read: ${needed}")
 endif()
 foreach(entry IN LISTS needed)
-  if(NOT entry MATCHES "\\[(libc|libm|ld-linux[^.]*)\\." AND NOT (OPENMP AND entry MATCHES "\\[lib(gomp|omp|pthread)\\."))
+  if(NOT entry MATCHES "\\[(libc|libm|libpthread|ld-linux[^.]*)\\.")
     message(SEND_ERROR "unexpected: ${entry}")
   endif()
 endforeach()

@@ -9,7 +9,7 @@
 static void identity(void) {
   CHECK(strcmp(gm_version(), GM_VERSION) == 0);
   CHECK(gm_abi_version() == GM_ABI_VERSION);
-  CHECK(gm_openmp() == 0 || gm_openmp() == 1);
+  CHECK(gm_threaded() == 0 || gm_threaded() == 1);
 }
 
 static void activation(void) {

@@ -12,7 +12,7 @@
 
 void bind_library(py::module_& m) {
   m.def("version", [] { return std::string(gm_version()); });
-  m.def("openmp", [] { return gm_openmp() != 0; });
+  m.def("threaded", [] { return gm_threaded() != 0; });
   m.def("isas", [] {
     py::list names;
     for (int i = 0; i < gm_isa_count(); i++)

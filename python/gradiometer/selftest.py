@@ -81,7 +81,7 @@ def about() -> dict[str, Any]:
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "instruction sets": list(kernels.isas()),
         "chosen": kernels.isa(),
-        "OpenMP": "yes" if _core.openmp() else "no",
+        "built with threads": "yes" if _core.threaded() else "no",
         "threads": kernels.threads(),
         "subnormals": "flushed to zero by this process" if _core.flushes_subnormals() else "kept",
         "activations": list(kernels.activations()),

@@ -60,7 +60,7 @@ typedef struct gm_parameter {
  */
 GM_API const char* gm_version(void);
 GM_API int gm_abi_version(void);
-GM_API int gm_openmp(void); /* 1 if built with OpenMP */
+GM_API int gm_threaded(void); /* 1 if built with threads */
 
 /* Instruction sets compiled in, worst first; the best supported one is used unless GRADIOMETER_ISA or
  * gm_isa_set names another. An unknown or unsupported GRADIOMETER_ISA is reported by gm_isa_error (else null)
