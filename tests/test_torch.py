@@ -866,6 +866,36 @@ BAD: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
+    model = double(nn.Linear(FEATURES, CLASSES))
+    x, y = data()
+    x[3, 2] = value
+    with pytest.raises(ValueError, match=rf"x has a number that is not finite as float64, first x\[3, 2\] = {value}"):
+        gm.torch.measure(model, x, y)
+    values = torch.zeros(N, CLASSES)
+    values[1, 0] = value
+    with pytest.raises(ValueError, match=r"y has a number that is not finite .* y\[1, 0\]"):
+        gm.torch.measure(model, data()[0], values, "mse")
+
+
+def test_a_mask_of_minus_infinity_is_an_input() -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attend, self.head = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, CLASSES)
+
+        def forward(self, tokens: Any, mask: Any) -> Any:
+            return self.head(self.attend(tokens, tokens, tokens, attn_mask=mask)[0].mean(1))
+
+    mask = torch.full((5, 5), -math.inf).triu(1)
+    tokens, y = torch.randn(N, 5, 8), data()[1]
+    assert gm.torch.measure(Masked(), (tokens, mask), y).layers[0].grad_norm > 0
+    tokens[0, 0, 0] = math.nan
+    with pytest.raises(ValueError, match=r"x has a number .* x\[0, 0, 0\]"):
+        gm.torch.measure(Masked(), (tokens, mask), y)
+
+
 @pytest.mark.filterwarnings("ignore:Lazy modules:UserWarning")
 @pytest.mark.parametrize(("call", "error", "match"), BAD.values(), ids=BAD.keys())
 def test_bad_input(call: Callable[[], Any], error: type[Exception], match: str) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 from gradiometer import layers as ours
 from gradiometer.networks import Sequential
 from gradiometer.torch.activations import of_module, to_module
-from gradiometer.torch.tracer import array
+from gradiometer.torch.arrays import array
 
 __all__ = ["DenseSkip", "Residual", "convert", "to_torch"]
 

@@ -14,13 +14,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
+from torch.nn.utils.rnn import PackedSequence
 
-from gradiometer import _core, losses, theory
+from gradiometer import _core, arguments, losses, theory
 from gradiometer.measurement.attenuation import attenuation
 from gradiometer.measurement.blocks import shape_text
 from gradiometer.measurement.layer import even_slope, layer_measurement, layer_name, norm_of
 from gradiometer.measurement.result import LayerMeasurement, Measurement
-from gradiometer.torch.tracer import Layer, Trace, joined, moments, tensors_in
+from gradiometer.measurement.time import TimeMeasurement
+from gradiometer.torch.arrays import array, joined, moments, tensors_in
+from gradiometer.torch.recurrence import Recurrence
+from gradiometer.torch.tracer import Layer, Trace
 
 __all__ = ["measure"]
 
@@ -39,9 +43,15 @@ def measure(
     it, modules or functions, and the addition that closes a residual branch; layers come in the order of execution, a
     module used twice gives two. Where the pass has lost sight of an activation it is None. Of convolutions and
     sequences every place counts: a unit is a channel, except in ``sample_spread``, which compares samples place by
-    place.
-    The gradient of weights that are used more than once is that of all uses. Theory's factors are NaN beyond plain
-    chains of Linear, batch norm in training, a known activation and additions.
+    place. The gradient of weights that are used more than once is that of all uses.
+
+    An nn.LSTM, nn.GRU or nn.RNN is also seen inside, in ``Measurement.time``: step by step, all layers and directions,
+    initial states, packed sequences, and dropout as it was drawn. Hooks cannot look there: the module is run again by
+    our kernels, with the gradients that reached its outputs. One that cannot be is named in a warning.
+
+    Theory speaks for what comes first of the model: a chain of Linear layers on (N, features), each with a norm in
+    training or none, an activation of ``gm.kernels.activations()`` and the addition of its own input, at most once. From
+    the first layer that is something else, or whose output goes elsewhere too, its factors are NaN.
 
     Parameters
     ----------
@@ -67,7 +77,8 @@ def measure(
     Raises
     ------
     ValueError, TypeError, IndexError
-        For arrays that do not fit, a model without layers or without gradient.
+        For arrays that do not fit, NaN or infinity in `x` (but -inf beside others, for a mask) or in the `y` of a named
+        loss, a model without layers or without gradient.
 
     Examples
     --------
@@ -94,15 +105,15 @@ def measure(
     if home is None:
         raise ValueError("module has no parameters; expected one layer or more")
     args, kwargs, leaves = _inputs(x, home)
-    samples = _samples(leaves, args, kwargs)
+    shape = _shape(args, kwargs)
 
-    with _untouched(module), Trace(module, samples, per_sample) as trace, parametrize.cached():
+    with _untouched(module), Trace(module, shape, per_sample) as trace, parametrize.cached():
         buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
         # A clone of the leaf enters: a model may write into its input, which a leaf forbids.
         args, kwargs = _map(args, torch.clone), _map(kwargs, torch.clone)
         output = torch.func.functional_call(module, buffers, args, kwargs)
         trace.finish(output)
-        value = _loss_value(loss, output, y, samples)
+        value = _loss_value(loss, output, y)
         if not trace.layers:
             raise ValueError(f"module ran no layer that can be measured: {type(module).__name__}; expected a Linear")
         weights = {id(t): t for layer in trace.layers for t in [*layer.weights, *layer.biases] if t.requires_grad}
@@ -113,7 +124,7 @@ def measure(
 
     gradients = {id(t): moments(torch.zeros_like(t) if g is None else g) for t, g in zip(targets, found, strict=True)}
     input_norm = norm_of(joined([gradients[id(t)] for t in leaves])) if leaves else math.nan
-    predictions = _predict(trace.layers, samples)
+    predictions = _predict(trace.layers, trace.samples)
     measured: list[LayerMeasurement] = []
     below = input_norm
     for layer, predicted in zip(trace.layers, predictions, strict=True):
@@ -130,13 +141,14 @@ def measure(
         else getattr(loss, "__name__", type(loss).__name__),
         loss_value=float(value.detach()),
         input_grad_norm=input_norm,
-        samples=samples,
+        samples=trace.samples,
         parameters=sum(p.numel() for p in module.parameters()),
         dtype=str(home.dtype).removeprefix("torch."),
         isa=f"torch {torch.__version__}",
         flushes_subnormals=_core.flushes_subnormals(),
         seconds=time.perf_counter() - began,
         ends_in=_ends_in(output),
+        time=_through_time(trace.recurrences),
     )
 
 
@@ -155,22 +167,30 @@ def _map(value: Any, change: Callable[[torch.Tensor], Any]) -> Any:
     if isinstance(value, dict):
         return {key: _map(item, change) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_map(item, change) for item in value)
+        changed = [_map(item, change) for item in value]
+        return value._make(changed) if hasattr(value, "_make") else type(value)(changed)
     return value
 
 
 def _inputs(x: Any, home: torch.Tensor) -> tuple[tuple[Any, ...], dict[str, Any], list[torch.Tensor]]:
-    """Positional and keyword arguments of the model, and the leaves among them that take the input's gradient."""
+    """Positional and keyword arguments of the model, and the leaves among them that take the input's gradient. -inf may
+    be a mask where there are several."""
+    alone = not isinstance(x, dict | tuple) or isinstance(x, PackedSequence)
     leaves: list[torch.Tensor] = []
 
     def leaf(t: torch.Tensor) -> torch.Tensor:
         t = t.detach().to(device=home.device, dtype=home.dtype).clone().requires_grad_()
+        bad = ~torch.isfinite(t) if alone else t.isnan() | t.isposinf()
+        if bad.any():
+            arguments.finite("x", array(t.masked_fill(t.isneginf() & ~bad, 0)))
         leaves.append(t)
         return t
 
     def given(value: Any) -> Any:
         if value is None or isinstance(value, bool | int | str):
             return value
+        if isinstance(value, PackedSequence):
+            return value._replace(data=given(value.data))
         try:
             t = torch.as_tensor(value)
         except (TypeError, ValueError, RuntimeError) as error:
@@ -180,15 +200,20 @@ def _inputs(x: Any, home: torch.Tensor) -> tuple[tuple[Any, ...], dict[str, Any]
     with torch.inference_mode(False):
         if isinstance(x, dict):
             return (), {key: given(value) for key, value in x.items()}, leaves
-        return tuple(given(value) for value in (x if isinstance(x, tuple) else (x,))), {}, leaves
+        return tuple(given(value) for value in ((x,) if alone else x)), {}, leaves
 
 
-def _samples(leaves: list[torch.Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
-    first = next((t for t in [*args, *kwargs.values()] if isinstance(t, torch.Tensor)), None)
-    shape: tuple[int, ...] = () if first is None else tuple(first.shape)
+def _shape(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, ...]:
+    """Of the first input, whose axis 0 counts the samples."""
+    first = next((t for t in [*args, *kwargs.values()] if isinstance(t, torch.Tensor | PackedSequence)), None)
+    shape: tuple[int, ...] = ()
+    if isinstance(first, PackedSequence):
+        shape = (int(first.batch_sizes[0]), *first.data.shape[1:])
+    elif first is not None:
+        shape = tuple(first.shape)
     if len(shape) < 1 or shape[0] < 2:
         raise ValueError(f"x has shape {shape}; expected (N, ...) with N of 2 or more")
-    return shape[0]
+    return shape
 
 
 def _target(y: Any, output: Any) -> Any:
@@ -201,7 +226,7 @@ def _target(y: Any, output: Any) -> Any:
     return torch.as_tensor(y).to(device=out.device, dtype=out.dtype if y.dtype.kind == "f" else torch.int64)
 
 
-def _loss_value(loss: Loss, output: Any, y: Any, samples: int) -> torch.Tensor:
+def _loss_value(loss: Loss, output: Any, y: Any) -> torch.Tensor:
     if callable(loss) and not isinstance(loss, losses.Loss):
         value = loss(output, _target(y, output))
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
@@ -214,6 +239,8 @@ def _loss_value(loss: Loss, output: Any, y: Any, samples: int) -> torch.Tensor:
     target = torch.as_tensor(y, device=out.device)
     kind = losses.as_loss(loss)
     loss = kind.name
+    if target.is_floating_point():
+        arguments.finite("y", array(target))
     if loss == "cross_entropy":
         if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
             raise TypeError(f"y has dtype {target.dtype}; expected integer classes for {loss}")
@@ -235,6 +262,13 @@ def _loss_value(loss: Loss, output: Any, y: Any, samples: int) -> torch.Tensor:
         "bce_with_logits": functional.binary_cross_entropy_with_logits,
     }[loss]
     return function(out, target.to(out.dtype), **kind.params)
+
+
+def _through_time(recurrences: list[Recurrence]) -> tuple[TimeMeasurement, ...]:
+    found: list[TimeMeasurement] = []
+    for recurrence in recurrences:
+        found += recurrence.measured(first=found[-1].index + 1 if found else 1)
+    return tuple(found)
 
 
 def _ends_in(output: Any) -> str | None:

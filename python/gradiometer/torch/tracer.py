@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,8 +20,10 @@ from torch import nn
 
 from gradiometer import _core, kernels
 from gradiometer.torch.activations import Function, of_module, of_node
+from gradiometer.torch.arrays import array, joined, moments, tensors_in
+from gradiometer.torch.recurrence import Recurrence, draws_masks
 
-__all__ = ["Layer", "Seen", "Trace", "array", "moments", "tensors_in"]
+__all__ = ["Layer", "Seen", "Trace"]
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _OTHER_LAYERS = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention, nn.Bilinear)
@@ -41,49 +42,12 @@ _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropo
 _REACH = 8
 
 
-def array(t: torch.Tensor) -> NDArray[Any]:
-    """The numbers of a tensor as float32 or float64; a view where the tensor is one of them on the CPU."""
-    t = t.detach()
-    if t.dtype not in (torch.float32, torch.float64):
-        t = t.to(torch.float32)
-    found: NDArray[Any] = t.cpu().numpy()
-    return found
-
-
-def moments(t: torch.Tensor) -> dict[str, Any]:
-    """Moments of a tensor as a mapping; subnormal by the tensor's own dtype."""
-    found = _core.moments(array(t))
-    if t.dtype == torch.float16:  # float32 holds all of its subnormals as normal numbers
-        small = t.detach().abs()
-        found["subnormals"] = int(((small > 0) & (small < torch.finfo(t.dtype).tiny)).sum())
-    return found
-
-
-def tensors_in(value: Any) -> Iterator[torch.Tensor]:
-    """Floating-point tensors in what a module takes or returns: a tensor, or nested tuples, lists and mappings."""
-    if isinstance(value, torch.Tensor):
-        if value.is_floating_point():
-            yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from tensors_in(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from tensors_in(item)
-
-
-def joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Moments of several tensors as of one, but for the deviation."""
-    sums = {key: sum(part[key] for part in parts) for key in parts[0]}
-    return sums | {"norm": math.hypot(*(part["norm"] for part in parts)), "deviation": math.nan}
-
-
 class Seen:
     """A tensor's values, and its gradient once that has come: what `gradiometer.measurement.layer` calls a tap."""
 
-    def __init__(self, values: NDArray[Any], samples: int, rows: bool) -> None:
+    def __init__(self, values: NDArray[Any], samples: int, rows: bool, axis: int = 0) -> None:
         self.values = _core.moments(values)
-        self.spread = _spread(values, self.values["sum_squares"], samples)
+        self.spread = _spread(values, self.values["sum_squares"], samples, axis)
         self.samples = samples
         self.by_rows = rows and values.ndim == 2 and len(values) == samples
         self.value_row_norms = _row_norms(values) if self.by_rows else None
@@ -154,17 +118,19 @@ class Trace:
     Parameters
     ----------
     module : nn.Module
-    samples : int
-        Rows of the batch: the length of axis 0.
+    shape : tuple of int
+        Of the first input. Samples are counted along axis 0; where a recurrent module is given time first, along 1.
     rows : bool
         Also the norms of single samples.
     """
 
-    def __init__(self, module: nn.Module, samples: int, rows: bool) -> None:
+    def __init__(self, module: nn.Module, shape: tuple[int, ...], rows: bool) -> None:
         self.module = module
-        self.samples = samples
+        self.shape = shape
+        self.samples_axis = 0
         self.rows = rows
         self.layers: list[Layer] = []
+        self.recurrences: list[Recurrence] = []
         self._tips: dict[Any, Layer] = {}
         self._past: set[Any] = set()
         self._looked: set[Any] = set()
@@ -175,11 +141,16 @@ class Trace:
         self._module_handles: list[Any] = []
         self._handles: list[Any] = []
 
+    @property
+    def samples(self) -> int:
+        """Rows of the batch."""
+        return self.shape[self.samples_axis]
+
     def __enter__(self) -> Trace:
         for name, module in self.module.named_modules():
             leave = functools.partial(self._leave_layer, name) if isinstance(module, _LAYERS) else self._leave
             self._module_handles.append(module.register_forward_pre_hook(self._enter, with_kwargs=True))
-            self._module_handles.append(module.register_forward_hook(leave))
+            self._module_handles.append(module.register_forward_hook(leave, with_kwargs=True))
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -199,19 +170,29 @@ class Trace:
         given = next(tensors_in([args, kwargs]), None)
         note = None
         if given is not None:
+            self._time_first(module, given)
             self._look(given)
             layer, function = self._feeding(given), of_module(module)
             act = _slopes(function, array(given), layer.axis) if function and layer else None
             wanted = isinstance(module, _LAYERS) or _is_activation(module)
-            note = self._key(given), layer, function, act, self._see(given) if wanted else None
+            drawn_from = torch.get_rng_state() if draws_masks(module) else None
+            note = self._key(given), layer, function, act, self._see(given) if wanted else None, drawn_from
         self._entered.setdefault(id(module), []).append(note)
 
-    def _leave_layer(self, name: str, module: Any, args: Any, output: Any) -> None:
+    def _time_first(self, module: nn.Module, given: torch.Tensor) -> None:
+        if not isinstance(module, nn.RNNBase) or module.batch_first or given.ndim != 3:
+            return
+        if given.shape[:2] == self.shape[:2] and self.shape[1] > 1 and not self.samples_axis:
+            self.samples_axis = 1
+            for seen in self._seen.values():
+                seen.samples = self.samples
+
+    def _leave_layer(self, name: str, module: Any, args: Any, kwargs: Any, output: Any) -> None:
         note = self._entered[id(module)].pop()
         outputs = list(tensors_in(output))
         if note is None or not outputs:
             return
-        key, _, _, _, x = note
+        key, _, _, _, x, drawn_from = note
         out, seen = outputs[0], self._see(outputs[0])
         for other in outputs[1:]:
             self._await(other, seen)
@@ -242,13 +223,17 @@ class Trace:
         )
         self._shared(key, layer)
         self.layers.append(layer)
+        if isinstance(module, nn.RNNBase):
+            recurrence = Recurrence(name, call, module, args, kwargs, output, drawn_from)
+            self.recurrences.append(recurrence)
+            self._handles.extend(recurrence.handles)
         self._reach(layer, self._key(out), out)
 
-    def _leave(self, module: Any, args: Any, output: Any) -> None:
+    def _leave(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
         note = self._entered[id(module)].pop()
         if note is None or not isinstance(output, torch.Tensor) or not output.is_floating_point():
             return
-        key, layer, function, act, given = note
+        key, layer, function, act, given, _ = note
         norm = next((name for kinds, name in _NORMS if isinstance(module, kinds)), None)
         dropout = isinstance(module, _DROPOUTS)
         follows = norm or dropout or _is_activation(module) or isinstance(module, nn.Identity)
@@ -325,7 +310,9 @@ class Trace:
             return
         layer.label, layer.function = name, step.function
         layer.act = _slopes(step.function, values, layer.axis)
-        layer.out = Seen(values if changed else kernels.forward(name, values, **params), self.samples, self.rows)
+        layer.out = Seen(
+            values if changed else kernels.forward(name, values, **params), self.samples, self.rows, self.samples_axis
+        )
         layer.out.differentiable = True
         receive = layer.out.receive
         self._handles.append(step.node.register_prehook(lambda gradients: receive(gradients[0])))
@@ -376,7 +363,7 @@ class Trace:
     def _see(self, t: torch.Tensor) -> Seen:
         key = self._key(t)
         if key not in self._seen:
-            self._seen[key] = Seen(array(t), self.samples, self.rows)
+            self._seen[key] = Seen(array(t), self.samples, self.rows, self.samples_axis)
             self._await(t, self._seen[key])
         return self._seen[key]
 
@@ -442,9 +429,10 @@ def _row_norms(values: NDArray[Any]) -> NDArray[np.float64]:
     return norms
 
 
-def _spread(values: NDArray[Any], sum_squares: float, samples: int) -> float:
+def _spread(values: NDArray[Any], sum_squares: float, samples: int, axis: int) -> float:
     """sqrt(mean_j Var_n / mean square), j over all places of a sample."""
-    rows = values if values.ndim > 1 and len(values) == samples else values.reshape(-1, values.shape[-1])
+    along = values.ndim > axis + 1 and values.shape[axis] == samples
+    rows = np.moveaxis(values, axis, 0) if along else values.reshape(-1, values.shape[-1])
     square = sum_squares / len(rows)
     with np.errstate(invalid="ignore", over="ignore"):
         between = float(rows.var(axis=0, dtype=np.float64).sum())
