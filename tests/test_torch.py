@@ -865,7 +865,6 @@ BAD: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
     model = double(nn.Linear(FEATURES, CLASSES))
@@ -896,6 +895,7 @@ def test_a_mask_of_minus_infinity_is_an_input() -> None:
         gm.torch.measure(Masked(), (tokens, mask), y)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:Lazy modules:UserWarning")
 @pytest.mark.parametrize(("call", "error", "match"), BAD.values(), ids=BAD.keys())
 def test_bad_input(call: Callable[[], Any], error: type[Exception], match: str) -> None:

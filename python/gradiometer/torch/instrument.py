@@ -50,8 +50,8 @@ def measure(
     our kernels, with the gradients that reached its outputs. One that cannot be is named in a warning.
 
     Theory speaks for what comes first of the model: a chain of Linear layers on (N, features), each with a norm in
-    training or none, an activation of ``gm.kernels.activations()`` and the addition of its own input, at most once. From
-    the first layer that is something else, or whose output goes elsewhere too, its factors are NaN.
+    training or none, an activation of ``gm.kernels.activations()`` and the addition of its own input, at most once.
+    From the first layer that is something else, or whose output goes elsewhere too, its factors are NaN.
 
     Parameters
     ----------
