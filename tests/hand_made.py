@@ -7,7 +7,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 from gradiometer.measurement.result import Attenuation, LayerMeasurement, Measurement
+from gradiometer.measurement.time import Source, TimeMeasurement, measure_layer
 
 SAMPLES = 256
 FLOAT32_ZERO = 2.0**-150
@@ -129,3 +131,25 @@ def sigmoid_50() -> Measurement:
         top=1.9e-2,
         everywhere={"saturated": 0.003, "theory": 0.236},
     )
+
+
+def recurrent(
+    cell: str = "lstm",
+    steps: int = 60,
+    hidden: int = 16,
+    *,
+    gain: float = 0.577,
+    gates: Mapping[int, Any] | None = None,
+    index: int = 1,
+) -> TimeMeasurement:
+    """One recurrent layer with independent recurrent weights of variance gain^2 / hidden (0.577 is torch's), measured
+    on noise; `gates` sets the bias of gates by their place."""
+    parts = {"lstm": 4, "gru": 3}.get(cell, 1)
+    rng = np.random.default_rng(0)
+    bias = np.zeros(parts * hidden)
+    for place, value in (gates or {}).items():
+        bias[place * hidden : (place + 1) * hidden] = value
+    by_x = 0.3 * rng.normal(size=(parts * hidden, 2))
+    by_h = gain * rng.normal(size=(parts * hidden, hidden)) / math.sqrt(hidden)
+    x, end = rng.normal(size=(steps, 8, 2)), rng.normal(size=(8, hidden))
+    return measure_layer(cell, x, (by_x, by_h, bias, None), Source(dh_n=end), index=index)

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import gradiometer as gm
+import numpy as np
 import pytest
 from gradiometer.diagnosis import Diagnosis, Finding, Rule, diagnose, explain, rule_ids
 from gradiometer.diagnosis.rules import DISEASES, RULES
 from gradiometer.measurement.result import Attenuation, Measurement
-from hand_made import measurement, sigmoid_50
+from hand_made import measurement, recurrent, sigmoid_50
 
 NAN, INF = math.nan, math.inf
 RELU = {"saturated": NAN}
@@ -53,6 +54,13 @@ def dark(dtype: str = "float32", zero: float = 0.0) -> Measurement:
     unknown = Attenuation(NAN, (NAN, NAN), NAN, (20, 20), NAN, NAN)
     return he_relu(20, gain=1.0, layers=layers, attenuation=unknown, dtype=dtype)
 
+
+def in_time(*args: Any, memory: int | None = None, **how: Any) -> Measurement:
+    return measurement(time=(recurrent(*args, **how),), memory=memory)
+
+
+# As chrono initialisation makes it for T = 100: the forget gate's bias, and with the other sign that of the input gate.
+CHRONO = np.log(np.random.default_rng(0).uniform(1, 99, 16))
 
 # rule, what it is, measurement, status that must come (None: the rule has nothing to say)
 CASES = [
@@ -181,6 +189,32 @@ CASES = [
     ("healthy", "He ReLU", he_relu(50), "ok"),
     ("healthy", "not with another rule failing", measurement(layers={7: {"nans": 1}}), None),
     ("healthy", "not with a warning", measurement(depth=40, width=8, factor=0.88, scatter=0.8), None),
+    ("vanishing-through-time", "no recurrent layer", measurement(), None),
+    ("vanishing-through-time", "LSTM as torch makes it", in_time(), "fail"),
+    ("vanishing-through-time", "tanh RNN as torch makes it", in_time("rnn_tanh"), "fail"),
+    ("vanishing-through-time", "GRU as torch makes it", in_time("gru"), "fail"),
+    ("vanishing-through-time", "the same, short", in_time("gru", 5), "ok"),
+    ("vanishing-through-time", "memory of 0.95", in_time(gain=0.0, gates={1: 2.944}), "ok"),
+    ("vanishing-through-time", "memory of 0.9: 0.2 % arrives", in_time(gain=0.0, gates={1: 2.197}), "warn"),
+    ("vanishing-through-time", "explodes", in_time("rnn_tanh", 60, 64, gain=2.0), None),
+    ("vanishing-through-time", "one step", in_time(steps=1), None),
+    ("exploding-through-time", "tanh RNN, g = 2", in_time("rnn_tanh", 60, 64, gain=2.0), "fail"),
+    ("exploding-through-time", "the same, short", in_time("rnn_tanh", 6, 64, gain=2.0), "ok"),
+    ("exploding-through-time", "vanishes", in_time("rnn_tanh"), None),
+    ("exploding-through-time", "no recurrent layer", measurement(), None),
+    ("short-memory", "a task of 50 steps", in_time(memory=50), "fail"),
+    ("short-memory", "a task of 5 steps", in_time(memory=5), "ok"),
+    ("short-memory", "not told: the length", in_time(), "warn"),
+    ("short-memory", "chrono", in_time(gates={1: CHRONO, 0: -CHRONO}, steps=90, memory=80), "ok"),
+    ("short-memory", "no recurrent layer", measurement(), None),
+    ("stuck-gates", "forget gate shut", in_time(gates={1: -6.0}), "fail"),
+    ("stuck-gates", "forget gate open, input gate at 1/2", in_time(gates={1: 6.0}), "warn"),
+    ("stuck-gates", "slow by design", in_time(gates={1: 6.0, 0: -6.0}), "ok"),
+    ("stuck-gates", "input gate shut", in_time(gates={0: -6.0}), "fail"),
+    ("stuck-gates", "GRU that takes nothing in", in_time("gru", gates={1: 6.0}), "fail"),
+    ("stuck-gates", "r open", in_time("gru", gates={0: 6.0}), "warn"),
+    ("stuck-gates", "LSTM as torch makes it", in_time(), "ok"),
+    ("stuck-gates", "RNN: no gates", in_time("rnn_tanh"), None),
 ]
 
 

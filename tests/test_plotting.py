@@ -16,8 +16,9 @@ from gradiometer.diagnosis import CureResult, CureRow, diagnose
 from gradiometer.diagnosis.charts import gradients_chart, metric_chart
 from gradiometer.history import film, loss_chart
 from gradiometer.measurement.result import Attenuation, Measurement
-from gradiometer.plotting import HeatMap, draw
+from gradiometer.plotting import draw
 from gradiometer.report.chart import Bar, BarChart, LineChart, Series
+from gradiometer.report.heat import HeatMap
 from gradiometer.train import Evaluation, History
 from hand_made import measurement, sigmoid_50
 

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gradiometer.measurement.text import factor_in_words, known_interval
-from gradiometer.plotting import HeatMap, draw
+from gradiometer.plotting import draw
 from gradiometer.report.chart import INK, Level, LineChart, Series
+from gradiometer.report.heat import HeatMap
 from gradiometer.report.notebook import fragment
 from gradiometer.report.text import Column, Table, score
 

@@ -9,7 +9,6 @@ import itertools
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,38 +16,16 @@ import numpy as np
 
 from gradiometer.report.chart import INK, PALETTE, BarChart, LineChart, Series, whole_ticks
 from gradiometer.report.escape import printable
+from gradiometer.report.heat import HeatMap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FORMATS", "HeatMap", "draw"]
+__all__ = ["FORMATS", "draw"]
 
 FORMATS = (".png", ".svg", ".pdf")
 TEXT, SOFT, AXIS, GRID, BAR = "#1c2024", "#5a6169", "#9aa1a8", "#e4e6e4", "#b4bac0"
-
-
-@dataclass(frozen=True)
-class HeatMap:
-    """Positive numbers over two axes, on a log scale of colour: 1 is white, less is blue, more is red.
-
-    Attributes
-    ----------
-    title : str
-    x, y : sequence of float
-        Ascending centres of the columns and rows.
-    values : sequence of sequences
-        A row for each `y`. Zeros, and what is not finite, have colours of their own.
-    x_label, y_label, label : str
-    """
-
-    title: str
-    x: Sequence[float]
-    y: Sequence[float]
-    values: Sequence[Sequence[float]]
-    x_label: str = ""
-    y_label: str = ""
-    label: str = ""
 
 
 Drawable = LineChart | BarChart | HeatMap
@@ -133,6 +110,8 @@ def _height(chart: Drawable, first: bool) -> float:
     """Inches."""
     if isinstance(chart, BarChart):
         return 0.9 + 0.34 * max(1, len(chart.bars))
+    if isinstance(chart, HeatMap) and chart.names:
+        return max(1.5, 0.9 + 0.3 * len(chart.names))
     return 3.8 if first else 2.4
 
 
@@ -387,7 +366,10 @@ def _heat(ax: Axes, chart: HeatMap) -> None:
     bar.ax.tick_params(colors=SOFT, labelsize=9, which="major")
     bar.ax.tick_params(which="minor", length=0)
     bar.outline.set_visible(False)
-    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    if chart.names:
+        ax.set_yticks(list(chart.y), [printable(name) for name in chart.names])
+    else:
+        ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel(chart.x_label)
     ax.set_ylabel(chart.y_label)

@@ -6,8 +6,7 @@ from gradiometer.diagnosis.charts import gradients_chart, metric_chart
 from gradiometer.diagnosis.findings import Diagnosis
 from gradiometer.diagnosis.result import CureResult
 from gradiometer.diagnosis.text import advice, as_verdicts, causes, code_of, cure_remarks, cure_table, how_to_test
-from gradiometer.measurement.charts import gradient_chart
-from gradiometer.measurement.notebook import folded_table
+from gradiometer.measurement.notebook import charts_of, folded_table
 from gradiometer.measurement.text import frozen_in_words, header
 from gradiometer.report.chart import BarChart, LineChart
 from gradiometer.report.notebook import fragment
@@ -25,7 +24,7 @@ def diagnosis_html(diagnosis: Diagnosis) -> str:
     lines += [*frozen_in_words(measurement), *(f"Likely cause: {cause}" for cause in causes(diagnosis))]
     if untested := advice(diagnosis):
         lines += [f"To try: {', '.join(id for id, _ in untested)}. {how_to_test(measurement)}"]
-    return fragment(header(measurement), lines, [gradient_chart({"": measurement})], *folded_table(measurement))
+    return fragment(header(measurement), lines, charts_of(measurement), *folded_table(measurement))
 
 
 def cures_html(cures: CureResult) -> str:

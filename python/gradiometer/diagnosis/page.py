@@ -25,9 +25,38 @@ from gradiometer.diagnosis.text import (
 from gradiometer.measurement.charts import gradient_chart, spread_chart
 from gradiometer.measurement.result import Measurement
 from gradiometer.measurement.text import factor_in_words, frozen_in_words, header, layer_table
+from gradiometer.measurement.time.charts import decay_chart, gates_chart, time_map
+from gradiometer.measurement.time.text import decay_in_words, horizon_in_words, time_table
 from gradiometer.report.page import Chart, Code, Details, Facts, Page, Part, Prose, TableSection
 
 __all__ = ["report"]
+
+TIME_NOTE = "Root mean square over samples of the gradient by the state of each step, by all later paths and losses."
+
+TIME_WORDS = [
+    (
+        "a step",
+        "Factor of the norm of the last step's gradient a step back, over a span that leaves out the first quarter, "
+        "with the interval for other samples through the same weights.",
+    ),
+    (
+        "half, 1/1000",
+        "The horizon: how many steps back the last step's gradient falls below that share of itself for good. ~ marks "
+        "what lies beyond the sequences measured and was carried on by the factor.",
+    ),
+    (
+        "memory path",
+        "What comes by the memory alone: the product of the forget gates (of z in a GRU), as they were on these "
+        "samples.",
+    ),
+    ("hidden path", "The rest, which passed through h and the recurrent weights at least once."),
+    ("shut, open", "Share of (sample, unit) where a gate is below 0.1 and above 0.9."),
+    (
+        "bound",
+        "Of an RNN: the largest singular value of the recurrent weights times the steepest slope, to the power of the "
+        "steps. Below 1 the gradient must vanish, only above 1 it can explode (Pascanu 2013).",
+    ),
+]
 
 
 def report(
@@ -54,6 +83,7 @@ def report(
     parts: list[Part] = [*as_verdicts(diagnosis)]
     if found := causes(diagnosis):
         parts.append(Prose("\n\n".join(found), heading="Likely cause"))
+    parts += through_time(measurement)
     parts += curves(measurement)
     if cures is not None:
         parts += cure_parts(cures, data)
@@ -105,6 +135,26 @@ def curves(measurement: Measurement) -> list[Part]:
             note="1: samples are unrelated. 0: every sample gives the same pre-activations.",
         ),
     ]
+
+
+def through_time(measurement: Measurement) -> list[Part]:
+    """The recurrent layers: map, what is left by steps back, table, gates of each."""
+    seen = measurement.time
+    if not seen:
+        return []
+    top = next((each for each in reversed(seen) if not each.reverse), seen[-1])
+    words = f"{top.name}: {decay_in_words(top.decay)}, {horizon_in_words(top.decay)}."
+    parts: list[Part] = [
+        Chart(time_map(seen), note=TIME_NOTE, heading="Through time"),
+        Chart(decay_chart(seen), note=words),
+    ]
+    gates = [Chart(gates_chart(each)) for each in seen if each.gates]
+    parts += gates[-1:] if len(gates) == 1 else []
+    parts.append(TableSection(time_table(seen), "Recurrent layers, from the input"))
+    if len(gates) > 1:
+        parts.append(Details("Gates of every recurrent layer", gates))
+    parts.append(Details("What the words mean", [Facts(TIME_WORDS)]))
+    return parts
 
 
 def cure_parts(cures: CureResult, data: str) -> list[Part]:

@@ -8,7 +8,7 @@ from gradiometer.diagnosis.cures import CURES
 from gradiometer.diagnosis.findings import Diagnosis, Finding
 from gradiometer.diagnosis.result import LEAST_STEPS, CureResult, CureRow
 from gradiometer.measurement.result import Measurement
-from gradiometer.measurement.text import UNFOLD, layer_text
+from gradiometer.measurement.text import UNFOLD, layer_text, time_text
 from gradiometer.report.text import Column, Status, Style, Table, Verdict, interval, score, times, verdicts, wrap
 
 __all__ = [
@@ -104,6 +104,7 @@ def diagnosis_text(
     parts = [
         verdicts(as_verdicts(diagnosis), style),
         layer_text(diagnosis.measurement, all_layers=all_layers, style=style, unfold=unfold),
+        time_text(diagnosis.measurement),
         causes_text(diagnosis, style),
         "" if how is None else advice_text(diagnosis, style, how),
     ]

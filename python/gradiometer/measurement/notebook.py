@@ -5,10 +5,14 @@ from __future__ import annotations
 from gradiometer.measurement.charts import gradient_chart
 from gradiometer.measurement.result import Measurement
 from gradiometer.measurement.text import factor_in_words, frozen_in_words, header, layer_table
+from gradiometer.measurement.time.charts import time_charts
+from gradiometer.measurement.time.text import time_lines
+from gradiometer.report.chart import LineChart
+from gradiometer.report.heat import HeatMap
 from gradiometer.report.notebook import fragment
 from gradiometer.report.text import Table, fold
 
-__all__ = ["folded_table", "measurement_html"]
+__all__ = ["charts_of", "folded_table", "measurement_html"]
 
 
 def measurement_html(measurement: Measurement) -> str:
@@ -18,10 +22,16 @@ def measurement_html(measurement: Measurement) -> str:
         [
             f"|dL/dh| {factor_in_words(measurement.attenuation, len(measurement.hidden))}",
             *frozen_in_words(measurement),
+            *(line.strip() for each in measurement.time for line in time_lines(each)),
         ],
-        [gradient_chart({"": measurement})],
+        charts_of(measurement),
         *folded_table(measurement),
     )
+
+
+def charts_of(measurement: Measurement) -> list[LineChart | HeatMap]:
+    """The gradient by layer, or of a recurrent network through time."""
+    return list(time_charts(measurement.time)) if measurement.time else [gradient_chart({"": measurement})]
 
 
 def folded_table(measurement: Measurement) -> tuple[Table, str]:

@@ -173,6 +173,8 @@ class Measurement:
         ``"softmax"`` or ``"log_softmax"`` where the network's output is one.
     time : tuple of TimeMeasurement
         Every recurrent layer in every direction, step by step; empty for a feed-forward network.
+    memory : int or None
+        Steps that the task asks to be bridged, where ``measure`` was told.
     """
 
     layers: tuple[LayerMeasurement, ...]
@@ -189,6 +191,7 @@ class Measurement:
     seconds: float
     ends_in: str | None = None
     time: tuple[TimeMeasurement, ...] = ()
+    memory: int | None = None
 
     @property
     def hidden(self) -> tuple[LayerMeasurement, ...]:
@@ -215,19 +218,20 @@ class Measurement:
         return out.getvalue()
 
     def plot(self, path: str | os.PathLike[str] | None = None, *, ax: Axes | None = None) -> Axes:
-        """Draw |dL/dh| by layer on a log axis with theory's line, and below it the spread between samples.
+        """Draw |dL/dh| by layer on a log axis with theory's line, and below it the spread between samples; of a
+        recurrent network a heat map of time by layer, what is left of the last step's gradient, and the gates.
 
         Parameters
         ----------
         path : path, optional
             Where to save the figure: ``.png``, ``.svg`` or ``.pdf``.
         ax : matplotlib.axes.Axes, optional
-            Axes to draw |dL/dh| into, without the spread; default: a new figure, no state of pyplot.
+            Axes to draw the first of them into; default: a new figure, no state of pyplot.
 
         Returns
         -------
         matplotlib.axes.Axes
-            Of |dL/dh|; the spread is in ``ax.figure.axes[1]``. Zeros, infinities and NaN are marks on the edge.
+            Of the first; the others are in ``ax.figure.axes``. Zeros, infinities and NaN are marks on the edge.
 
         Raises
         ------
@@ -239,7 +243,12 @@ class Measurement:
         from gradiometer import plotting
         from gradiometer.measurement.charts import gradient_chart, spread_chart
         from gradiometer.measurement.text import factor_in_words
+        from gradiometer.measurement.time.charts import time_charts
+        from gradiometer.measurement.time.text import decay_in_words
 
+        if self.time:
+            title = f"{self.network}: {decay_in_words(self.time[-1].decay)}"
+            return plotting.draw(time_charts(self.time), path, ax=ax, title=title)
         charts = [gradient_chart({"": self}), spread_chart({"": self})]
         title = f"{self.network}: {factor_in_words(self.attenuation, len(self.hidden))}"
         return plotting.draw(charts, path, ax=ax, title=title)

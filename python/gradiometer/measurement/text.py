@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from gradiometer.measurement.result import Attenuation, LayerMeasurement, Measurement
+from gradiometer.measurement.time.text import time_lines
 from gradiometer.report.text import Column, Style, Table, bar, fold, interval, scientific, spans, times, wrap
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "layer_text",
     "measurement_line",
     "measurement_text",
+    "time_text",
 ]
 
 PLAIN = Style()
@@ -106,7 +108,13 @@ def measurement_text(measurement: Measurement, *, all_layers: bool = False, styl
     loss = f"loss {measurement.loss_value:.4g}, |dL/dx| {scientific(measurement.input_grad_norm)}"
     said = [header(measurement), loss, factor, *frozen_in_words(measurement)]
     lines = [wrap(line, hanging="  ") for line in said]
-    return "\n".join([*lines, "", layer_text(measurement, all_layers=all_layers, style=style)])
+    parts = [*lines, "", layer_text(measurement, all_layers=all_layers, style=style)]
+    return "\n".join([*parts, *(["", time_text(measurement)] if measurement.time else [])])
+
+
+def time_text(measurement: Measurement) -> str:
+    """The recurrent layers through time, a few lines each; empty for a feed-forward network."""
+    return "\n".join(wrap(line, hanging="    ") for each in measurement.time for line in time_lines(each))
 
 
 def frozen_in_words(measurement: Measurement) -> list[str]:

@@ -10,11 +10,12 @@ Terminal, ``gradiometer.report.text``::
     scientific(0.019) times(0.2341) interval(0.2301, 0.2379) percent(0.003) score(0.979) spans([1, 2, 3, 7])
     bar(value, low, high)    heading("cures", style)    wrap(prose)
 
-Charts, ``gradiometer.report.chart``; ``.svg(width)`` gives one ``<svg>`` element as a string::
+Charts, ``gradiometer.report.chart`` and ``report.heat``; ``.svg(width)`` gives one ``<svg>`` element as a string::
 
     LineChart("Gradient by layer", [Series("measured", x, y), Series("theory", x, t, "dashed")],
               x_label="layer", y_label="|dL/dh|", log=True, levels=[Level(1.2e-38, "float32 normal")]).svg()
     BarChart("Test accuracy", [Bar("batch norm", 0.969, low=0.951, high=0.987)], limits=(0, 1)).svg()
+    HeatMap("Gradient over time", steps, [1, 2], [[1e-3, 1.0], [1e-4, 0.1]], names=["LSTM 1", "LSTM 2"]).svg()
 
 Page, ``gradiometer.report.page``; a part with a `heading` opens a section, one without continues it::
 
@@ -30,6 +31,6 @@ The same `Verdict` and `Table` serve the terminal and the page. Every text may h
 and control characters are replaced); NaN, infinities, zeros and empty series are drawn as what they are.
 """
 
-from gradiometer.report import chart, notebook, page, picture, text
+from gradiometer.report import chart, heat, notebook, page, picture, text
 
-__all__ = ["chart", "notebook", "page", "picture", "text"]
+__all__ = ["chart", "heat", "notebook", "page", "picture", "text"]

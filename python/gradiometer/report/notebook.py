@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from gradiometer.report.chart import BarChart, LineChart
 from gradiometer.report.escape import escape
+from gradiometer.report.heat import HeatMap
 from gradiometer.report.page import table_html, variables
 from gradiometer.report.text import Table
 
@@ -20,7 +21,7 @@ PALETTE = ("#1f87c9", "#d55e00", "#009e73", "#b9659a", "#b07a00", "#6f7fd8")
 def fragment(
     title: str,
     lines: Sequence[str],
-    charts: Sequence[LineChart | BarChart],
+    charts: Sequence[LineChart | BarChart | HeatMap],
     table: Table,
     caption: str,
     codes: Sequence[tuple[str, str]] = (),

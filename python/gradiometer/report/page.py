@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gradiometer.report.chart import PALETTE, PALETTE_DARK, BarChart, LineChart
 from gradiometer.report.escape import escape
+from gradiometer.report.heat import HeatMap
 from gradiometer.report.text import Table, Verdict
 
 __all__ = [
@@ -48,7 +49,7 @@ class TableSection:
 class Chart:
     """A chart, its title as caption, and a note below."""
 
-    chart: LineChart | BarChart
+    chart: LineChart | BarChart | HeatMap
     note: str = ""
     heading: str = ""
 

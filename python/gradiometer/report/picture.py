@@ -6,6 +6,7 @@ import re
 
 from gradiometer.report.chart import BarChart, LineChart
 from gradiometer.report.escape import escape
+from gradiometer.report.heat import HeatMap
 from gradiometer.report.page import DARK, LIGHT
 
 __all__ = ["picture"]
@@ -13,7 +14,7 @@ __all__ = ["picture"]
 PAD, HEAD = 24, 44
 
 
-def picture(chart: LineChart | BarChart, note: str = "", width: int = 760) -> str:
+def picture(chart: LineChart | BarChart | HeatMap, note: str = "", width: int = 760) -> str:
     """`chart` on a card that follows the reader's light or dark setting, with its title above and a `note` below.
 
     Returns

@@ -8,12 +8,16 @@ from gradiometer.diagnosis.rules import (
     dead_units,
     double_softmax,
     exploding_gradient,
+    exploding_through_time,
     float32_underflow,
     healthy,
     input_lost,
     non_finite,
     saturated,
+    short_memory,
+    stuck_gates,
     vanishing_gradient,
+    vanishing_through_time,
 )
 
 __all__ = ["DISEASES", "RULES", "explain", "rule_ids"]
@@ -27,6 +31,10 @@ DISEASES: tuple[Rule, ...] = (
     saturated.RULE,
     dead_units.RULE,
     float32_underflow.RULE,
+    vanishing_through_time.RULE,
+    exploding_through_time.RULE,
+    short_memory.RULE,
+    stuck_gates.RULE,
 )
 
 RULES: tuple[Rule, ...] = (*DISEASES, healthy.rule(DISEASES))

@@ -224,6 +224,7 @@ def _decays(ran: Pass, source: Source) -> tuple[Decay, Decay | None, Decay | Non
     if not GATES[ran.cell]:
         return made(state), None, None, random
     carried, rest = (squares[:length][back] for squares in (sums.carried, sums.rest))
+    rest[:1] = 0.0  # at the last step itself all is the memory's; what is left is rounding
     return made(state), made(carried), made(rest), random
 
 

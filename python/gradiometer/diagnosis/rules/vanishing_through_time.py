@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import math
+
+from gradiometer.diagnosis.findings import Finding, Rule
+from gradiometer.diagnosis.through_time import at_first_step, average, carry, furthest, weakest
+from gradiometer.measurement.result import Measurement
+from gradiometer.measurement.time import TimeMeasurement
+from gradiometer.measurement.time.text import decay_in_words
+from gradiometer.report.text import percent, times
+
+EXPLAIN = """
+What     The gradient of the last step shrinks by a factor with every step that it goes back. What happened
+         at the beginning of a sequence then has next to no say in how the weights change.
+
+Why      Going back one step multiplies by the Jacobian of the step, in an RNN diag(phi'(a_t)) W. Its norm
+         is at most smax(W) max phi', and where that is below 1 the gradient must vanish (Pascanu 2013); the
+         typical rate of a random W is lower still, g sqrt(E phi'^2). An LSTM adds a path on which c_t is
+         multiplied by nothing but the forget gate, a GRU one by z: with a gate of f its half-life is
+         ln 0.5 / ln f, and f is 1/2 where its bias begins at 0: one step.
+
+Measured Each sample's gradient at its last step, scaled to norm 1, goes back alone through the layer. The
+         factor a step is from the end points of a span of steps, with an interval for other samples. It
+         fails when less than 1/1000 arrives at the first step of the longest sequences and the interval
+         lies below 1; a warning below 1 %. Past the end of the measured span the factor is carried on.
+         A task whose answer lies in its last steps is not harmed: see short-memory.
+
+Try      A forget bias of 1 or more, or chrono initialisation, which spreads the biases over the lengths up
+         to T; LSTM or GRU instead of an RNN; an orthogonal recurrent matrix, or the identity with ReLU.
+
+Sources  Hochreiter 1991; Bengio, Simard, Frasconi 1994; Pascanu, Mikolov, Bengio 2013 (arXiv:1211.5063);
+         Gers, Schmidhuber, Cummins 2000; Tallec, Ollivier 2018 (arXiv:1804.11188).
+"""
+
+FAIL, WARN = 1e-3, 1e-2
+
+
+def check(measurement: Measurement) -> Finding | None:
+    seen = [each for each in measurement.time if not math.isnan(each.decay.factor)]
+    if not seen:
+        return None
+    far = furthest(seen)
+    arrives, high = at_first_step(far), far.decay.ci95[1]
+    evidence = {
+        "factor": far.decay.factor,
+        "ci95_low": far.decay.ci95[0],
+        "ci95_high": high,
+        "arrives": arrives,
+        "steps": float(far.steps),
+    }
+    where = (min(each.index for each in seen), max(each.index for each in seen))
+    if arrives >= WARN or not (high < 1.0 or far.decay.factor < 1.0):
+        if arrives > 1.0:
+            return None
+        return Finding("vanishing-through-time", "ok", f"gradient {times(far.decay.factor)} a step", where, evidence)
+    status = "fail" if arrives < FAIL and not high >= 1.0 else "warn"
+    reach = percent(arrives) if arrives >= 1e-4 else times(arrives)
+    return Finding(
+        "vanishing-through-time",
+        status,  # type: ignore[arg-type]
+        f"{far.name}: the last step's gradient goes back {decay_in_words(far.decay)}; over {far.steps} steps "
+        f"{reach} of it is left",
+        where,
+        evidence,
+        *likely_cause(weakest(seen), far),
+    )
+
+
+def likely_cause(weak: TimeMeasurement, far: TimeMeasurement) -> tuple[str, tuple[str, ...]]:
+    gate = carry(far)
+    if gate is not None and far.cell_path is not None:
+        mean = average(gate.mean, far.rows)
+        half = math.log(0.5) / math.log(mean) if 0.0 < mean < 1.0 else math.inf
+        word = "forget gate" if far.cell == "lstm" else "gate z"
+        gated: tuple[str, ...] = ("forget-bias", "chrono") if far.cell == "lstm" else ("lstm", "forget-bias")
+        return (
+            f"The {word} is {mean:.2f} on average: by the memory alone the gradient halves in {half:.1f} steps "
+            f"({times(far.cell_path.factor)} a step measured).",
+            gated,
+        )
+    bounds = weak.jacobian
+    cures = ("lstm", "gru", "orthogonal", "irnn")
+    if bounds is None:
+        return "", cures
+    if bounds.bound < 1.0:
+        return (
+            f"The largest singular value of the recurrent weights is {bounds.largest_singular:.3g}: below 1 the "
+            "gradient must vanish, whatever the input.",
+            cures,
+        )
+    return (
+        f"The recurrent weights (spectral radius {bounds.spectral_radius:.3g}) times the slope of "
+        f"{weak.cell.removeprefix('rnn_')} fall short of 1"
+        + (f"; theory {times(weak.theory)} a step." if weak.theory > 0 else "."),
+        cures,
+    )
+
+
+RULE = Rule("vanishing-through-time", "the gradient shrinks with every step back", EXPLAIN, check)
