@@ -12,6 +12,7 @@ import xml.etree.ElementTree as ET
 import pytest
 from gradiometer.report import chart, page, text
 from gradiometer.report.chart import Bar, BarChart, Level, LineChart, Series
+from gradiometer.report.heat import HeatMap
 from gradiometer.report.page import Chart, Code, Details, Facts, Page, Prose, TableSection
 from gradiometer.report.text import Column, Style, Table, Verdict
 from hypothesis import given, settings
@@ -367,6 +368,44 @@ def test_a_chart_tells_itself_to_those_who_do_not_see_it():
     assert root.get("aria-describedby") == described.get("id")
     assert title.text == "Norm by layer"
     assert described.text == f"measured: {GRADIENT[0]:.1e} at 1, 1.9e-02 at 50."
+
+
+def cells(root):
+    """Opacity and fill of the cells, row after row, the first row first."""
+    return [
+        (each.get("style"), float(each.get("fill-opacity"))) for each in marks(root, "rect") if each.get("fill-opacity")
+    ]
+
+
+@pytest.mark.parametrize("width", [720, 360])
+def test_a_heat_map_is_the_stronger_the_further_from_1(width):
+    values = [[1e-8, 1e-4, 1.0], [1.0, 1e2, 1e4]]
+    root = parse(HeatMap("t", [1, 2, 3], [1, 2], values, names=["LSTM 1", "LSTM 2"], x_label="step").svg(width))
+    seen = cells(root)[:6]
+    strongest = seen[0][1]
+    assert [round(opacity / strongest, 1) for _, opacity in seen] == [1.0, 0.5, 0.0, 0.0, 0.2, 0.5]
+    assert all("series-1" in fill for fill, _ in seen[:2])
+    assert all("series-2" in fill for fill, _ in seen[4:6])
+    said = [each.text for each in marks(root, "text")]
+    assert {"LSTM 1", "LSTM 2", "step", "1", "2", "3"} <= set(said)
+    box = float(root.get("viewBox").split()[3])
+    assert all(float(each.get("y")) < box for each in marks(root, "rect"))
+
+
+def test_a_heat_map_shows_zeros_infinities_and_gaps_and_thins_columns():
+    root = parse(HeatMap("t", [1, 2, 3, 4], [1], [[0.0, math.inf, math.nan, 1e-3]], names=["a"]).svg())
+    seen = cells(root)
+    assert "currentColor" in seen[0][0]
+    assert "series-5" in seen[1][0]
+    assert "series-1" in seen[2][0]  # NaN is a gap
+    said = [each.text for each in marks(root, "text")]
+    assert {"exactly 0", "infinite"} <= set(said)
+    long = HeatMap("t", list(range(500)), [1], [[10.0 ** (-k / 100) for k in range(500)]])
+    groups = marks(parse(long.svg()), "g")
+    assert 60 <= len(list(groups[0])) <= 120
+    assert "1.0e+00 first, 1.0e-05 last" in long.describe()
+    for empty in (HeatMap("t", [], [], []), HeatMap("t", [1], [1], [[math.nan]]), HeatMap("t", [1], [1], [[0.0]])):
+        parse(empty.svg())
 
 
 @settings(deadline=None, max_examples=60)

@@ -64,7 +64,7 @@ def causes_text(diagnosis: Diagnosis, style: Style = PLAIN) -> str:
 def advice(diagnosis: Diagnosis) -> list[tuple[str, str]]:
     """Id and reason of the cures that the findings suggest, marked as what they are: tried on other networks only."""
     why = {cure.id: cure.why for cure in CURES}
-    return [(f"{id} (untested)", why[id]) for id in diagnosis.tries]
+    return [(f"{id} (untested)", why[id]) for id in diagnosis.tries if id in why]
 
 
 def how_to_test(measurement: Measurement) -> str:

@@ -114,7 +114,8 @@ def measurement_text(measurement: Measurement, *, all_layers: bool = False, styl
 
 def time_text(measurement: Measurement) -> str:
     """The recurrent layers through time, a few lines each; empty for a feed-forward network."""
-    return "\n".join(wrap(line, hanging="    ") for each in measurement.time for line in time_lines(each))
+    lines = [line for each in measurement.time for line in time_lines(each)]
+    return "\n".join(wrap(line, indent="  " * line.startswith(" "), hanging="    ") for line in lines)
 
 
 def frozen_in_words(measurement: Measurement) -> list[str]:

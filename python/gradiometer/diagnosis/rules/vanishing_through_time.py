@@ -7,7 +7,7 @@ from gradiometer.diagnosis.through_time import at_first_step, average, carry, fu
 from gradiometer.measurement.result import Measurement
 from gradiometer.measurement.time import TimeMeasurement
 from gradiometer.measurement.time.text import decay_in_words
-from gradiometer.report.text import percent, times
+from gradiometer.report.text import percent, scientific, times
 
 EXPLAIN = """
 What     The gradient of the last step shrinks by a factor with every step that it goes back. What happened
@@ -54,7 +54,7 @@ def check(measurement: Measurement) -> Finding | None:
             return None
         return Finding("vanishing-through-time", "ok", f"gradient {times(far.decay.factor)} a step", where, evidence)
     status = "fail" if arrives < FAIL and not high >= 1.0 else "warn"
-    reach = percent(arrives) if arrives >= 1e-4 else times(arrives)
+    reach = percent(arrives) if arrives >= 1e-4 else scientific(arrives)
     return Finding(
         "vanishing-through-time",
         status,  # type: ignore[arg-type]
