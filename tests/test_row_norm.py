@@ -48,6 +48,15 @@ def test_digits_stay_at_any_mean(mean: float) -> None:
     assert np.max(np.abs(y - wanted)) < 1e-6
 
 
+@pytest.mark.parametrize("first", [1e6, -1e4, 3e38])
+def test_outlier_in_the_first_feature(first: float, isa: str) -> None:
+    x = np.random.default_rng(5).normal(size=(3, 8192)).astype(np.float32)
+    x[:, 0] = first
+    wanted = group_norm.forward(x, np.ones(8192), np.zeros(8192), 1, True, 1e-5)
+    y, _ = kernels.group_norm_forward(x)
+    assert np.all(np.abs(y - wanted) <= np.finfo(np.float32).eps * np.abs(wanted) + 1e-9)
+
+
 def test_a_constant_row_is_beta() -> None:
     x, dy = np.full((2, 7), 0.1, np.float32), np.arange(14, dtype=np.float32).reshape(2, 7)
     beta = np.arange(7, dtype=np.float32)
@@ -90,6 +99,27 @@ def test_same_bits_for_any_batch_and_threads(dtype: str, thread_counts: Any) -> 
         for a, b in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(kernels.group_norm_forward(x[7:9], 3, gamma, beta)[0], results[0][0][7:9])
+
+
+@pytest.mark.parametrize("groups", [1, 7])
+def test_rows_beyond_the_caches(groups: int, isa: str, thread_counts: Any) -> None:
+    """Past 8 MiB lines are written in another way: the bits are those of a few rows, wherever `out` begins."""
+    N, C = 2400, 910
+    x, dy, gamma, beta = case(N, C, "float32")
+    few = np.r_[0:5, 1198:1202, N - 3 : N]
+    wanted, some = kernels.group_norm_forward(x[few], groups, gamma, beta)
+    slopes = kernels.group_norm_backward(x[few], dy[few], some, gamma)[0]
+    for _, first in zip(thread_counts, (0, 3, 8), strict=True):
+        y, dx = (np.full(N * C + 16, np.nan, np.float32) for _ in range(2))
+        out, dout = (a[first : first + N * C].reshape(N, C) for a in (y, dx))
+        _, cache = kernels.group_norm_forward(x, groups, gamma, beta, out=out)
+        kernels.group_norm_backward(x, dy, cache, gamma, out=dout)
+        np.testing.assert_array_equal(out[few], wanted)
+        np.testing.assert_array_equal(dout[few], slopes)
+        for a in (y, dx):
+            assert np.isnan(a[:first]).all()
+            assert np.isnan(a[first + N * C :]).all()
+            assert np.isfinite(a[first : first + N * C]).all()
 
 
 def test_classes_have_torch_names_and_defaults() -> None:

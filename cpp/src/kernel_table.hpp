@@ -256,7 +256,8 @@ struct Kernels {
   double (*merge_columns)(int64_t parts, int64_t C, const double* means, int64_t rows, int64_t last,
                           double* mean);
   // row_squares[r] = sum over c of x². inside: adds to *count the number of elements with low <= x <= high
-  // and sets seen[c] (left alone otherwise; null where not wanted) where column c has one.
+  // and sets seen[c] (left alone otherwise) where column c has one; each null where not wanted. Without the
+  // count a column is left where it has one.
   void (*row_squares)(int64_t rows, int64_t C, const T* x, int64_t ld, double* out);
   void (*inside)(int64_t rows, int64_t C, const T* x, int64_t ld, double low, double high,
                  unsigned char* seen, int64_t* count);

@@ -56,6 +56,9 @@ void inside(const Kernels<T>& k, int C, double low, double high) {
   CHECK(!memcmp(got, want, sizeof got));
   k.inside(kRows, C, x, kLd, low, high, nullptr, &count);
   CHECK(count - wanted == wanted - 1000);
+  memset(got, 7, sizeof got);
+  k.inside(kRows, C, x, kLd, low, high, got, nullptr);
+  CHECK(!memcmp(got, want, sizeof got));
 }
 
 // In parts of 4 rows and a rest, of numbers whose squares leave float64 in some parts and not in others.

@@ -280,19 +280,27 @@ void inside(int64_t rows, int64_t C, const T* x, int64_t ld, double low, double 
   constexpr int W = V<T>::lanes;
   const V<T> from = V<T>::set1(static_cast<T>(low)), to = V<T>::set1(static_cast<T>(high)),
              zero = V<T>::set1(T(0)), one = V<T>::set1(T(1));
-  int64_t found = 0;
   for_strips<W>(C, [&](int64_t c, auto vectors, auto lanes) {
     constexpr int K = decltype(vectors)::value;
     const V<T> none = V<T>::set1(static_cast<T>(__builtin_nan("")));
     M<T> any_row[K];
     for (int k = 0; k < K; k++) any_row[k] = lt(zero, zero);
-    for (int64_t r = 0; r < rows; r++)
+    for (int64_t r = 0; r < rows; r++) {
+      int found = 0, seen_by_now = 0;
       for (int k = 0; k < K; k++) {
         const V<T> v = within(load(x + r * ld + c + k * W, lanes), none, lanes);
         const M<T> m = le(from, v) & le(v, to);
         any_row[k] = any_row[k] | m;
-        found += count(m);
+        if (total)
+          found += count(m);
+        else
+          seen_by_now += count(any_row[k]);
       }
+      if (total)
+        *total += found;
+      else if (seen_by_now == K * lanes_of<W>(lanes))
+        break;
+    }
     if (!seen) return;
     for (int k = 0; k < K; k++) {
       const int in = count(any_row[k]);
@@ -303,7 +311,6 @@ void inside(int64_t rows, int64_t C, const T* x, int64_t ld, double low, double 
         if (in == W || mark[w] != 0) seen[c + k * W + w] = 1;
     }
   });
-  *total += found;
 }
 
 }  // namespace GM_ISA

@@ -64,11 +64,9 @@ gm_moments moments_of(const Kernels<T>& k, int64_t N, int64_t C, const MomentsPa
 }
 
 template <class T>
-int64_t count_inside(const Kernels<T>& k, int64_t rows, int64_t C, const T* x, const Intervals& in,
-                     unsigned char* seen) {
-  int64_t count = 0;
-  for (int i = 0; i < in.size; i++) k.inside(rows, C, x, C, in.low[i], in.high[i], seen, &count);
-  return count;
+void look_inside(const Kernels<T>& k, int64_t rows, int64_t C, const T* x, const Intervals& in,
+                 unsigned char* seen, int64_t* count) {
+  for (int i = 0; i < in.size; i++) k.inside(rows, C, x, C, in.low[i], in.high[i], seen, count);
 }
 
 }  // namespace
@@ -90,8 +88,9 @@ void tap_value(const Network& net, int id, int64_t N, Range rows, const T* value
     unsigned char* active = at<unsigned char>(net, p.active) + b * C;
     __builtin_memset(active, 0, static_cast<size_t>(C));
     const T* x = input + block.begin * C;
-    count_inside(k, block.size(), C, x, s.active, active);
-    part->steep = s.flat ? count_inside(k, block.size(), C, x, s.steep, nullptr) : 0;
+    look_inside(k, block.size(), C, x, s.active, active, nullptr);
+    part->steep = 0;
+    if (s.flat) look_inside(k, block.size(), C, x, s.steep, nullptr, &part->steep);
   });
 }
 
