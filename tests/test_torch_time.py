@@ -390,3 +390,110 @@ def test_one_sequence_without_a_batch() -> None:
     F.cross_entropy(torch.stack([h for h, _ in steps]), y).backward()
     expected = [[g.norm().item() for g in gradients(state)] for state in steps]
     np.testing.assert_allclose(np.transpose([m.time[0].grad_h, m.time[0].grad_c]), expected, rtol=1e-10)
+
+
+class Loop(nn.Module):
+    """Two layers of cells, called step by step."""
+
+    def __init__(self, cell: str, break_at: int | None = None) -> None:
+        super().__init__()
+        self.low, self.high = (CELLS[cell][1](width, HIDDEN) for width in (FEATURES, HIDDEN))
+        self.head, self.memory, self.break_at = nn.Linear(HIDDEN, CLASSES), cell == "lstm", break_at
+        self.double()
+
+    def forward(self, x: Any) -> Any:
+        low = high = None
+        outputs = []
+        for t in range(x.shape[1]):
+            if t == self.break_at:
+                low, high = (tuple(s.detach() for s in pair) if self.memory else pair.detach() for pair in (low, high))
+            low = self.low(x[:, t], low)
+            high = self.high(low[0] if self.memory else low, hx=high)
+            outputs.append(high[0] if self.memory else high)
+        return self.head(torch.stack(outputs, 1).mean(1))
+
+
+@every_cell
+def test_a_loop_of_cells_is_a_layer_and_a_sequence(cell: str) -> None:
+    model = Loop(cell)
+    module = Classifier(cell, "mean", num_layers=2)
+    for k, part in enumerate((model.low, model.high)):
+        for name, value in part.named_parameters():
+            getattr(module.rnn, f"{name}_l{k}").data.copy_(value.data)
+    module.head.load_state_dict(model.head.state_dict())
+    x, y = sequences()
+    looped, stacked = gm.torch.measure(model, x, y), gm.torch.measure(module, x, y)
+    kind = CELLS[cell][1](1, 1)._get_name()
+    assert [layer.name for layer in looped.layers] == [f"low {kind} 5", f"high {kind} 5", "head Linear 4"]
+    assert looped.loss_value == pytest.approx(stacked.loss_value, rel=1e-12)
+    assert looped.input_grad_norm == pytest.approx(stacked.input_grad_norm, rel=1e-12)
+    for seen, other in zip(looped.time, stacked.time, strict=True):
+        assert seen.name == f"{'low' if seen.index == 1 else 'high'} {other.name.split(maxsplit=2)[2]}"
+        assert seen.index == other.index
+        for field in ("grad_h", "grad_c", "h_rms", "c_rms"):
+            np.testing.assert_allclose(getattr(seen, field), getattr(other, field), rtol=1e-10)
+    # the layer of a module is seen at its outputs, and so is that of a loop
+    one = gm.torch.measure(nn.Sequential(Loop(cell)), x, y)
+    high = looped.layers[1]
+    assert high.grad_norm == pytest.approx(stacked.layers[0].grad_norm, rel=1e-12)
+    assert high.out_var == pytest.approx(stacked.layers[0].out_var, rel=1e-12)
+    assert high.sample_spread == pytest.approx(stacked.layers[0].sample_spread, rel=1e-10)
+    assert one.layers[0].name == f"0.low {kind} 5"
+    assert gm.diagnose(looped).findings
+
+
+def test_a_loop_that_is_cut_is_two_sequences() -> None:
+    model = Loop("gru", break_at=4)
+    m = gm.torch.measure(model, *sequences())
+    assert [seen.steps for seen in m.time] == [4, 5, 4, 5]
+    assert [seen.name for seen in m.time][:2] == ["low GRU 5 (sequence 1)", "low GRU 5 (sequence 2)"]
+    assert len(m.layers) == 3
+
+
+@pytest.mark.parametrize("how", ["masked", "memory"])
+def test_a_loop_that_is_no_plain_sequence_is_named(how: str) -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell, self.head = nn.LSTMCell(FEATURES, HIDDEN), nn.Linear(HIDDEN, CLASSES)
+
+        def forward(self, x: Any) -> Any:
+            h = c = x.new_zeros(len(x), HIDDEN)
+            total = 0
+            for t in range(T):
+                new = self.cell(x[:, t], (h, c))
+                h, c = (
+                    new
+                    if how == "memory"
+                    else (torch.where(x[:, t, :1] > 0, *pair) for pair in zip(new, (h, c), strict=True))
+                )
+                total = total + c
+            return self.head(h + total if how == "memory" else h)
+
+    why = {"masked": "no call takes the states", "memory": "its c goes elsewhere"}[how]
+    x, y = sequences(torch.float32)
+    with pytest.warns(UserWarning, match=f"cell is not measured through time: {why}"):
+        m = gm.torch.measure(Odd(), x, y)
+    assert [layer.name for layer in m.layers] == ["cell LSTMCell 5", "head Linear 4"]
+    assert m.time == ()
+    assert math.isnan(m.attenuation.factor)
+
+
+def test_a_cell_called_once() -> None:
+    class Once(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell, self.head = nn.GRUCell(FEATURES, HIDDEN), nn.Linear(HIDDEN, CLASSES)
+
+        def forward(self, x: Any) -> Any:
+            self.h = self.cell(x[:, 0])
+            self.h.retain_grad()
+            return self.head(self.h)
+
+    model = Once()
+    x, y = sequences(torch.float32)
+    m = gm.torch.measure(model, x, y)
+    F.cross_entropy(model(x), y).backward()
+    assert (m.layers[0].name, m.time) == ("cell GRUCell 5", ())
+    assert m.layers[0].grad_norm == pytest.approx(model.h.grad.norm().item(), rel=1e-5)
+    assert m.layers[0].out_mean == pytest.approx(model.h.mean().item(), rel=1e-5)

@@ -23,6 +23,7 @@ from gradiometer.measurement.layer import even_slope, layer_measurement, layer_n
 from gradiometer.measurement.result import LayerMeasurement, Measurement
 from gradiometer.measurement.time import TimeMeasurement
 from gradiometer.torch.arrays import array, joined, moments, tensors_in
+from gradiometer.torch.loops import Loop
 from gradiometer.torch.recurrence import Recurrence
 from gradiometer.torch.tracer import Layer, Trace
 
@@ -47,7 +48,8 @@ def measure(
 
     An nn.LSTM, nn.GRU or nn.RNN is also seen inside, in ``Measurement.time``: step by step, all layers and directions,
     initial states, packed sequences, and dropout as it was drawn. Hooks cannot look there: the module is run again by
-    our kernels, with the gradients that reached its outputs. One that cannot be is named in a warning.
+    our kernels, with the gradients that reached its outputs. So is a cell (nn.LSTMCell ...) that the model calls step
+    by step with the states it returned: all its calls are one layer. One that cannot be is named in a warning.
 
     Theory speaks for what comes first of the model: a chain of Linear layers on (N, features), each with a norm in
     training or none, an activation of ``gm.kernels.activations()`` and the addition of its own input, at most once.
@@ -121,6 +123,7 @@ def measure(
         if not (value.requires_grad and targets):
             raise ValueError("the loss depends on nothing that requires grad; expected a model with a gradient")
         found = torch.autograd.grad(value, targets, allow_unused=True)
+        trace.settle()
 
     gradients = {id(t): moments(torch.zeros_like(t) if g is None else g) for t, g in zip(targets, found, strict=True)}
     input_norm = norm_of(joined([gradients[id(t)] for t in leaves])) if leaves else math.nan
@@ -264,7 +267,7 @@ def _loss_value(loss: Loss, output: Any, y: Any) -> torch.Tensor:
     return function(out, target.to(out.dtype), **kind.params)
 
 
-def _through_time(recurrences: list[Recurrence]) -> tuple[TimeMeasurement, ...]:
+def _through_time(recurrences: list[Recurrence | Loop]) -> tuple[TimeMeasurement, ...]:
     found: list[TimeMeasurement] = []
     for recurrence in recurrences:
         found += recurrence.measured(first=found[-1].index + 1 if found else 1)

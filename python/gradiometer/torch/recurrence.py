@@ -20,6 +20,7 @@ from gradiometer import recurrent
 from gradiometer.measurement.layer import layer_name
 from gradiometer.measurement.time import measure_stack
 from gradiometer.torch.arrays import array
+from gradiometer.torch.loops import states_of
 
 if TYPE_CHECKING:
     from gradiometer.measurement.time import TimeMeasurement
@@ -81,11 +82,11 @@ class Recurrence:
         self.y = y if self.packing is None else y.data
         self.x = self._by_time(x if self.packing is None else x.data)
         self.lengths = None if self.packing is None else pad_packed_sequence(x)[1].numpy()
-        self.first = [self._by_layer(state) for state in _states(first)]
+        self.first = [self._by_layer(state) for state in states_of(first)]
         self.dy: NDArray[Any] | None = None
         self.d_last: list[NDArray[Any] | None] = [None, None]
         self.handles = [self.y.register_hook(self._receive)] if self.y.requires_grad else []
-        for k, state in enumerate(_states(last)):
+        for k, state in enumerate(states_of(last)):
             if state.requires_grad:
                 self.handles.append(state.register_hook(functools.partial(self._receive_last, k)))
 
@@ -185,10 +186,3 @@ class Recurrence:
         layer = f"l{k}" if self.layers > 1 else None
         name = layer_name(self.name, layer, measured.name, f"(call {self.call})" if self.call > 1 else None)
         return dataclasses.replace(measured, name=name)
-
-
-def _states(given: Any) -> list[torch.Tensor]:
-    """h, or h and c."""
-    if given is None:
-        return []
-    return list(given) if isinstance(given, tuple | list) else [given]

@@ -21,6 +21,7 @@ from torch import nn
 from gradiometer import _core, kernels
 from gradiometer.torch.activations import Function, of_module, of_node
 from gradiometer.torch.arrays import array, joined, moments, tensors_in
+from gradiometer.torch.loops import Loop, states_of
 from gradiometer.torch.recurrence import Recurrence, draws_masks
 
 __all__ = ["Layer", "Seen", "Trace"]
@@ -130,7 +131,8 @@ class Trace:
         self.samples_axis = 0
         self.rows = rows
         self.layers: list[Layer] = []
-        self.recurrences: list[Recurrence] = []
+        self.recurrences: list[Recurrence | Loop] = []
+        self._loops: dict[int, tuple[Loop, Layer]] = {}
         self._tips: dict[Any, Layer] = {}
         self._past: set[Any] = set()
         self._looked: set[Any] = set()
@@ -149,6 +151,9 @@ class Trace:
     def __enter__(self) -> Trace:
         for name, module in self.module.named_modules():
             leave = functools.partial(self._leave_layer, name) if isinstance(module, _LAYERS) else self._leave
+            if isinstance(module, nn.RNNCellBase):
+                leave = functools.partial(self._leave_cell, name)
+                self._module_handles.append(module.register_forward_pre_hook(self._chain, with_kwargs=True))
             self._module_handles.append(module.register_forward_pre_hook(self._enter, with_kwargs=True))
             self._module_handles.append(module.register_forward_hook(leave, with_kwargs=True))
         return self
@@ -163,6 +168,19 @@ class Trace:
             handle.remove()
         for t in tensors_in(output):
             self._look(t)
+
+    def settle(self) -> None:
+        """The gradients have come: what a cell has done in all its calls is one layer's."""
+        for loop, layer in self._loops.values():
+            same = len({call.x.shape for call in loop.calls}) == 1
+            put = np.stack if same else np.concatenate
+            axis = 1 if same else 0
+            layer.x = Seen(put([call.x for call in loop.calls]), self.samples, self.rows, axis)
+            out = Seen(put([call.h for call in loop.calls]), self.samples, self.rows, axis)
+            for which in range(len(loop.calls[0].gradients)):
+                out.receive(torch.from_numpy(put([call.gradient(which) for call in loop.calls])))
+            out.differentiable = loop.differentiable
+            layer.dy = layer.pre = layer.out = out
 
     # ---- modules
 
@@ -196,6 +214,15 @@ class Trace:
         out, seen = outputs[0], self._see(outputs[0])
         for other in outputs[1:]:
             self._await(other, seen)
+        layer = self._new(name, module, key, x, out, seen)
+        if isinstance(module, nn.RNNBase):
+            recurrence = Recurrence(name, layer.call, module, args, kwargs, output, drawn_from)
+            self.recurrences.append(recurrence)
+            self._handles.extend(recurrence.handles)
+        self._reach(layer, self._key(out), out)
+
+    def _new(self, name: str, module: Any, key: Any, x: Seen, out: torch.Tensor, seen: Seen) -> Layer:
+        """The layer that a call of a module makes."""
         fed = self._tips.get(key)
         call = self._calls[id(module)] = self._calls.get(id(module), 0) + 1
         in_features, fan_in, fan_out = _widths(module, out)
@@ -223,11 +250,35 @@ class Trace:
         )
         self._shared(key, layer)
         self.layers.append(layer)
-        if isinstance(module, nn.RNNBase):
-            recurrence = Recurrence(name, call, module, args, kwargs, output, drawn_from)
-            self.recurrences.append(recurrence)
-            self._handles.extend(recurrence.handles)
-        self._reach(layer, self._key(out), out)
+        return layer
+
+    def _chain(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
+        """Put the states that a cell returned in the place of the copies that the model has."""
+        if id(module) not in self._loops:
+            return None
+        names = dict(zip(("input", "hx"), args, strict=False)) | kwargs
+        states = states_of(names.get("hx"))
+        originals = self._loops[id(module)][0].originals(states)
+        if originals is states:
+            return None
+        names["hx"] = originals if isinstance(names["hx"], tuple | list) else originals[0]
+        return (names.pop("input"),), names
+
+    def _leave_cell(self, name: str, module: Any, args: Any, kwargs: Any, output: Any) -> Any:
+        note = self._entered[id(module)].pop()
+        if note is None:
+            return None
+        key, x, out = note[0], note[4], states_of(output)
+        if id(module) not in self._loops:
+            layer = self._new(name, module, key, x, out[0], x)
+            self._loops[id(module)] = Loop(name, module), layer
+            self.recurrences.append(self._loops[id(module)][0])
+        loop, layer = self._loops[id(module)]
+        self._shared(key, layer)
+        given = dict(zip(("input", "hx"), args, strict=False)) | kwargs
+        copies = loop.add(given["input"], states_of(given.get("hx")), out)
+        self._past.update(map(self._key, copies))
+        return copies if isinstance(output, tuple) else copies[0]
 
     def _leave(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
         note = self._entered[id(module)].pop()
