@@ -67,6 +67,29 @@ gm_status too_little(int64_t batch, int64_t bytes, int64_t most, const char* who
               whose);
 }
 
+// How the samples of a batch lie: N of them, or, where the input is a sequence, of `steps` steps each.
+gm_status check_steps(const Graph& graph, int64_t steps, gm_error* e) {
+  if (graph.sequences() ? steps < 1 : steps != 0)
+    return fail(
+        e, GM_INVALID_ARGUMENT, "steps", "steps is %lld; expected %s", static_cast<long long>(steps),
+        graph.sequences() ? "1 or more for a network of sequences" : "0 for a network of single rows");
+  return GM_OK;
+}
+gm_status check_batch(const Network& net, const gm_context& context, int64_t N, gm_error* e) {
+  if (N < 0)
+    return fail(e, GM_INVALID_ARGUMENT, "N", "a batch of %lld rows; expected 0 or more",
+                static_cast<long long>(N));
+  GM_TRY(check_steps(net.graph, context.steps, e));
+  if (context.lengths && !net.graph.sequences())
+    return fail(e, GM_INVALID_ARGUMENT, "lengths", "lengths for a network of single rows; expected null");
+  for (int64_t n = 0; context.lengths && n < N; n++)
+    if (context.lengths[n] < 1 || context.lengths[n] > context.steps)
+      return fail(e, GM_INVALID_ARGUMENT, "lengths", "lengths[%lld] is %lld; expected 1 to %lld",
+                  static_cast<long long>(n), static_cast<long long>(context.lengths[n]),
+                  static_cast<long long>(context.steps));
+  return GM_OK;
+}
+
 // Bytes of an arena made now, or -1.
 int64_t arena_bytes(const Network& net, const Room& room, gm_error* e) {
   Plan trial;
@@ -88,7 +111,9 @@ gm_status make_room(Network& net, Room room, gm_error* e) {
   const bool alike = net.arena && net.table == &table && room.taps == plan.taps &&
                      room.segments == plan.segments &&
                      (team <= plan.team || !(room.taps || plan.workspace_each));
-  if (alike && room.batch <= plan.batch && (plan.every_gradient || !room.every_gradient)) return GM_OK;
+  if (alike && room.batch <= plan.batch && room.steps <= plan.steps &&
+      (plan.every_gradient || !room.every_gradient))
+    return GM_OK;
   net.taps.size = 0;  // they point into the arena
   const int64_t batch = room.batch;
   if (room.batch < 1) room.batch = 1;
@@ -96,8 +121,9 @@ gm_status make_room(Network& net, Room room, gm_error* e) {
     const int64_t bytes = arena_bytes(net, room, e);
     if (bytes < 0) return GM_OUT_OF_MEMORY;
     if (bytes > net.most) return too_little(batch, bytes, net.most, net.lent ? "lent" : "allowed", e);
-  } else if (alike && plan.batch > room.batch) {
-    room.batch = plan.batch;
+  } else if (alike && plan.batch >= 0) {
+    if (plan.batch > room.batch) room.batch = plan.batch;
+    if (plan.steps > room.steps) room.steps = plan.steps;
   }
   if (!net.lent) {
     free(net.arena);
@@ -115,9 +141,20 @@ gm_status make_room(Network& net, Room room, gm_error* e) {
 Room room_of(const gm_context& context, int64_t batch, const void* dx) {
   Room room;
   room.batch = batch;
+  if (context.steps > 0) room.steps = context.steps;
   room.taps = context.taps;
   room.every_gradient = dx != nullptr;
   room.segments = context.segments;
+  return room;
+}
+
+// For any gradient.
+Room room_of(int64_t batch, int64_t steps, unsigned taps) {
+  Room room;
+  room.batch = batch;
+  if (steps > 0) room.steps = steps;
+  room.taps = taps;
+  room.every_gradient = true;
   return room;
 }
 
@@ -136,12 +173,30 @@ gm_status too_many(gm_error* e) {
 }
 
 gm_status check_training(const Network& net, const gm_context& context, int64_t N, gm_error* e) {
-  if (!context.training || N != 1) return GM_OK;
-  for (int id = 1; id < net.graph.nodes.size; id++)
-    if (net.graph.nodes[id].type->splits_columns(true))
+  if (!context.training) return GM_OK;
+  for (int id = 1; id < net.graph.nodes.size; id++) {
+    const Node& node = net.graph.nodes[id];
+    if (!node.type->splits_columns(true)) continue;
+    if (N == 1 && (!node.sequence || context.steps == 1))
       return fail(e, GM_INVALID_ARGUMENT, "x",
                   "a batch of 1 row through %s; expected more than 1 value per channel when training",
-                  net.graph.nodes[id].type->name);
+                  node.type->name);
+    if (node.sequence && context.lengths)
+      return fail(
+          e, GM_INVALID_ARGUMENT, "lengths",
+          "%s of a sequence takes all steps for its statistics; expected sequences of one length when "
+          "training, or a norm of single rows",
+          node.type->name);
+  }
+  return GM_OK;
+}
+
+// The targets that a loss sees as one row each: of all samples, or of the steps within their lengths.
+template <class F>
+gm_status each_row(const Network& net, const gm_context& context, int64_t N, F f) {
+  if (!net.graph.nodes[net.graph.output()].sequence) return f(int64_t{0}, N);
+  if (!context.lengths) return f(int64_t{0}, N * context.steps);
+  for (int64_t n = 0; n < N; n++) GM_TRY(f(n * context.steps, context.lengths[n]));
   return GM_OK;
 }
 
@@ -153,14 +208,21 @@ gm_status gradient(gm_network* network, PassArguments a, int loss, gm_error* e) 
   Network& net = network->network;
   const Node& out = net.graph.nodes[net.graph.output()];
   a.loss = &kernels().losses[loss];
+  GM_TRY(check_batch(net, *a.context, a.N, e));
   GM_TRY(check_training(net, *a.context, a.N, e));
   double p[kMaxParameters];
   GM_TRY(resolve(*a.loss, a.context->loss_params, p, e));
   a.loss_params = p;
   GM_TRY(check_class_weights(*a.loss, out.features, a.context->class_weights, e));
-  GM_TRY(check_target(*a.loss, a.N, out.features, a.target, e));
-  a.mean_over = a.context->mean_over > 0 ? a.context->mean_over
-                                         : sum_of_weights(*a.loss, a.target, a.N, a.context->class_weights);
+  GM_TRY(check_target(*a.loss, a.target ? 0 : a.N, out.features, a.target, e));
+  double weight = 0;
+  GM_TRY(each_row(net, *a.context, a.N, [&](int64_t row, int64_t rows) {
+    const bool classes = a.loss->target == Target::classes;
+    const void* part = classes && a.target ? static_cast<const int64_t*>(a.target) + row : a.target;
+    weight += sum_of_weights(*a.loss, part, rows, a.context->class_weights);
+    return check_target(*a.loss, rows, out.features, part, e);
+  }));
+  a.mean_over = a.context->mean_over > 0 ? a.context->mean_over : weight;
   GM_TRY(make_room(net, room_of(*a.context, a.N, a.dx), e));
   net.taps.size = 0;
   if (a.N == 0) {
@@ -199,6 +261,18 @@ void describe(Where w, gm_tensor* out) {
           t.offset,          t.size()};
 }
 
+gm_status create(int64_t features, bool sequence, gm_graph** graph, gm_error* e) {
+  gm_graph* g = make<gm_graph>();
+  if (!g) return out_of_memory(e, "graph", static_cast<long long>(sizeof(gm_graph)));
+  gm_status status = g->graph.create(features, sequence, e);
+  if (status != GM_OK) {
+    destroy(g);
+    return status;
+  }
+  *graph = g;
+  return GM_OK;
+}
+
 }  // namespace
 
 extern "C" {
@@ -222,15 +296,10 @@ int gm_layer_type_attributes(int i, const gm_parameter** attributes) {
 }
 
 gm_status gm_graph_create(int64_t features, gm_graph** graph, gm_error* e) {
-  gm_graph* g = make<gm_graph>();
-  if (!g) return out_of_memory(e, "graph", static_cast<long long>(sizeof(gm_graph)));
-  gm_status status = g->graph.create(features, e);
-  if (status != GM_OK) {
-    destroy(g);
-    return status;
-  }
-  *graph = g;
-  return GM_OK;
+  return create(features, false, graph, e);
+}
+gm_status gm_graph_create_sequence(int64_t features, gm_graph** graph, gm_error* e) {
+  return create(features, true, graph, e);
 }
 void gm_graph_destroy(gm_graph* graph) { destroy(graph); }
 gm_status gm_graph_add(gm_graph* graph, const char* type, const int* inputs, int input_count,
@@ -242,21 +311,23 @@ int64_t gm_graph_features(const gm_graph* graph, int node) {
   return node >= 0 && node < graph->graph.nodes.size ? graph->graph.nodes[node].features : -1;
 }
 
-gm_status gm_network_memory(const gm_graph* graph, gm_dtype dtype, int64_t batch, unsigned taps,
-                            gm_memory* memory, gm_error* e) {
+int gm_graph_is_sequence(const gm_graph* graph, int node) {
+  return node >= 0 && node < graph->graph.nodes.size ? graph->graph.nodes[node].sequence : -1;
+}
+
+gm_status gm_network_memory(const gm_graph* graph, gm_dtype dtype, int64_t batch, int64_t steps,
+                            unsigned taps, gm_memory* memory, gm_error* e) {
   Graph copy;
   if (!copy.nodes.assign(graph->graph.nodes)) return out_of_memory(e, "graph", graph->graph.nodes.size);
   GM_TRY(copy.check_complete(e));
   if (batch < 1)
     return fail(e, GM_INVALID_ARGUMENT, "batch", "batch is %lld; expected 1 or more",
                 static_cast<long long>(batch));
+  GM_TRY(check_steps(copy, steps, e));
   memory->parameters = lay_out_tensors(&copy, dtype, &memory->state);
   if (memory->parameters < 0) return too_many(e);
   Plan plan;
-  Room room;
-  room.batch = batch;
-  room.taps = taps;
-  room.every_gradient = true;
+  const Room room = room_of(batch, steps, taps);
   GM_TRY(lay_out_arena(copy, kernels(), dtype, room, threads(), &plan, e));
   memory->arena = plan.bytes;
   return ok(e);
@@ -318,12 +389,9 @@ void gm_network_reset(gm_network* network) {
   }
 }
 
-gm_status gm_network_reserve(gm_network* network, int64_t batch, unsigned taps, gm_error* e) {
-  Room room;
-  room.batch = batch;
-  room.taps = taps;
-  room.every_gradient = true;
-  GM_TRY(make_room(network->network, room, e));
+gm_status gm_network_reserve(gm_network* network, int64_t batch, int64_t steps, unsigned taps, gm_error* e) {
+  GM_TRY(check_steps(network->network.graph, steps, e));
+  GM_TRY(make_room(network->network, room_of(batch, steps, taps), e));
   return ok(e);
 }
 
@@ -333,6 +401,7 @@ gm_status gm_network_arena(const gm_network* network, const gm_context* context,
   if (batch < 1)
     return fail(e, GM_INVALID_ARGUMENT, "batch", "batch is %lld; expected 1 or more",
                 static_cast<long long>(batch));
+  GM_TRY(check_steps(network->network.graph, context->steps, e));
   const int64_t needed = arena_bytes(network->network, room_of(*context, batch, nullptr), e);
   if (needed < 0) return GM_OUT_OF_MEMORY;
   *bytes = needed;
@@ -412,15 +481,13 @@ gm_status gm_network_forward(gm_network* network, const gm_context* context, int
   gm_context plain = *context;
   plain.taps = net.plan.taps;  // an arena with taps or segments serves as it is
   plain.segments = net.plan.segments;
-  if (N < 0)
-    return fail(e, GM_INVALID_ARGUMENT, "N", "a batch of %lld rows; expected 0 or more",
-                static_cast<long long>(N));
+  GM_TRY(check_batch(net, plain, N, e));
   GM_TRY(check_training(net, plain, N, e));
   if (N == 0) return ok(e);
   // Without batch statistics a sample has the same bits in any batch: the arena need not hold all of N.
   int64_t step = N;
   if (!plain.training) {
-    const int64_t chunk = 256;
+    const int64_t chunk = net.graph.sequences() ? 64 : 256;
     step = N < chunk ? N : chunk;
     if (net.plan.batch > step) step = N < net.plan.batch ? N : net.plan.batch;
     while (net.most >= 0 && step > 1 && step > net.plan.batch &&
@@ -428,13 +495,15 @@ gm_status gm_network_forward(gm_network* network, const gm_context* context, int
       step = (step + 1) / 2;
   }
   GM_TRY(make_room(net, room_of(plain, step, nullptr), e));
-  const int64_t in = net.graph.nodes[0].features, out = net.graph.nodes[net.graph.output()].features;
+  const auto sample = [&](const Node& node) { return node.features * (node.sequence ? plain.steps : 1); };
+  const int64_t in = sample(net.graph.nodes[0]), out = sample(net.graph.nodes[net.graph.output()]);
   double asked = 0;
   for (int64_t r = 0; r < N; r += step) {
     PassArguments a = {};
     a.asked = &asked;
     a.context = &plain;
     a.N = N - r < step ? N - r : step;
+    if (context->lengths) plain.lengths = context->lengths + r;
     a.x = static_cast<const char*>(x) + bytes_of(net, r * in);
     a.y = static_cast<char*>(y) + bytes_of(net, r * out);
     GM_TRY(run(net, a, e));
@@ -443,6 +512,10 @@ gm_status gm_network_forward(gm_network* network, const gm_context* context, int
 }
 
 gm_status gm_inference_create(const gm_network* network, gm_inference** inference, gm_error* e) {
+  if (network->network.graph.sequences())
+    return fail(e, GM_INVALID_ARGUMENT, "network",
+                "the network takes sequences; an inference takes single rows (gm_network_forward evaluates "
+                "sequences)");
   gm_inference* made = make<gm_inference>();
   if (!made) return out_of_memory(e, "inference", static_cast<long long>(sizeof(gm_inference)));
   const gm_status status = create_inference(network->network, &made->inference, e);

@@ -188,7 +188,7 @@ static gm_graph* small_graph(void) {
 static void network_in_the_callers_memory(void) {
   gm_graph* graph = small_graph();
   gm_memory need = {sizeof need, 0, 0, 0};
-  CHECK(gm_network_memory(graph, GM_FLOAT64, 4, GM_TAP_NONE, &need, NULL) == GM_OK);
+  CHECK(gm_network_memory(graph, GM_FLOAT64, 4, 0, GM_TAP_NONE, &need, NULL) == GM_OK);
   double* parameters = calloc((size_t)need.parameters, sizeof(double));
   double* gradients = calloc((size_t)need.parameters, sizeof(double));
   void* arena = aligned_alloc(64, (size_t)(need.arena + 63) / 64 * 64);
@@ -225,7 +225,7 @@ static void training_lowers_the_loss_and_taps_see_every_node(void) {
   gm_network* network = NULL;
   CHECK(gm_network_create(graph, GM_FLOAT32, NULL, NULL, NULL, &network, NULL) == GM_OK);
   gm_memory need = {sizeof need, 0, 0, 0};
-  CHECK(gm_network_memory(graph, GM_FLOAT32, 4, GM_TAP_NONE, &need, NULL) == GM_OK);
+  CHECK(gm_network_memory(graph, GM_FLOAT32, 4, 0, GM_TAP_NONE, &need, NULL) == GM_OK);
   float* parameters = gm_network_parameters(network);
   for (int64_t i = 0; i < need.parameters; i++) parameters[i] = 0.3f * (float)(i % 7 - 3);
   const float x[] = {0, 0, 0, 1, 1, 0, 1, 1};
@@ -331,7 +331,7 @@ static void segments_and_frozen_parameters(void) {
   CHECK(gm_graph_add(graph, "add", both, 2, NULL, 0, &node, NULL) == GM_OK);
   CHECK(gm_network_create(graph, GM_FLOAT64, NULL, NULL, NULL, &net, NULL) == GM_OK);
   gm_memory need = {sizeof need, 0, 0, 0};
-  CHECK(gm_network_memory(graph, GM_FLOAT64, kRows, GM_TAP_NONE, &need, NULL) == GM_OK);
+  CHECK(gm_network_memory(graph, GM_FLOAT64, kRows, 0, GM_TAP_NONE, &need, NULL) == GM_OK);
   double *parameters = gm_network_parameters(net), *gradients = gm_network_gradients(net), x[kRows * kWidth];
   for (int64_t i = 0; i < need.parameters; i++) parameters[i] = 0.1 * (double)(i % 7 - 3);
   for (int i = 0; i < kRows * kWidth; i++) x[i] = (double)(i % 11) - 5;

@@ -50,7 +50,7 @@ static gm_network* network(gm_dtype dtype) {
   CHECK(gm_graph_add(graph, "add", both, 2, NULL, 0, &node, NULL) == GM_OK);
   CHECK(gm_network_create(graph, dtype, NULL, NULL, NULL, &net, NULL) == GM_OK);
   gm_memory need = {sizeof need, 0, 0, 0};
-  CHECK(gm_network_memory(graph, dtype, 1, GM_TAP_NONE, &need, NULL) == GM_OK);
+  CHECK(gm_network_memory(graph, dtype, 1, 0, GM_TAP_NONE, &need, NULL) == GM_OK);
   for (int64_t i = 0; i < need.parameters; i++) {
     const double w = 0.1 * (double)(i % 7 - 3);
     if (dtype == GM_FLOAT32)

@@ -115,21 +115,24 @@ void* in_place(py::handle h, const char* name, gm_dtype dtype, py::ssize_t size)
 }
 
 py::array targets(py::handle t, const char* name, gm_target kind, gm_dtype dtype, py::ssize_t rows,
-                  py::ssize_t features) {
+                  py::ssize_t features, py::ssize_t steps) {
   py::array a = as_array(t);
+  Shape shape = {rows};
+  if (steps) shape.push_back(steps);
   char code = a.dtype().kind();
   if (kind == GM_CLASSES) {
     if (code != 'i' && code != 'u')
       throw py::type_error(std::string(name) + " has dtype " + py::str(a.dtype()).cast<std::string>() +
                            "; expected integer class indices");
-    expect_shape(a, name, {rows});
+    expect_shape(a, name, shape);
     py::dtype wanted = py::dtype::of<std::int64_t>();
     return a.dtype().equal(wanted) && is_ready(a) ? a : contiguous(a, wanted);
   }
   if (code != 'f' && code != 'i' && code != 'u' && code != 'b')
     throw py::type_error(std::string(name) + " has dtype " + py::str(a.dtype()).cast<std::string>() +
                          "; expected numbers");
-  expect_shape(a, name, {rows, features});
+  shape.push_back(features);
+  expect_shape(a, name, shape);
   return a.dtype().equal(numpy_dtype(dtype)) && is_ready(a) ? a : contiguous(a, numpy_dtype(dtype));
 }
 

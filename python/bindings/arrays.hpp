@@ -41,9 +41,10 @@ bool overlap(const py::array& a, const py::array& b);  // of contiguous arrays
 // An ndarray that Python code may hold on to, used in place (never copied).
 void* in_place(py::handle h, const char* name, gm_dtype dtype, py::ssize_t size);
 
-// Targets of a loss: int64 classes (any integer dtype is converted, floats are refused) or values of `dtype`.
+// Targets of a loss: int64 classes (any integer dtype is converted, floats are refused) or values of `dtype`,
+// of every row, or of every one of `steps` of it.
 py::array targets(py::handle t, const char* name, gm_target kind, gm_dtype dtype, py::ssize_t rows,
-                  py::ssize_t features);
+                  py::ssize_t features, py::ssize_t steps = 0);
 
 struct Error : gm_error {
   Error() {

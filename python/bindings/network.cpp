@@ -9,6 +9,7 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 
 #include "arrays.hpp"
 #include "loss.hpp"
@@ -47,9 +48,9 @@ int process_id() {
 
 class Graph {
  public:
-  explicit Graph(std::int64_t features) {
+  Graph(std::int64_t features, bool sequence) {
     Error e;
-    check(gm_graph_create(features, &graph_, &e), e);
+    check((sequence ? gm_graph_create_sequence : gm_graph_create)(features, &graph_, &e), e);
   }
   ~Graph() { gm_graph_destroy(graph_); }
   Graph(const Graph&) = delete;
@@ -77,10 +78,10 @@ class Graph {
           e);
     return node;
   }
-  py::dict memory(const std::string& dtype, std::int64_t batch, unsigned taps) const {
+  py::dict memory(const std::string& dtype, std::int64_t batch, std::int64_t steps, unsigned taps) const {
     gm_memory m = {sizeof(gm_memory), 0, 0, 0};
     Error e;
-    check(gm_network_memory(graph_, parse_dtype(dtype), batch, taps, &m, &e), e);
+    check(gm_network_memory(graph_, parse_dtype(dtype), batch, steps, taps, &m, &e), e);
     py::dict d;
     d["parameters"] = m.parameters;
     d["state"] = m.state;
@@ -88,6 +89,7 @@ class Graph {
     return d;
   }
   std::int64_t features(int node) const { return gm_graph_features(graph_, node); }
+  bool is_sequence(int node) const { return gm_graph_is_sequence(graph_, node) == 1; }
   int size() const { return gm_graph_node_count(graph_); }
   const gm_graph* get() const { return graph_; }
 
@@ -138,7 +140,7 @@ py::array as_contiguous(const py::array& a, gm_dtype dtype) {
 class Network {
  public:
   Network(const Graph& graph, const std::string& dtype) : dtype_(parse_dtype(dtype)) {
-    py::dict m = graph.memory(dtype, 1, 0);
+    py::dict m = graph.memory(dtype, 1, graph.is_sequence(0), 0);
     auto zeros = [&](const char* key) {
       return py::module_::import("numpy").attr("zeros")(m[key], numpy_dtype(dtype_)).cast<py::array>();
     };
@@ -152,6 +154,8 @@ class Network {
     gm_network_reset(network_);
     in_ = graph.features(0);
     out_ = graph.features(graph.size() - 1);
+    sequences_ = graph.is_sequence(0);
+    every_step_ = graph.is_sequence(graph.size() - 1);
   }
   ~Network() { gm_network_destroy(network_); }
   Network(const Network&) = delete;
@@ -160,6 +164,8 @@ class Network {
   py::array parameters, gradients, state;
   std::int64_t in() const { return in_; }
   std::int64_t out() const { return out_; }
+  bool sequences() const { return sequences_; }
+  bool every_step() const { return every_step_; }
 
   py::list tensors(bool of_state) const {
     py::list rows;
@@ -175,27 +181,33 @@ class Network {
     return rows;
   }
 
-  py::array forward(py::object x_, py::object out, bool training, std::uint64_t seed, std::int64_t number) {
+  py::array forward(py::object x_, py::object out, bool training, std::uint64_t seed, std::int64_t number,
+                    py::object lengths_) {
     py::array x = batch(x_);
     std::int64_t N = x.shape(0);
-    py::array y = output(out, "out", dtype_, {N, out_});
+    Lengths lengths = lengths_of(lengths_, x);
+    Shape shape{N, out_};
+    if (every_step_) shape = {N, static_cast<std::int64_t>(x.shape(1)), out_};
+    py::array y = output(out, "out", dtype_, shape);
     if (overlap(x, y)) x = x.attr("copy")().cast<py::array>();  // a row of y may need all of its row of x
     gm_context c = context();
     c.training = training;
     c.seed = seed;
     c.step = number;
+    set_steps(c, x, lengths);
     run([&](Error& e) { return gm_network_forward(network_, &c, N, x.data(), y.mutable_data(), &e); });
     return y;
   }
 
   py::tuple gradient(py::object x, py::object loss, py::object target, bool want_dx, bool training,
                      bool freeze_statistics, bool accumulate, unsigned taps, double mean_over,
-                     std::uint64_t seed, std::int64_t first_row, std::int64_t number, int segments) {
-    Batch b = batch_of(x, loss, target, {accumulate, mean_over, seed, first_row, number, segments});
+                     std::uint64_t seed, std::int64_t first_row, std::int64_t number, int segments,
+                     py::object lengths) {
+    Batch b = batch_of(x, lengths, loss, target, {accumulate, mean_over, seed, first_row, number, segments});
     py::object dx = py::none();
     void* to = nullptr;
     if (want_dx) {
-      py::array made(numpy_dtype(dtype_), Shape{b.rows(), in_});
+      py::array made(numpy_dtype(dtype_), Shape(b.x.shape(), b.x.shape() + b.x.ndim()));
       to = made.mutable_data();
       dx = made;
     }
@@ -213,8 +225,8 @@ class Network {
   double step(py::object x, py::object loss, py::object target, const Optimizer& optimizer, py::array slots,
               double learning_rate, std::int64_t number, double clip_norm, double clip_value,
               bool decay_matrices_only, bool accumulate, double mean_over, std::uint64_t seed,
-              std::int64_t first_row, int segments) {
-    Batch b = batch_of(x, loss, target, {accumulate, mean_over, seed, first_row, number, segments});
+              std::int64_t first_row, int segments, py::object lengths) {
+    Batch b = batch_of(x, lengths, loss, target, {accumulate, mean_over, seed, first_row, number, segments});
     void* s = in_place(slots, "slots", dtype_, parameters.size() * optimizer.slots());
     b.context.training = 1;
     b.context.learning_rate = learning_rate;
@@ -230,8 +242,9 @@ class Network {
   }
 
   // Bytes of the arena for a gradient or a step on a batch.
-  std::int64_t arena(std::int64_t rows, unsigned taps, int segments) {
+  std::int64_t arena(std::int64_t rows, unsigned taps, int segments, std::int64_t steps) {
     gm_context c = context();
+    c.steps = steps;
     c.taps = taps;
     c.segments = segments;
     std::int64_t bytes = 0;
@@ -304,8 +317,10 @@ class Network {
   }
 
   // What a pass with a loss holds while it runs: the context points into it.
+  using Lengths = std::optional<py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>>;
   struct Batch {
     py::array x, target;
+    Lengths lengths;
     Loss loss;
     gm_context context;
     std::int64_t rows() const { return x.shape(0); }
@@ -318,12 +333,14 @@ class Network {
     std::int64_t first_row, step;
     int segments;
   };
-  Batch batch_of(const py::object& x, const py::object& loss, const py::object& target,
-                 const Place& place) const {
+  Batch batch_of(const py::object& x, const py::object& lengths, const py::object& loss,
+                 const py::object& target, const Place& place) const {
     py::array rows = batch(x);
     Loss kind = Loss::of(loss);
-    py::array t = targets(target, "target", gm_loss_target(kind.index), dtype_, rows.shape(0), out_);
-    Batch b = {rows, t, kind, context()};
+    const std::int64_t steps = every_step_ ? static_cast<std::int64_t>(rows.shape(1)) : 0;
+    py::array t = targets(target, "target", gm_loss_target(kind.index), dtype_, rows.shape(0), out_, steps);
+    Batch b = {rows, t, lengths_of(lengths, rows), kind, context()};
+    set_steps(b.context, rows, b.lengths);
     b.context.loss_params = b.loss.params.data();
     b.context.class_weights = b.loss.class_weights(out_);
     b.context.accumulate = place.accumulate;
@@ -338,14 +355,34 @@ class Network {
   // A batch in the network's own dtype: any real number type is converted.
   py::array batch(py::handle x) const {
     py::array a = real_numbers(x);
-    if (a.ndim() != 2 || a.shape(1) != in_)
-      throw py::value_error("x has shape " + shape_text(a) + "; expected (N, " + std::to_string(in_) + ")");
+    const py::ssize_t dimensions = sequences_ ? 3 : 2;
+    if (a.ndim() != dimensions || a.shape(dimensions - 1) != in_ || (sequences_ && a.shape(1) < 1))
+      throw py::value_error("x has shape " + shape_text(a) + "; expected " +
+                            (sequences_ ? "(N, T, " : "(N, ") + std::to_string(in_) + ")");
     return as_contiguous(a, dtype_);
+  }
+  Lengths lengths_of(const py::object& given, const py::array& x) const {
+    if (given.is_none()) return std::nullopt;
+    py::array a = py::module_::import("numpy").attr("asarray")(given).cast<py::array>();
+    const char kind = a.dtype().kind();
+    if (kind != 'i' && kind != 'u')
+      throw py::type_error("lengths has dtype " + py::str(a.dtype()).cast<std::string>() +
+                           "; expected integers");
+    if (a.ndim() != 1 || a.shape(0) != x.shape(0))
+      throw py::value_error("lengths has shape " + shape_text(a) + "; expected (" +
+                            std::to_string(x.shape(0)) + ",)");
+    return Lengths(a);
+  }
+  // Samples are sequences as long as x is, or as the lengths say.
+  void set_steps(gm_context& c, const py::array& x, const Lengths& lengths) const {
+    if (sequences_) c.steps = x.shape(1);
+    if (lengths) c.lengths = lengths->data();
   }
 
   gm_dtype dtype_;
   gm_network* network_ = nullptr;
   std::int64_t in_ = 0, out_ = 0;
+  bool sequences_ = false, every_step_ = false;
   mutable Turn turn_;
 };
 
@@ -442,10 +479,12 @@ void bind_network(py::module_& m) {
   py::class_<Loss>(m, "Loss").def(py::init<const std::string&, const py::object&, const py::kwargs&>(),
                                   py::arg("name"), py::arg("class_weights") = py::none());
   py::class_<Graph>(m, "Graph")
-      .def(py::init<std::int64_t>(), py::arg("features"))
+      .def(py::init<std::int64_t, bool>(), py::arg("features"), py::arg("sequence") = false)
       .def("add", &Graph::add, py::arg("type"), py::arg("inputs"), py::arg("attributes"))
-      .def("memory", &Graph::memory, py::arg("dtype"), py::arg("batch"), py::arg("taps") = 0)
+      .def("memory", &Graph::memory, py::arg("dtype"), py::arg("batch"), py::arg("steps") = 0,
+           py::arg("taps") = 0)
       .def("features", &Graph::features, py::arg("node"))
+      .def("is_sequence", &Graph::is_sequence, py::arg("node"))
       .def("__len__", &Graph::size);
   py::class_<Network>(m, "Network")
       .def(py::init<const Graph&, const std::string&>(), py::arg("graph"), py::arg("dtype"))
@@ -454,18 +493,24 @@ void bind_network(py::module_& m) {
       .def_readonly("state", &Network::state)
       .def_property_readonly("in_features", &Network::in)
       .def_property_readonly("out_features", &Network::out)
+      .def_property_readonly("sequences", &Network::sequences)
+      .def_property_readonly("every_step", &Network::every_step)
       .def("tensors", &Network::tensors, py::arg("of_state"))
       .def("forward", &Network::forward, py::arg("x"), py::arg("out") = py::none(),
-           py::arg("training") = false, py::arg("seed") = 0, py::arg("step") = 1)
+           py::arg("training") = false, py::arg("seed") = 0, py::arg("step") = 1,
+           py::arg("lengths") = py::none())
       .def("gradient", &Network::gradient, py::arg("x"), py::arg("loss"), py::arg("target"),
            py::arg("want_dx") = false, py::arg("training") = true, py::arg("freeze_statistics") = true,
            py::arg("accumulate") = false, py::arg("taps") = 0, py::arg("mean_over") = 0, py::arg("seed") = 0,
-           py::arg("first_row") = 0, py::arg("step") = 1, py::arg("segments") = 1)
+           py::arg("first_row") = 0, py::arg("step") = 1, py::arg("segments") = 1,
+           py::arg("lengths") = py::none())
       .def("step", &Network::step, py::arg("x"), py::arg("loss"), py::arg("target"), py::arg("optimizer"),
            py::arg("slots"), py::arg("learning_rate"), py::arg("step"), py::arg("clip_norm") = 0.0,
            py::arg("clip_value") = 0.0, py::arg("decay_matrices_only") = false, py::arg("accumulate") = false,
-           py::arg("mean_over") = 0.0, py::arg("seed") = 0, py::arg("first_row") = 0, py::arg("segments") = 1)
-      .def("arena", &Network::arena, py::arg("batch"), py::arg("taps") = 0, py::arg("segments") = 1)
+           py::arg("mean_over") = 0.0, py::arg("seed") = 0, py::arg("first_row") = 0, py::arg("segments") = 1,
+           py::arg("lengths") = py::none())
+      .def("arena", &Network::arena, py::arg("batch"), py::arg("taps") = 0, py::arg("segments") = 1,
+           py::arg("steps") = 0)
       .def("limit_arena", &Network::limit_arena, py::arg("bytes"))
       .def("set_trainable", &Network::set_trainable, py::arg("parameter"), py::arg("trainable"))
       .def("tap", &Network::tap, py::arg("node"))

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from gradiometer.diagnosis import diagnose as diagnose
     from gradiometer.diagnosis import explain as explain
     from gradiometer.inference import Inference as Inference
+    from gradiometer.layers import GRU as GRU
+    from gradiometer.layers import LSTM as LSTM
+    from gradiometer.layers import RNN as RNN
     from gradiometer.layers import Activation as Activation
     from gradiometer.layers import BatchNorm1d as BatchNorm1d
     from gradiometer.layers import DenseSkip as DenseSkip
@@ -67,6 +70,9 @@ _MODULES = (
 )
 _EXTRAS = ("sklearn", "torch")  # need more than NumPy, so `from gradiometer import *` leaves them out
 _NAMES = {
+    "GRU": "layers",
+    "LSTM": "layers",
+    "RNN": "layers",
     "Activation": "layers",
     "BatchNorm1d": "layers",
     "DenseSkip": "layers",

@@ -10,11 +10,12 @@ import numpy as np
 
 from gradiometer.arguments import finite
 from gradiometer.losses import check_target
+from gradiometer.sequences import Sequences, cut
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["ArrayBatches", "GivenBatches", "checked"]
+__all__ = ["ArrayBatches", "GivenBatches", "checked", "checked_samples", "converted"]
 
 _FAULT = 1 << 16
 """Bytes that reading one row of a mapped file makes resident at least: Linux maps 16 pages around a fault."""
@@ -22,23 +23,39 @@ _MOST = 1 << 26
 """Bytes of a mapped file that stay resident between batches."""
 
 
-def checked(network: Any, x: ArrayLike, y: ArrayLike, loss: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    """x (N, in_features) and its target as arrays; those of a mapped file are not read, but for classes."""
-    samples = np.asarray(x)
+def checked(network: Any, x: ArrayLike | Sequences, y: ArrayLike, loss: str) -> tuple[Any, NDArray[Any]]:
+    """x (N, in_features), or (N, T, in_features) or `Sequences` for a network of those, and its target as arrays; those
+    of a mapped file are not read, but for classes."""
+    samples = checked_samples(network, x)
+    if not network.every_step:
+        return samples, check_target(loss, y, len(samples), network.out_features)
+    mask = samples.mask if isinstance(samples, Sequences) else None
+    return samples, check_target(loss, y, len(samples), network.out_features, samples.shape[1], mask)
+
+
+def checked_samples(network: Any, x: ArrayLike | Sequences) -> Any:
+    """x as an array, or `Sequences` as they are."""
+    samples = x if isinstance(x, Sequences) else np.asarray(x)
     if samples.dtype.kind not in "fiub":
         raise TypeError(f"x has dtype {samples.dtype}; expected real numbers")
-    if samples.ndim != 2 or samples.shape[1] != network.in_features:
-        raise ValueError(f"x has shape {samples.shape}; expected (N, {network.in_features})")
-    return samples, check_target(loss, y, len(samples), network.out_features)
+    dimensions = 3 if network.sequences else 2
+    if samples.ndim != dimensions or samples.shape[-1] != network.in_features or 0 in samples.shape[1:]:
+        expected = f"(N, {'T, ' if network.sequences else ''}{network.in_features})"
+        raise ValueError(f"x has shape {samples.shape}; expected {expected}")
+    return samples
 
 
-def converted(network: Any, x: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+def converted(network: Any, x: Any, y: NDArray[Any]) -> tuple[Any, NDArray[Any]]:
     """In the network's dtype; classes stay int64. ValueError for NaN, infinity, and what is infinite in that dtype."""
     dtype = network.parameters.dtype
     with np.errstate(over="ignore"):
-        samples = np.ascontiguousarray(x, dtype)
-        target = y if y.dtype == np.int64 and y.ndim == 1 else np.ascontiguousarray(y, dtype)
-    return finite("x", samples), finite("y", target)
+        array = x.x.astype(dtype, copy=False) if isinstance(x, Sequences) else np.ascontiguousarray(x, dtype)
+        classes = y.dtype == np.int64 and y.ndim == 1 + network.every_step
+        target = y if classes else np.ascontiguousarray(y, dtype)
+    finite("x", array)
+    if not isinstance(x, Sequences):
+        return array, finite("y", target)
+    return x if array is x.x else Sequences(array, x.lengths), finite("y", target)
 
 
 class ArrayBatches:
@@ -48,10 +65,12 @@ class ArrayBatches:
     a mapped file (``np.memmap`` open for reading) a batch at a time is, and what was read is given back.
     """
 
-    def __init__(self, network: Any, x: ArrayLike, y: ArrayLike, loss: str, batch_size: int) -> None:
+    def __init__(self, network: Any, x: ArrayLike | Sequences, y: ArrayLike, loss: str, batch_size: int) -> None:
         self.network, self.batch_size = network, batch_size
         self.x, self.y = checked(network, x, y, loss)
-        self._mapped = [m for m in map(_mapping, (self.x, self.y)) if m is not None]
+        arrays = (self.x.x if isinstance(self.x, Sequences) else self.x, self.y)
+        self._each = arrays[0].strides[0]
+        self._mapped = [m for m in map(_mapping, arrays) if m is not None]
         self._resident = 0
         if not self._mapped:
             self.x, self.y = converted(network, self.x, self.y)
@@ -62,17 +81,21 @@ class ArrayBatches:
         whole, rest = divmod(len(self.x), self.batch_size)
         return max(1, whole + (rest > 1 or (rest == 1 and self.batch_size == 1)))
 
-    def epoch(self, rng: np.random.Generator, skip: int = 0) -> Iterator[tuple[NDArray[Any], NDArray[Any], bool]]:
-        """x, y and whether the batch is the last, of all batches of an epoch but the first `skip`."""
+    def epoch(self, rng: np.random.Generator, skip: int = 0) -> Iterator[tuple[Any, NDArray[Any], bool]]:
+        """x, y and whether the batch is the last, of all batches of an epoch but the first `skip`.
+
+        Of `Sequences` a batch has the steps of its own longest.
+        """
         order = rng.permutation(len(self.x))
         for b in range(skip, self.per_epoch):
             rows = order[b * self.batch_size : (b + 1) * self.batch_size]
-            batch = converted(self.network, self.x[rows], self.y[rows])
+            x, y = cut(self.x, rows), self.y[rows]
+            batch = converted(self.network, x, y[:, : x.shape[1]] if self.network.every_step else y)
             self._give_back(len(rows))
             yield *batch, b == self.per_epoch - 1
 
     def _give_back(self, rows: int) -> None:
-        self._resident += rows * max(_FAULT, self.x.strides[0])
+        self._resident += rows * max(_FAULT, self._each)
         if self._resident > _MOST:
             for mapping in self._mapped:
                 mapping.madvise(mmap.MADV_DONTNEED)
@@ -91,7 +114,7 @@ class GivenBatches:
         """Batches in one pass, where the iterable has a length."""
         return len(self.batches) if isinstance(self.batches, Sized) else None
 
-    def epoch(self, rng: np.random.Generator, skip: int = 0) -> Iterator[tuple[NDArray[Any], NDArray[Any], bool]]:
+    def epoch(self, rng: np.random.Generator, skip: int = 0) -> Iterator[tuple[Any, NDArray[Any], bool]]:
         """x, y and whether the batch is the last, of all batches of an epoch but the first `skip`."""
         before = None
         for i, batch in enumerate(self.batches):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from gradiometer.arguments import choice, generator
+from gradiometer.arguments import choice, generator, positive
 from gradiometer.theory.quadrature import moments
 
 if TYPE_CHECKING:
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "by_name",
+    "chrono",
     "gain",
     "he_normal",
     "he_uniform",
+    "identity",
     "lecun_normal",
     "lecun_uniform",
     "names",
@@ -136,6 +138,51 @@ def orthogonal(
     # LAPACK fixes the signs of R's diagonal by its algorithm: without this Q is not uniform (Haar).
     q *= np.sign(np.diagonal(r))
     return np.ascontiguousarray(_finite(gain) * (q if fan_out >= fan_in else q.T), dtype=_dtype(dtype))
+
+
+def identity(
+    shape: tuple[int, int], *, gain: float = 1.0, rng: Rng = None, dtype: DTypeLike = "float32"
+) -> NDArray[Any]:
+    """`gain` times the identity, for the weight of a recurrent layer by its own state: that of an IRNN (Le et al. 2015,
+    arXiv:1504.00941); arguments of `xavier_normal`, `rng` is not used.
+
+    Examples
+    --------
+    >>> identity((2, 2), gain=0.5, dtype="float64")
+    array([[0.5, 0. ],
+           [0. , 0.5]])
+    """
+    fan_out, fan_in = _shape(shape)
+    return np.asarray(_finite(gain) * np.eye(fan_out, fan_in), _dtype(dtype))
+
+
+def chrono(hidden: int, T_max: Any, *, rng: Rng = None, dtype: DTypeLike = "float32") -> NDArray[Any]:
+    """Biases ``log U[1, T_max - 1]`` of the gates that keep a memory, of which each then lasts some time between 1 and
+    `T_max` steps (Tallec & Ollivier 2018, arXiv:1804.11188). `LSTM` and `GRU` take it as ``init="chrono"``.
+
+    Parameters
+    ----------
+    hidden : int
+        Units.
+    T_max : int
+        Steps, 3 or more.
+    rng : None, int, SeedSequence or Generator
+    dtype : float32 or float64
+
+    Returns
+    -------
+    ndarray (hidden)
+
+    Examples
+    --------
+    >>> b = chrono(1000, 101, rng=0, dtype="float64")
+    >>> bool(b.min() >= 0), bool(b.max() <= math.log(100)), bool(abs(np.exp(b).mean() - 50.5) < 2)
+    (True, True, True)
+    """
+    hidden, steps = positive("hidden", hidden), positive("T_max", T_max)
+    if steps < 3:
+        raise ValueError(f"T_max is {steps}; expected 3 or more steps")
+    return np.log(generator("rng", rng).uniform(1.0, steps - 1.0, hidden)).astype(_dtype(dtype))
 
 
 _TABLE: dict[str, Initialiser] = {

@@ -112,11 +112,21 @@ def as_loss(loss: Any) -> Loss:
     return loss if isinstance(loss, Loss) else Loss(loss)
 
 
-def check_target(loss: str, y: ArrayLike, rows: int, features: int) -> NDArray[Any]:
+def check_target(
+    loss: str,
+    y: ArrayLike,
+    rows: int,
+    features: int,
+    steps: int | None = None,
+    mask: NDArray[np.bool_] | None = None,
+) -> NDArray[Any]:
     """`y` as the array that the loss takes: int64 (rows,) classes below `features`, or values (rows, features).
 
-    A vector of values is taken as one column where the network has one output.
+    A vector of values is taken as one column where the network has one output. With `steps` there is a target for
+    every step, (rows, steps) or (rows, steps, features), and what lies outside of `mask` (rows, steps) becomes 0.
     """
+    if steps is not None:
+        return _check_steps(loss, np.asarray(y), rows, features, steps, mask)
     target = np.asarray(y)
     if kernels.losses()[loss] == "classes":
         if target.dtype.kind not in "iu":
@@ -136,6 +146,26 @@ def check_target(loss: str, y: ArrayLike, rows: int, features: int) -> NDArray[A
         raise ValueError(f"y has shape {target.shape}; expected ({rows}, {features}) for {loss}")
     if loss == "bce_with_logits" and rows and not (target.min() >= 0 and target.max() <= 1):
         raise ValueError(f"y has values {target.min()} to {target.max()}; expected 0 to 1 for {loss}")
+    return target
+
+
+def _check_steps(
+    loss: str, y: NDArray[Any], rows: int, features: int, steps: int, mask: NDArray[np.bool_] | None
+) -> NDArray[Any]:
+    """The same for every step: as rows of the steps within the mask, put back where they were."""
+    classes = kernels.losses()[loss] == "classes"
+    if not classes and features == 1 and y.ndim == 2:
+        y = y[:, :, None]
+    expected = (rows, steps) if classes else (rows, steps, features)
+    if y.shape != expected:
+        what = "classes" if classes else "values"
+        raise ValueError(f"y has shape {y.shape}; expected {expected}, {what} of every step, for {loss}")
+    flat = y.reshape(rows * steps, *y.shape[2:])
+    if mask is None:
+        return check_target(loss, flat, rows * steps, features).reshape(expected)
+    seen = check_target(loss, flat[mask.ravel()], int(mask.sum()), features)
+    target = np.zeros(expected, seen.dtype)
+    target[mask] = seen
     return target
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, overload
 
+import numpy as np
+
 from gradiometer import _core, budget, kernels
 from gradiometer import init as initialisers
 from gradiometer import train as training
@@ -23,6 +25,7 @@ from gradiometer.measurement.instrument import TAPS
 from gradiometer.optim import Optimizer, as_optimizer
 from gradiometer.progress import Bar, bar
 from gradiometer.schedules import Schedule
+from gradiometer.sequences import Sequences
 from gradiometer.train import Evaluation, History, Trainer
 
 if TYPE_CHECKING:
@@ -30,8 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MlpSpec", "Sequential", "mlp"]
 
-Data = tuple["ArrayLike", "ArrayLike"]
-"""x (N, in_features) and y."""
+Data = tuple["ArrayLike | Sequences", "ArrayLike"]
+"""x (N, in_features), or (N, T, in_features) or Sequences, and y."""
 
 
 _NORMS: dict[str, Callable[..., Module]] = {"batch": BatchNorm1d, "layer": LayerNorm, "rms": RMSNorm}
@@ -141,13 +144,22 @@ class Sequential(Chain):
         """Gradients by name as the last pass left them: views. Frozen parameters (`requires_grad_`) are left out."""
         return self._compile().gradients()
 
-    def memory(self, batch: int, *, optimizer: Optimizer | str | None = None, recompute: bool | int = False) -> int:
+    def memory(
+        self,
+        batch: int,
+        *,
+        steps: int | None = None,
+        optimizer: Optimizer | str | None = None,
+        recompute: bool | int = False,
+    ) -> int:
         """Bytes of parameters, gradients and state, of the optimiser's slots, and of the arena for a training batch of
         that many rows: what `fit` takes as `memory_budget`. The data are not in it.
 
         Parameters
         ----------
         batch : int
+        steps : int
+            Of a sample, for a network of sequences; else None.
         optimizer : Optimizer or str, optional
             As in `fit`; None counts no slots, as for plain SGD (adam has two values a parameter).
         recompute : bool or int
@@ -164,9 +176,13 @@ class Sequential(Chain):
         """
         compiled = self._compile()
         batch = positive("batch", batch)
+        if (steps is not None) != self.sequences:
+            expected = "the steps of a sample" if self.sequences else "None for a network of single rows"
+            raise ValueError(f"steps is {steps!r}; expected {expected}")
+        T = positive("steps", steps) if steps is not None else 0
         slots = as_optimizer(optimizer).slots if optimizer is not None else 0
         besides = slots * int(compiled.network.parameters.nbytes)
-        return besides + compiled.memory(batch, segments=budget.segments(compiled, batch, recompute))
+        return besides + compiled.memory(batch, segments=budget.segments(compiled, batch, recompute, T), steps=T)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write structure and weights, running statistics and what is frozen to a file; `gm.load` reads it.
@@ -189,14 +205,16 @@ class Sequential(Chain):
 
         save(self, path)
 
-    def predict(self, x: ArrayLike) -> NDArray[Any]:
-        """Output (N, out_features) in evaluation mode; a row has the same bits in any batch.
+    def predict(self, x: ArrayLike | Sequences) -> NDArray[Any]:
+        """Output in evaluation mode, (N, out_features) or of every step (N, T, out_features) with 0 beyond the lengths.
+
+        A row has the same bits in any batch.
 
         After cross-entropy these are logits: ``argmax(axis=1)`` is the class, `predict_proba` what is probable.
 
         Parameters
         ----------
-        x : array_like (N, in_features)
+        x : array_like (N, in_features); of a network of sequences (N, T, in_features) or Sequences
 
         Raises
         ------
@@ -205,7 +223,7 @@ class Sequential(Chain):
         """
         return training.predict(self._compile(x), x)
 
-    def predict_proba(self, x: ArrayLike) -> NDArray[Any]:
+    def predict_proba(self, x: ArrayLike | Sequences) -> NDArray[Any]:
         """Probabilities (N, out_features): softmax of `predict`; its logistic function, label by label, after a `fit`
         with bce_with_logits.
 
@@ -228,7 +246,10 @@ class Sequential(Chain):
         if name == "bce_with_logits":
             out[...] = kernels.forward("sigmoid", out)
         else:
-            out[...] = kernels.softmax_forward(out)
+            rows = out.reshape(-1, out.shape[-1])
+            rows[...] = kernels.softmax_forward(rows)
+        if out.ndim == 3 and isinstance(x, Sequences):
+            out[~x.mask] = 0
         return out
 
     def inference(self) -> Inference:
@@ -293,6 +314,8 @@ class Sequential(Chain):
         Parameters
         ----------
         train : (x, y), or an iterable of batches (x, y)
+            x (N, in_features); of a network of sequences (N, T, in_features) or Sequences. y (N), or (N, out_features)
+            for a loss of values; (N, T), or (N, T, out_features), where the network answers every step.
             An ``np.memmap`` is read a batch at a time: what is resident is the net, the batch, 64 MB of the file at
             most, and 8 bytes a sample for the order. An iterable is gone through once an epoch; an iterator ends the
             run where it ends.
@@ -388,14 +411,21 @@ class Sequential(Chain):
             )
         trainer.steps = total
         arena = 0  # bytes it may take; 0: any
+        T = 0
+        if self.sequences and (memory_budget is not None or recompute):
+            if not isinstance(trainer.batches, ArrayBatches):
+                raise ValueError(
+                    "train is batches, whose steps are not known; expected Sequences or an array (N, T, C)"
+                )
+            T = np.shape(trainer.batches.x)[1]
         if memory_budget is not None:
             besides = trainer.slots.nbytes
             positive("memory_budget", memory_budget)
-            rows, trainer.segments = budget.divide(compiled, trainer.batch_size, memory_budget, besides, recompute)
+            rows, trainer.segments = budget.divide(compiled, trainer.batch_size, memory_budget, besides, recompute, T)
             trainer.micro_batch = None if compiled.network.state.size else rows
             arena = min(memory_budget - besides - compiled.buffers, 2**63 - 1)
         else:
-            trainer.segments = budget.segments(compiled, trainer.batch_size, recompute)
+            trainer.segments = budget.segments(compiled, trainer.batch_size, recompute, T)
         first = trainer.batches if isinstance(trainer.batches, ArrayBatches) else None
         if monitor and first is None:
             raise ValueError(f"monitor is {monitor!r} with batches; expected arrays (x, y) in train")
@@ -403,7 +433,7 @@ class Sequential(Chain):
             raise ValueError(f"monitor is {monitor!r} with one sample in train; expected 2 samples or more")
         monitor = positive("monitor", monitor) if monitor != 0 else 0
         if monitor and arena and first is not None:
-            needed = compiled.network.arena(min(256, len(first.x)), TAPS)
+            needed = compiled.network.arena(min(256, len(first.x)), TAPS, steps=T)
             if needed > arena:
                 raise ValueError(
                     f"memory_budget is {memory_budget}; a measurement, as monitor wants, needs {needed - arena} more"

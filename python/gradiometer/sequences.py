@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Sequences"]
+__all__ = ["Sequences", "cut", "split", "within"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -95,8 +95,16 @@ class Sequences:
         """That of x."""
         return self.x.dtype
 
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """(N, T), True for the steps within a sample's length."""
+        return np.asarray(np.arange(self.x.shape[1]) < self.lengths[:, None])
+
     def __len__(self) -> int:
         return len(self.x)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        raise TypeError("an array would lose the lengths; expected .x and .lengths")
 
     def __getitem__(self, index: slice | NDArray[Any] | list[int] | list[bool]) -> Sequences:
         """Some of the samples: by a slice, an array of indices or a mask."""
@@ -108,3 +116,25 @@ class Sequences:
         low, high = int(self.lengths.min()), int(self.lengths.max())
         steps = f"{low} steps" if low == high else f"{low} to {high} steps"
         return f"Sequences({len(self)} of {steps} x {self.shape[2]}, {self.dtype})"
+
+
+def split(x: Any) -> tuple[Any, NDArray[np.int64] | None]:
+    """The array and the lengths of `Sequences`, None where all are as long as the array; else `x` and None."""
+    if not isinstance(x, Sequences):
+        return x, None
+    return x.x, None if (x.lengths == x.shape[1]).all() else x.lengths
+
+
+def cut(x: Any, rows: NDArray[Any]) -> Any:
+    """Those rows of x, and of `Sequences` no more steps than the longest of them has."""
+    if not isinstance(x, Sequences):
+        return x[rows]
+    lengths = x.lengths[rows]
+    return Sequences(x.x[rows, : lengths.max()], lengths)
+
+
+def within(x: Any, by_step: NDArray[Any]) -> NDArray[Any]:
+    """What there is for every step of x, (N, T, ...), as rows of the steps within the lengths."""
+    if isinstance(x, Sequences):
+        return np.asarray(by_step[x.mask])
+    return by_step.reshape(-1, *by_step.shape[2:])

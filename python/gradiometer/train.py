@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradiometer.arguments import generator, positive, real
-from gradiometer.batches import ArrayBatches, GivenBatches, checked, converted
+from gradiometer.batches import ArrayBatches, GivenBatches, checked, checked_samples, converted
 from gradiometer.checkpoints import CheckpointError, read, write
 from gradiometer.losses import Loss, as_loss, metric
 from gradiometer.optim import Optimizer, as_optimizer
 from gradiometer.schedules import Schedule
+from gradiometer.sequences import split, within
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike, NDArray
 
     from gradiometer.layers import Compiled, Module
+    from gradiometer.sequences import Sequences
 
 __all__ = ["Evaluation", "History", "Trainer", "evaluate", "predict"]
 
@@ -193,14 +195,14 @@ class Trainer:
         self.epoch_ended = False
         self._place = 0
         self._began = self.rng.bit_generator.state
-        self._epoch: Iterator[tuple[NDArray[Any], NDArray[Any], bool]] | None = None
+        self._epoch: Iterator[tuple[Any, NDArray[Any], bool]] | None = None
 
     @property
     def steps_per_epoch(self) -> int:
         """Batches in one pass over the data; 0 if the iterable does not say."""
         return self.batches.per_epoch or 0
 
-    def next_batch(self) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    def next_batch(self) -> tuple[Any, NDArray[Any]] | None:
         """x and y of the next step; None at the end of an iterator."""
         if self._epoch is None:
             self._began = self.rng.bit_generator.state
@@ -240,10 +242,12 @@ class Trainer:
         losses = [seen.loss for seen in history.val]
         return self.optimizer.learning_rate * self.schedule.factor(self.step + 1, self.steps, losses)
 
-    def _step(self, x: NDArray[Any], y: NDArray[Any], rate: float) -> float:
+    def _step(self, samples: Any, y: NDArray[Any], rate: float) -> float:
+        x, lengths = split(samples)
         loss, micro, value = self.loss.native, self.micro_batch or max(1, len(x)), 0.0
         last = max(0, (len(x) - 1) // micro * micro)
-        mean_over = self.loss.weight(y) if last else 0.0
+        seen = within(samples, y) if self.network.every_step else y
+        mean_over = self.loss.weight(seen) if last else 0.0
         for r in range(0, last, micro):
             part = slice(r, r + micro)
             value += self.network.gradient(
@@ -256,6 +260,7 @@ class Trainer:
                 first_row=r,
                 step=self.step + 1,
                 segments=self.segments,
+                lengths=None if lengths is None else lengths[part],
             )[0]
         value += self.network.step(
             x[last:],
@@ -270,6 +275,7 @@ class Trainer:
             seed=self.seed,
             first_row=last,
             segments=self.segments,
+            lengths=None if lengths is None else lengths[last:],
             **self.options,
         )
         return value
@@ -402,29 +408,33 @@ def _differences(kept: Any, asked: dict[str, Any]) -> str:
     return "; ".join(said)
 
 
-def predict(compiled: Compiled, x: ArrayLike) -> NDArray[Any]:
-    """Output in evaluation mode (N, out_features), some rows at a time."""
+def predict(compiled: Compiled, x: ArrayLike | Sequences) -> NDArray[Any]:
+    """Output in evaluation mode (N, out_features), or (N, T, out_features), some samples at a time."""
     network = compiled.network
+    what = f"an array (N, {'T, ' if network.sequences else ''}{network.in_features})"
     if hasattr(x, "x") and hasattr(x, "y"):
-        raise TypeError(f"x is {type(x).__name__}, a pair; expected its x, an array (N, {network.in_features})")
+        raise TypeError(f"x is {type(x).__name__}, a pair; expected its x, {what}")
     try:
-        samples = np.asarray(x)
-    except ValueError:
-        raise TypeError(
-            f"x is {type(x).__name__} of unequal parts; expected an array (N, {network.in_features})"
-        ) from None
-    if samples.ndim != 2 or samples.shape[1] != network.in_features:
-        raise ValueError(f"x has shape {samples.shape}; expected (N, {network.in_features})")
-    out = np.empty((len(samples), network.out_features), network.parameters.dtype)
+        seen = checked_samples(network, x)
+    except ValueError as e:
+        if str(e).startswith("x has"):
+            raise
+        raise TypeError(f"x is {type(x).__name__} of unequal parts; expected {what}") from None
+    samples, lengths = split(seen)
+    steps = samples.shape[1:2] if network.every_step else ()
+    out = np.empty((len(samples), *steps, network.out_features), network.parameters.dtype)
     for start in range(0, len(samples), _ROWS):
-        network.forward(samples[start : start + _ROWS], out=out[start : start + _ROWS])
+        part = slice(start, start + _ROWS)
+        network.forward(samples[part], out=out[part], lengths=None if lengths is None else lengths[part])
     return out
 
 
-def evaluate(compiled: Compiled, x: ArrayLike, y: ArrayLike, loss: Loss | str) -> Evaluation:
+def evaluate(compiled: Compiled, x: ArrayLike | Sequences, y: ArrayLike, loss: Loss | str) -> Evaluation:
     """Loss and metric in evaluation mode."""
     kind = as_loss(loss)
     samples, target = converted(compiled.network, *checked(compiled.network, x, y, kind.name))
     out = predict(compiled, samples)
+    if compiled.network.every_step:
+        out, target = within(samples, out), within(samples, target)
     value, _ = kind(out, target)
     return Evaluation(value, metric(kind.name, out, target), len(samples))

@@ -269,12 +269,17 @@ GM_API int gm_layer_type_count(void);
 GM_API const char* gm_layer_type_name(int i);
 GM_API int gm_layer_type_attributes(int i, const gm_parameter** attributes);
 GM_API gm_status gm_graph_create(int64_t features, gm_graph** graph, gm_error* error);
+/* The input is a sequence of rows a sample: x is (N, T, features), T and the lengths are those of the call
+ * (gm_context). Layers of rows (linear, activation, norms, ...) work on every step; lstm, gru and rnn make a
+ * sequence of one, from a state of 0, and last_step one row a sample. */
+GM_API gm_status gm_graph_create_sequence(int64_t features, gm_graph** graph, gm_error* error);
 GM_API void gm_graph_destroy(gm_graph* graph);
 GM_API gm_status gm_graph_add(gm_graph* graph, const char* type, const int* inputs, int input_count,
                               const gm_attribute* attributes, int attribute_count, int* node,
                               gm_error* error);
 GM_API int gm_graph_node_count(const gm_graph* graph);
 GM_API int64_t gm_graph_features(const gm_graph* graph, int node);
+GM_API int gm_graph_is_sequence(const gm_graph* graph, int node); /* 1 if its output is (N, T, features) */
 
 /* Bytes and elements a network needs. */
 typedef struct gm_memory {
@@ -288,8 +293,9 @@ typedef enum gm_taps {
   GM_TAP_ROWS = 2,    /* squared norms by sample, of value and gradient */
   GM_TAP_COLUMNS = 4  /* spread between samples, saturation and activity by unit */
 } gm_taps;
-GM_API gm_status gm_network_memory(const gm_graph* graph, gm_dtype dtype, int64_t batch, unsigned taps,
-                                   gm_memory* memory, gm_error* error);
+/* steps: of a sequence, 0 where the input is none. */
+GM_API gm_status gm_network_memory(const gm_graph* graph, gm_dtype dtype, int64_t batch, int64_t steps,
+                                   unsigned taps, gm_memory* memory, gm_error* error);
 
 /* A network over the caller's flat buffers (each may be null: then the network allocates it, zero-filled).
  * The graph is copied. Parameters start at their natural values (weights 0, gamma 1, running_var 1) only in
@@ -299,9 +305,10 @@ GM_API gm_status gm_network_create(const gm_graph* graph, gm_dtype dtype, void* 
                                    void* state, gm_network** network, gm_error* error);
 GM_API void gm_network_destroy(gm_network* network);
 GM_API void gm_network_reset(gm_network* network);
-/* Makes room for a batch (kept for smaller ones) with the given taps; calls below do it themselves when
- * needed. */
-GM_API gm_status gm_network_reserve(gm_network* network, int64_t batch, unsigned taps, gm_error* error);
+/* Makes room for a batch (kept for smaller ones, and shorter sequences) with the given taps; calls below do
+ * it themselves when needed. steps: as for gm_network_memory. */
+GM_API gm_status gm_network_reserve(gm_network* network, int64_t batch, int64_t steps, unsigned taps,
+                                    gm_error* error);
 /* The arena may not take more than `bytes` from now on (0: it may), and one that there is is freed. A call
  * that needs more fails with GM_OUT_OF_MEMORY and says how much; gm_network_forward in evaluation takes fewer
  * rows at a time. */
@@ -355,8 +362,15 @@ typedef struct gm_context {
   /* Above 1: the graph is cut into up to so many segments; what only one of them reads is not kept and run
    * forward again before its backward. The same bits in less memory. Nothing to measurement (taps). */
   int segments;
+  /* Of a network of sequences: x is (N, steps, features), and so is the output, if it is one, as y and as
+   * target (int64 (N, steps), or (N, steps, C)). lengths: (N), 1 to steps each, in any order, or null for
+   * steps. Steps beyond a sample's length are not run by recurrent layers, bear no loss and no gradient and
+   * are not seen by taps; y and dx are 0 there. The loss is a mean over the steps that are left. 0 and null
+   * else. */
+  int64_t steps;
+  const int64_t* lengths;
   uint64_t seed;     /* of random masks: each is a function of seed, step, node and element alone */
-  int64_t first_row; /* of a micro-batch within the whole batch: where it counts its rows from */
+  int64_t first_row; /* of a micro-batch within the whole batch: where it counts its samples from */
   int64_t step;      /* 1, 2, ... for the optimiser */
   double learning_rate;
   double clip_value; /* with a step: gradients are cut to -clip_value..clip_value; 0: not */
@@ -371,7 +385,7 @@ typedef struct gm_context {
 GM_API gm_status gm_network_arena(const gm_network* network, const gm_context* context, int64_t batch,
                                   int64_t* bytes, gm_error* error);
 
-/* y (N, features of the output). */
+/* y (N, features of the output), or (N, steps, features) where that is a sequence. */
 GM_API gm_status gm_network_forward(gm_network* network, const gm_context* context, int64_t N, const void* x,
                                     void* y, gm_error* error);
 /* A network as it is now, for evaluation alone: graph, parameters and state are copied, weights packed once
@@ -405,8 +419,8 @@ GM_API gm_status gm_optimizer_step(int optimizer, gm_dtype dtype, int64_t n, voi
  * network. */
 typedef struct gm_tap {
   size_t struct_size;
-  int64_t rows, features;
-  gm_moments value, gradient;    /* the node's output, and the derivative of the loss by it */
+  int64_t rows, features;     /* rows: N, or N steps of a sequence; sums are over those within the lengths */
+  gm_moments value, gradient; /* the node's output, and the derivative of the loss by it */
   const double* value_row_norms; /* (rows), GM_TAP_ROWS */
   const double* gradient_row_norms;
   double spread;    /* sqrt(mean_j Var_n v_nj / mean_nj v_nj^2), GM_TAP_COLUMNS */

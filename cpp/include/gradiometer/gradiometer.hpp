@@ -48,9 +48,9 @@ struct Attribute : gm_attribute {
 
 class Graph {
  public:
-  explicit Graph(int64_t features) {
+  explicit Graph(int64_t features, bool sequence = false) {
     gm_graph* graph = nullptr;
-    call(gm_graph_create, features, &graph);
+    call(sequence ? gm_graph_create_sequence : gm_graph_create, features, &graph);
     graph_.reset(graph);
   }
 
@@ -69,6 +69,7 @@ class Graph {
 
   int node_count() const { return gm_graph_node_count(get()); }
   int64_t features(int node) const { return gm_graph_features(get(), node); }
+  bool is_sequence(int node) const { return gm_graph_is_sequence(get(), node) == 1; }
   gm_graph* get() const { return graph_.get(); }
 
  private:
@@ -107,7 +108,9 @@ class Network {
   }
 
   void reset() { gm_network_reset(get()); }
-  void reserve(int64_t batch, unsigned taps = GM_TAP_NONE) { call(gm_network_reserve, get(), batch, taps); }
+  void reserve(int64_t batch, unsigned taps = GM_TAP_NONE, int64_t steps = 0) {
+    call(gm_network_reserve, get(), batch, steps, taps);
+  }
 
   void limit_arena(int64_t bytes) { call(gm_network_limit_arena, get(), bytes); }
   int64_t arena(const gm_context& context, int64_t batch) const {

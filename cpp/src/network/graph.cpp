@@ -51,12 +51,13 @@ gm_status set_activation(Node& node, const gm_attribute* attributes, int count, 
 
 }  // namespace
 
-gm_status Graph::create(int64_t features, gm_error* e) {
+gm_status Graph::create(int64_t features, bool sequence, gm_error* e) {
   if (features < 1 || features > 1000000000)
     return fail(e, GM_INVALID_ARGUMENT, "features", "features is %lld; expected 1 to 1e9",
                 static_cast<long long>(features));
   Node input = {};
   input.features = features;
+  input.sequence = sequence;
   input.activation = -1;
   if (!nodes.push(input)) return out_of_memory(e, "graph", static_cast<long long>(sizeof(Node)));
   return ok(e);
@@ -78,7 +79,14 @@ gm_status Graph::add(const char* type, const int* inputs, int input_count, const
                   nodes.size - 1);
     node.inputs[i] = inputs[i];
     node.in_features[i] = nodes[inputs[i]].features;
+    node.sequence = nodes[inputs[i]].sequence;
+    if (node.sequence != nodes[inputs[0]].sequence)
+      return fail(e, GM_INVALID_ARGUMENT, "inputs",
+                  "%s of a sequence and a single row a sample; expected two of the same kind", type);
   }
+  if (node.type->time != Time::rows && !node.sequence)
+    return fail(e, GM_INVALID_ARGUMENT, "inputs", "%s gets a single row a sample; expected a sequence", type);
+  if (node.type->time == Time::row) node.sequence = false;
   for (int i = 0; i < node.type->attribute_count; i++) node.attributes[i] = node.type->attributes[i].initial;
   GM_TRY(set_activation(node, attributes, attribute_count, e));
   for (int i = 0; i < attribute_count; i++) GM_TRY(set_attribute(node, attributes[i], e));

@@ -8,7 +8,8 @@ namespace gradiometer {
 struct Graph {
   Array<Node> nodes;  // [0] has no type
 
-  gm_status create(int64_t features, gm_error* e);
+  gm_status create(int64_t features, bool sequence, gm_error* e);
+  bool sequences() const { return nodes[0].sequence; }
   gm_status add(const char* type, const int* inputs, int input_count, const gm_attribute* attributes,
                 int attribute_count, int* id, gm_error* e);
   int output() const { return nodes.size - 1; }

@@ -5,6 +5,9 @@
 // without waiting) or columns (batch statistics: the plan puts a barrier before and after, a member takes
 // some features of all samples). Work over all samples that nothing waits for, the gradients of weights, is
 // deferred to one phase after the backward pass.
+//
+// A value is a row a sample or a sequence: a row a step, sample by sample (row n T + t). Most types know rows
+// only and work on either; those that know time are divided by samples.
 #pragma once
 #include "../dispatch.hpp"
 #include "../error.hpp"
@@ -28,11 +31,15 @@ struct Tensor {
 
 struct LayerType;
 
+// What a type knows of time: nothing (`rows`), or it makes of a sequence another, or one row a sample.
+enum class Time { rows, sequence, row };
+
 struct Node {
   const LayerType* type;
   int inputs[kMaxInputs];
   int input_count;
   int64_t features;  // of the output
+  bool sequence;     // so is the output
   int64_t in_features[kMaxInputs];
   double attributes[kMaxParameters];
   int activation;  // row of the table of activations, or -1
@@ -43,7 +50,7 @@ struct Node {
   int state_count;
 };
 
-// One node at work on a batch. Pointers are to whole matrices of N rows; null where there is nothing to do.
+// One node at work on a batch. Pointers are to whole matrices; null where there is nothing to do.
 template <class T>
 struct Call {
   const Node& node;
@@ -51,8 +58,12 @@ struct Call {
   const Kernels<T>& k;
   const gm_context& context;
   int id;
-  int64_t N;
+  int64_t N;  // rows; samples, for a type that knows time
   bool training, accumulate;
+  bool backward_follows = false;
+  int64_t steps = 0;                 // of a sequence
+  const int64_t* lengths = nullptr;  // of the samples, or null for T
+  int64_t first_row = 0;             // of a micro-batch within the batch, in rows of this node
   const T* x[kMaxInputs] = {};
   T* y = nullptr;
   const T* dy = nullptr;
@@ -61,19 +72,21 @@ struct Call {
   T* parameters[kMaxTensors] = {};
   T* gradients[kMaxTensors] = {};  // null where frozen
   T* state[kMaxTensors] = {};
-  double* cache = nullptr;  // written by forward, read by backward
-  T* packed = nullptr;      // written by prepare, read by forward; null where the node is shared by columns
-  T* workspace = nullptr;   // a member's own, as big as workspace_size says
+  double* cache =
+      nullptr;             // written by forward (of a type that knows time by prepare, too), read by backward
+  T* packed = nullptr;     // written by prepare, read by forward; null where the node is shared by columns
+  T* workspace = nullptr;  // a member's own, as big as workspace_size says
 };
 
 template <class T>
 struct LayerFunctions {
   // Before the forward pass, by the whole team together (a barrier follows). May be null.
   void (*prepare)(const Call<T>&, Team);
-  // y from x over a range of rows, or of columns where splits_columns or prefers_columns says so.
+  // y from x over a range of rows, or of columns where splits_columns or prefers_columns says so. What knows
+  // time gets samples instead of rows, here and below.
   void (*forward)(const Call<T>&, Range);
   // dx of one input from dy over a range of its rows or columns. A layer that splits columns also writes its
-  // parameters' gradients here (dx may then be null).
+  // parameters' gradients here, one that makes sequences what they are made of (dx may then be null).
   void (*backward)(const Call<T>&, Range);
   // Gradients of parameters over all rows, for a range of output features (16 or more, but at the end), after
   // the backward pass of the node's segment; not called where all are frozen. May be null.
@@ -103,6 +116,9 @@ struct LayerType {
   double (*flops)(const Node&);                                       // of the forward pass, a row
   LayerFunctions<float> f32;
   LayerFunctions<double> f64;
+  Time time = Time::rows;
+  // Bytes of the cache over N samples of T steps, in place of the two above; null for none.
+  int64_t (*cache_size_of_time)(const Node&, const KernelTable&, gm_dtype, int64_t N, int64_t T) = nullptr;
 };
 
 template <class T>

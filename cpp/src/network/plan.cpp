@@ -101,15 +101,23 @@ bool leads_to_parameter(const Graph& graph, const Plan& plan, int id) {
   return false;
 }
 
-// Elements of a node's value and cache, for a row.
-double width(const Node& node) {
-  return static_cast<double>(node.features) +
-         (node.type->cache_size_of_row ? 2.0 * static_cast<double>(node.type->cache_size_of_row(node)) : 0);
+// Elements of a node's value, for a sample.
+double elements(const Node& node, int64_t steps) {
+  return static_cast<double>(node.features) * static_cast<double>(node.sequence ? steps : 1);
+}
+// And of its cache, of which the walk through time has some 6 a unit.
+double width(const Node& node, int64_t steps) {
+  const double value = elements(node, steps);
+  if (node.type->cache_size_of_time) return 7 * value;
+  return value + (node.type->cache_size_of_row
+                      ? 2.0 * static_cast<double>(node.type->cache_size_of_row(node)) *
+                            static_cast<double>(node.sequence ? steps : 1)
+                      : 0);
 }
 
 // Up to `wanted` segments of about equal width; near a cut that would be equal, the one that fewest elements
 // cross.
-bool cut_segments(const Graph& graph, int wanted, Plan* plan) {
+bool cut_segments(const Graph& graph, int64_t steps, int wanted, Plan* plan) {
   const int count = graph.nodes.size;
   Array<int> last;
   Array<double> before, crossing;  // width of the nodes before a cut; elements that are read behind it
@@ -119,13 +127,13 @@ bool cut_segments(const Graph& graph, int wanted, Plan* plan) {
     for (int i = 0; i < graph.nodes[id].input_count; i++) last[graph.nodes[id].inputs[i]] = id;
   for (int p = 0; p <= count; p++) crossing.push(0);
   for (int id = 1; id < count; id++) {
-    crossing[id + 1 <= count ? id + 1 : count] += static_cast<double>(graph.nodes[id].features);
-    if (last[id]) crossing[last[id] + 1] -= static_cast<double>(graph.nodes[id].features);
+    crossing[id + 1 <= count ? id + 1 : count] += elements(graph.nodes[id], steps);
+    if (last[id]) crossing[last[id] + 1] -= elements(graph.nodes[id], steps);
   }
   before.push(0);
   before.push(0);
   for (int p = 2; p <= count; p++) {
-    before.push(before[p - 1] + width(graph.nodes[p - 1]));
+    before.push(before[p - 1] + width(graph.nodes[p - 1], steps));
     crossing[p] += crossing[p - 1];
   }
   plan->cut.size = 0;
@@ -146,11 +154,12 @@ bool cut_segments(const Graph& graph, int wanted, Plan* plan) {
 }
 
 // What a node's forward or backward touches.
-double bytes_touched(const Node& node, int64_t batch, gm_dtype dtype) {
-  double elements = 2.0 * static_cast<double>(batch) * static_cast<double>(node.features);
+double bytes_touched(const Node& node, int64_t batch, int64_t steps, gm_dtype dtype) {
+  double touched = 2.0 * static_cast<double>(batch) *
+                   (node.type->cache_size_of_time ? width(node, steps) : elements(node, steps));
   for (int i = 0; i < node.parameter_count; i++)
-    elements += 3.0 * static_cast<double>(node.parameters[i].size());
-  return elements * static_cast<double>(size_of(dtype));
+    touched += 3.0 * static_cast<double>(node.parameters[i].size());
+  return touched * static_cast<double>(size_of(dtype));
 }
 
 // Groups g and g - 1 share no place, nor do g and g - 2: a gradient that a group hands down is read to the
@@ -163,7 +172,7 @@ void group_nodes(const Graph& graph, gm_dtype dtype, Plan* plan, int64_t batch) 
   for (const Segment& segment : plan->cut) {
     double touched = 0;
     for (int id = segment.begin; id < segment.end; id++) {
-      const double own = bytes_touched(graph.nodes[id], batch, dtype);
+      const double own = bytes_touched(graph.nodes[id], batch, plan->steps, dtype);
       touched += own;
       if (id == segment.begin || touched > kGroupBytes) {
         group++;
@@ -202,7 +211,12 @@ bool same_activation(const Node& a, const Node& b) {
 
 gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype dtype, const Room& room,
                         int team, Plan* plan, gm_error* e) {
-  const int64_t each = size_of(dtype), batch = room.batch;
+  const int64_t each = size_of(dtype), batch = room.batch, steps = room.steps;
+  int64_t in_time = 0;  // rows of a sequence
+  if (__builtin_mul_overflow(batch, steps, &in_time))
+    return fail(e, GM_OUT_OF_MEMORY, "steps", "%lld samples of %lld steps are too many to count",
+                static_cast<long long>(batch), static_cast<long long>(steps));
+  const auto rows_of = [&](int id) { return graph.nodes[id].sequence ? in_time : batch; };
   const int count = graph.nodes.size;
   const bool every = room.every_gradient || room.taps;
   *static_cast<Room*>(plan) = room;
@@ -216,7 +230,7 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
     return out_of_memory(e, "plan", count * static_cast<long long>(sizeof(NodePlan) + sizeof(Life)));
   };
   if (!plan->nodes.reserve(count) || !lives.reserve(count) || !join_trainable(graph, dtype, plan) ||
-      !cut_segments(graph, room.taps ? 1 : room.segments, plan) || !used.reserve(plan->cut.size))
+      !cut_segments(graph, steps, room.taps ? 1 : room.segments, plan) || !used.reserve(plan->cut.size))
     return full();
   const int S = plan->cut.size;
 
@@ -251,25 +265,27 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
     return at;
   };
   plan->widest = graph.nodes[0].features;
-  plan->flops = 0;
+  plan->flops = plan->flops_step = 0;
   for (int id = 1; id < count; id++) {
     const Node& node = graph.nodes[id];
     const LayerType& type = *node.type;
     const Life& life = lives[id];
     NodePlan& p = plan->nodes[id];
-    plan->flops += type.flops(node);
+    (node.sequence || type.time != Time::rows ? plan->flops_step : plan->flops) += type.flops(node);
     if (node.features > plan->widest) plan->widest = node.features;
     p.kept = life.last > life.segment;
     // A backward may read its own node's value.
     const int back = plan->cut[life.segment].leads ? life.segment : life.backward;
     const int to = back < 0 ? life.last : 2 * S - 2 - back;
-    const int64_t bytes = layout.size(batch, node.features, each);
+    const int64_t bytes = layout.size(rows_of(id), node.features, each);
     if (!p.kept)
       p.value = in_workspace(life.segment, bytes);
     else if (!lease(&leases, &p.value, bytes, life.segment, to))
       return full();
-    if (type.cache_size_of_row) {
-      const int64_t cache = layout.size(batch, type.cache_size_of_row(node), 8);
+    if (type.cache_size_of_row || type.cache_size_of_time) {
+      const int64_t cache = type.cache_size_of_time
+                                ? layout.size(type.cache_size_of_time(node, table, dtype, batch, steps), 1, 1)
+                                : layout.size(rows_of(id), type.cache_size_of_row(node), 8);
       if (!p.kept)
         p.cache = in_workspace(life.segment, cache);
       else if (!lease(&leases, &p.cache, cache, life.segment, 2 * S - 2 - life.segment))
@@ -278,7 +294,7 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
   }
 
   // Gradients, from the output down. The input's has a place only for taps: else it is the caller's dx.
-  int64_t added = 0;  // features of the widest gradient that a second node adds to
+  int64_t added = 0;  // rows of the longest gradient that a second node adds to
   Array<bool> written;
   if (!written.reserve(count)) return full();
   for (int id = 0; id < count; id++) written.push(false);
@@ -290,7 +306,7 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
       if (!every && !plan->nodes[in].leads) continue;
       p.adds[i] = written[in];
       written[in] = true;
-      if (p.adds[i] && node.in_features[i] > added) added = node.in_features[i];
+      if (p.adds[i] && rows_of(in) > added) added = rows_of(in);
       if (node.type->backward_in_place && in > 0 && lives[in].readers == 1) {
         lives[in].root = lives[id].root;
         lives[lives[id].root].lowest = in;
@@ -301,7 +317,7 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
     const Life& life = lives[id];
     NodePlan& p = plan->nodes[id];
     if (life.root != id || (id == 0 ? !room.taps : !every && !p.leads)) continue;
-    const int64_t bytes = layout.size(batch, graph.nodes[id].features, each);
+    const int64_t bytes = layout.size(rows_of(id), graph.nodes[id].features, each);
     const int lowest = lives[life.lowest].segment;
     const int first = plan->nodes[life.reader].group, last = plan->nodes[life.lowest].group;
     if (first - last <= 1) {
@@ -342,9 +358,9 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
     NodePlan& p = plan->nodes[id];
     if (p.group != plan->nodes[id - 1].group || id == 1) of_group = 0;
     const LayerType& type = *graph.nodes[id].type;
-    p.by_columns = type.prefers_columns && type.prefers_columns(graph.nodes[id], dtype, batch);
+    p.by_columns = type.prefers_columns && type.prefers_columns(graph.nodes[id], dtype, rows_of(id));
     if (p.by_columns) {
-      const int64_t size = align_up(type.workspace_size(graph.nodes[id], table, dtype, batch) * each);
+      const int64_t size = align_up(type.workspace_size(graph.nodes[id], table, dtype, rows_of(id)) * each);
       if (size > plan->workspace_each) plan->workspace_each = size;
     }
     if (!type.packed_size || p.by_columns) continue;
@@ -364,10 +380,11 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
     NodePlan& p = plan->nodes[id];
     if (id > 0 && node.type->cache_size) p.cache = layout.take(node.type->cache_size(node), 8);
     if (room.taps & GM_TAP_ROWS) {
-      p.value_rows = layout.take(batch, 8);
-      p.gradient_rows = layout.take(batch, 8);
+      p.value_rows = layout.take(rows_of(id), 8);
+      p.gradient_rows = layout.take(rows_of(id), 8);
     }
-    const int64_t blocks = batch <= 1024 ? tap_blocks(batch) : 64;  // or fewer, in a smaller batch
+    // Or fewer, in a smaller batch.
+    const int64_t blocks = node.sequence ? batch : batch <= 1024 ? tap_blocks(batch) : 64;
     if (room.taps) {
       p.value_parts = layout.take(blocks, sizeof(MomentsPart));
       p.gradient_parts = layout.take(blocks, sizeof(MomentsPart));
@@ -387,13 +404,13 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
         return full();
     }
   }
-  plan->row_loss = layout.take(batch, 8);
+  plan->row_loss = layout.take(rows_of(count - 1), 8);
   int64_t parameters = 0;
   for (const Node& node : graph.nodes)
     for (int i = 0; i < node.parameter_count; i++)
       parameters = node.parameters[i].offset + align_up(node.parameters[i].size(), kAlign / each);
   plan->norm_blocks = layout.take((parameters + kNormBlock - 1) / kNormBlock, 8);
-  plan->temp = layout.take(added ? batch : 0, plan->widest, each);
+  plan->temp = layout.take(added, plan->widest, each);
   plan->scratch_each = room.taps & GM_TAP_COLUMNS ? align_up(plan->widest * 8) : 0;
   plan->scratch = layout.take(team, plan->scratch_each);
   plan->workspace = layout.take(team, plan->workspace_each);

@@ -37,7 +37,8 @@ struct Segment {
 
 // What a pass wants of an arena.
 struct Room {
-  int64_t batch = 0;
+  int64_t batch = 0;  // samples
+  int64_t steps = 1;  // of a sequence
   unsigned taps = 0;
   bool every_gradient = false;  // not only those that lead to a parameter
   int segments = 1;             // at most; 1 with taps
@@ -54,13 +55,13 @@ struct Plan : Room {
   int64_t row_loss = 0, norm_blocks = 0, temp = 0, scratch = 0, scratch_each = 0, workspace = 0,
           workspace_each = 0;  // byte offsets and size
   int64_t bytes = 0;
-  double flops = 0;  // of the forward pass, a row
+  double flops = 0, flops_step = 0;  // of the forward pass, of nodes with a row a sample and of a sequence
 };
 
 // Parameters whose squared gradients are summed together; the sums are added in order.
 constexpr int64_t kNormBlock = 4096;
 
-// Taps sum over blocks of rows: 16, or as many times 16 as make 64 blocks at most.
+// Taps sum over blocks of rows: a sample's steps; else 16, or as many times 16 as make 64 blocks at most.
 inline int64_t tap_rows(int64_t N) { return N <= 1024 ? 16 : (N + 1023) / 1024 * 16; }
 inline int64_t tap_blocks(int64_t N) { return (N + tap_rows(N) - 1) / tap_rows(N); }
 struct ColumnsPart {

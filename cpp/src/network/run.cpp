@@ -62,7 +62,8 @@ class Pass {
     parallel(size, [&](Team team) { member(team); });
     if (cancel_.stopped()) return fail(e, GM_CANCELLED, "cancel", "cancelled by the caller");
     if (a_.loss && a_.value)
-      *a_.value = total_loss(*a_.loss, at<double>(net_.plan.row_loss), a_.N, a_.mean_over);
+      *a_.value =
+          total_loss(*a_.loss, at<double>(net_.plan.row_loss), a_.N * rows_of(count() - 1), a_.mean_over);
     if (a_.loss && context_.training && !context_.freeze_statistics)
       for (int id = 1; id < count(); id++)
         if (layer(id).commit) layer(id).commit(call(id));
@@ -78,8 +79,15 @@ class Pass {
     return offset < 0 ? nullptr : reinterpret_cast<E*>(net_.arena + offset);
   }
 
+  // Rows of a node's value for each sample, and of what its work is divided into.
+  int64_t rows_of(int id) const { return node(id).sequence ? context_.steps : 1; }
+  int64_t parts_of(int id) const { return node(id).type->time == Time::rows ? rows_of(id) : 1; }
+  static Range times(Range samples, int64_t n) { return {samples.begin * n, samples.end * n}; }
+  int64_t length(int64_t n) const { return context_.lengths ? context_.lengths[n] : context_.steps; }
+
   int team_size() const {
-    double work = net_.plan.flops * static_cast<double>(a_.N) * (a_.loss ? 3 : 1);
+    double work = net_.plan.flops + net_.plan.flops_step * static_cast<double>(context_.steps);
+    work *= static_cast<double>(a_.N) * (a_.loss ? 3 : 1);
     int64_t most = threads();
     if (most > net_.plan.team && (net_.plan.taps || net_.plan.workspace_each)) most = net_.plan.team;
     if (most > a_.N) most = a_.N;
@@ -122,7 +130,13 @@ class Pass {
 
   Call<T> call(int id) const {
     const Node& n = node(id);
-    Call<T> c = {n, *net_.table, k_, context_, id, a_.N, context_.training != 0, context_.accumulate != 0};
+    const int64_t parts = parts_of(id);
+    Call<T> c = {
+        n, *net_.table, k_, context_, id, a_.N * parts, context_.training != 0, context_.accumulate != 0};
+    c.backward_follows = a_.loss != nullptr;
+    c.steps = context_.steps;
+    c.lengths = context_.lengths;
+    c.first_row = context_.first_row * parts;
     c.y = value(id);
     c.cache = at<double>(net_.plan.nodes[id].cache);
     c.packed = packed(id);
@@ -141,6 +155,7 @@ class Pass {
       if (s > 0) team.barrier();  // the workspace is the next segment's
       forward(team, rows, s, false);
     }
+    if (a_.y && node(count() - 1).sequence) clear_beyond(rows, static_cast<T*>(a_.y));
     if (a_.loss) {
       loss(rows);
       for (int s = segments() - 1; s >= 0; s--) {
@@ -152,7 +167,7 @@ class Pass {
         for (Range group = {0, segment(s).end}; group.end > segment(s).begin; group.end = group.begin) {
           group.begin = group_begin(team, segment(s).begin, static_cast<int>(group.end));
           backward(team, rows, group);
-          if (measures() && group.begin == 1) tap_gradient<T>(net_, 0, a_.N, rows, gradient(0));
+          if (measures() && group.begin == 1) tap_gradient<T>(net_, 0, batch(), rows, gradient(0));
           team.barrier();
           parameter_gradients(team, group);
         }
@@ -178,7 +193,13 @@ class Pass {
   }
 
   bool needs_columns(int id) const { return node(id).type->splits_columns(context_.training != 0); }
+  // Whether a node's backward has to run for its parameters' sake, too.
+  bool backward_leaves_gradients(int id) const {
+    return needs_columns(id) || node(id).type->time == Time::sequence;
+  }
   bool by_columns(int id) const { return needs_columns(id) || net_.plan.nodes[id].by_columns; }
+
+  SampleBatch batch() const { return {a_.N, context_.steps, context_.lengths}; }
 
   // f(range) in panels, each of which costs `flops` a row or column.
   template <class F>
@@ -192,21 +213,35 @@ class Pass {
     }
   }
 
-  // f(range) over one member's share of a node: its rows, or of `width` columns its own, between two
+  // Of a node's forward pass, for each part of its work and for all of it.
+  double flops_of_part(int id) const {
+    const Node& n = node(id);
+    return n.type->flops(n) * (n.type->time == Time::rows ? 1 : static_cast<double>(context_.steps));
+  }
+  double flops_of(int id) const { return flops_of_part(id) * static_cast<double>(a_.N * parts_of(id)); }
+
+  // f(range) over one member's share of a node: its samples' rows, or of `width` columns its own, between two
   // barriers.
   template <class F>
-  void divide(Team team, Range rows, int id, int64_t width, F f) {
-    const double flops = node(id).type->flops(node(id));
-    if (!by_columns(id)) return panels(team, rows, flops, f);
+  void divide(Team team, Range samples, int id, int64_t width, F f) {
+    if (!by_columns(id)) return panels(team, times(samples, parts_of(id)), flops_of_part(id), f);
     team.barrier();
-    panels(team, team.share(width, 16), flops / static_cast<double>(width) * static_cast<double>(a_.N), f);
+    panels(team, team.share(width, 16), flops_of(id) / static_cast<double>(width), f);
     team.barrier();
+  }
+
+  // Steps beyond the samples' lengths.
+  void clear_beyond(Range samples, T* rows) const {
+    const int64_t C = node(count() - 1).features, steps = context_.steps;
+    for (int64_t n = samples.begin; context_.lengths && n < samples.end; n++)
+      __builtin_memset(rows + (n * steps + length(n)) * C, 0,
+                       static_cast<size_t>((steps - length(n)) * C) * sizeof(T));
   }
 
   // A segment's nodes; `again`: those whose values the workspace has lost.
   void forward(Team team, Range rows, int s, bool again) {
     int prepared = segment(s).begin;
-    if (measures() && segment(s).begin <= 1) tap_value<T>(net_, 0, a_.N, rows, value(0), nullptr);
+    if (measures() && segment(s).begin <= 1) tap_value<T>(net_, 0, batch(), rows, value(0), nullptr);
     for (int id = segment(s).begin; id < segment(s).end; id++) {
       if (id == prepared) {
         prepared = group_end(team, id, segment(s).end);
@@ -218,11 +253,22 @@ class Pass {
       Call<T> c = call(id);
       c.workspace = workspace(team);
       divide(team, rows, id, node(id).features, [&](Range r) { layer(id).forward(c, r); });
-      if (measures()) tap_value(net_, id, a_.N, rows, value(id), c.x[0]);
+      if (measures()) tap_value(net_, id, batch(), rows, value(id), c.x[0]);
     }
   }
 
-  void loss(Range rows) {
+  // Of every row; of a sequence's steps beyond the sample's length there is none.
+  void loss(Range samples) {
+    const int last = count() - 1;
+    if (!node(last).sequence) return loss_of(samples);
+    for (int64_t n = samples.begin; n < samples.end; n++) {
+      const int64_t begin = n * context_.steps, end = begin + length(n);
+      loss_of({begin, end});
+      for (int64_t r = end; r < begin + context_.steps; r++) at<double>(net_.plan.row_loss)[r] = 0;
+    }
+    clear_beyond(samples, gradient(last));
+  }
+  void loss_of(Range rows) {
     const int last = count() - 1;
     const int64_t C = node(last).features;
     const char* target = static_cast<const char*>(a_.target);
@@ -243,30 +289,33 @@ class Pass {
   void backward(Team team, Range rows, Range group) {
     for (int id = static_cast<int>(group.end) - 1; id >= group.begin; id--) {
       const Node& n = node(id);
-      if (measures()) tap_gradient<T>(net_, id, a_.N, rows, gradient(id));
+      if (measures()) tap_gradient<T>(net_, id, batch(), rows, gradient(id));
       for (int i = 0; i < n.input_count; i++) {
         T* to = wanted(n.inputs[i]) ? gradient(n.inputs[i]) : nullptr;
         const bool columns = by_columns(id);
-        if (!to && !(needs_columns(id) && trains(id))) continue;
+        if (!to && !(backward_leaves_gradients(id) && trains(id))) continue;
         Call<T> c = call(id);
         c.workspace = workspace(team);
         c.input = i;
         c.dy = gradient(id);
         const bool adds = to && net_.plan.nodes[id].adds[i];
-        const int64_t C = n.in_features[i];
+        const int64_t C = n.in_features[i], each = rows_of(n.inputs[i]) / parts_of(id);
         // Rows of the shared temporary are as far apart as the widest node's, so that members never meet in
         // it.
         T* temp = at<T>(net_.plan.temp);
-        c.dx = !adds ? to : columns ? temp : temp + rows.begin * (net_.plan.widest - C);
+        c.dx = !adds     ? to
+               : columns ? temp
+                         : temp + rows.begin * rows_of(n.inputs[i]) * (net_.plan.widest - C);
         divide(team, rows, id, C, [&](Range r) {
           layer(id).backward(c, r);
           if (!adds) return;
           if (columns)
-            for (int64_t row = 0; row < a_.N; row++)
+            for (int64_t row = 0; row < c.N; row++)
               k_.add_scaled(r.size(), to + row * C + r.begin, c.dx + row * C + r.begin, 1,
                             to + row * C + r.begin);
           else
-            k_.add_scaled(r.size() * C, to + r.begin * C, c.dx + r.begin * C, 1, to + r.begin * C);
+            k_.add_scaled(r.size() * each * C, to + r.begin * each * C, c.dx + r.begin * each * C, 1,
+                          to + r.begin * each * C);
         });
       }
     }
@@ -278,8 +327,7 @@ class Pass {
       Call<T> c = call(id);
       c.dy = gradient(id);
       const Range mine = team.share(node(id).features, 16);
-      const double flops =
-          node(id).type->flops(node(id)) / static_cast<double>(node(id).features) * static_cast<double>(a_.N);
+      const double flops = flops_of(id) / static_cast<double>(node(id).features);
       panels(team, mine, flops, [&](Range r) { layer(id).parameter_gradient(c, r); });
     }
   }
@@ -341,9 +389,10 @@ class Pass {
   void taps(Team team) {
     double* mean = at<double>(net_.plan.scratch + team.rank * net_.plan.scratch_each);
     for (int id = team.rank; id < count() && !cancel_.stopped(); id += team.size)
-      finish_tap<T>(net_, id, a_.N, value(id), mean, &net_.taps[id]);
+      finish_tap<T>(net_, id, batch(), value(id), mean, &net_.taps[id]);
     if (a_.dx && team.rank == 0 && a_.dx != gradient(0))
-      __builtin_memcpy(a_.dx, gradient(0), static_cast<size_t>(a_.N * node(0).features) * sizeof(T));
+      __builtin_memcpy(a_.dx, gradient(0),
+                       static_cast<size_t>(a_.N * rows_of(0) * node(0).features) * sizeof(T));
   }
 
   Network& net_;

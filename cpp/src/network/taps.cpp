@@ -15,13 +15,35 @@ E* at(const Network& net, int64_t offset) {
   return offset < 0 ? nullptr : reinterpret_cast<E*>(net.arena + offset);
 }
 
-// f(block, its rows) over rows that begin with a block.
-template <class F>
-void for_blocks(int64_t N, Range rows, F f) {
-  const int64_t each = tap_rows(N);
-  for (int64_t r = rows.begin; r < rows.end; r += each)
-    f(r / each, Range{r, rows.end - r < each ? rows.end : r + each});
-}
+// Blocks of a node's rows.
+struct Blocks {
+  int64_t N, T, each;  // rows in all, steps of a sample's (0 where it has one row), rows of a block
+  const int64_t* lengths;
+  Blocks(const Network& net, int id, const SampleBatch& batch) {
+    const bool sequence = net.graph.nodes[id].sequence;
+    T = sequence ? batch.T : 0;
+    N = sequence ? batch.N * T : batch.N;
+    each = sequence ? T : tap_rows(N);
+    lengths = sequence ? batch.lengths : nullptr;
+  }
+  int64_t count() const { return T ? N / T : tap_blocks(N); }
+  Range operator[](int64_t b) const {
+    const int64_t end = lengths ? b * each + lengths[b] : (b + 1) * each;
+    return {b * each, end < N ? end : N};
+  }
+  int64_t rows() const {
+    if (!lengths) return N;
+    int64_t sum = 0;
+    for (int64_t b = 0; b < count(); b++) sum += lengths[b];
+    return sum;
+  }
+  // f(block, its rows) for those of some samples.
+  template <class F>
+  void of(Range samples, F f) const {
+    for (int64_t b = T ? samples.begin : samples.begin / each; (T ? b : b * each) < samples.end; b++)
+      f(b, (*this)[b]);
+  }
+};
 
 // Moments and the norms of rows; where a sum of squares leaves float64, the norm is of the row scaled by a
 // power of 2.
@@ -42,25 +64,38 @@ void moments_and_rows(const Kernels<T>& k, int64_t C, Range rows, const T* x, Mo
 // sqrt(mean_j Var_n v_nj / mean_nj v_nj²) of finite numbers whose squares leave float64: of v 2^power. mean:
 // C places.
 template <class T>
-double scaled_spread(int64_t N, int64_t C, const T* x, const gm_moments& value, double* mean) {
+double scaled_spread(const Blocks& blocks, int64_t C, const T* x, const gm_moments& value, double* mean) {
   const int power = -ilogb(value.max_abs);
-  const double rows = static_cast<double>(N);
+  const double rows = static_cast<double>(blocks.rows());
+  const auto each = [&](auto f) {
+    for (int64_t b = 0; b < blocks.count(); b++)
+      for (int64_t i = blocks[b].begin * C; i < blocks[b].end * C; i++)
+        f(i % C, ldexp(static_cast<double>(x[i]), power));
+  };
   for (int64_t c = 0; c < C; c++) mean[c] = 0;
-  for (int64_t i = 0; i < N * C; i++) mean[i % C] += ldexp(static_cast<double>(x[i]), power) / rows;
+  each([&](int64_t c, double v) { mean[c] += v / rows; });
   double between = 0;
-  for (int64_t i = 0; i < N * C; i++) {
-    const double d = ldexp(static_cast<double>(x[i]), power) - mean[i % C];
-    between += d * d / rows;
-  }
+  each([&](int64_t c, double v) { between += (v - mean[c]) * (v - mean[c]) / rows; });
   const double norm = ldexp(value.norm, power);
   return sqrt(between) / (norm / sqrt(rows));
 }
 
-template <class T>
-gm_moments moments_of(const Kernels<T>& k, int64_t N, int64_t C, const MomentsPart* parts) {
-  Moments m;
-  k.merge_moments(tap_blocks(N), parts, N * C, &m);
-  return copy(m);
+// The columns' means over all rows from those of blocks of different lengths, about the first block's;
+// returns the sum of squares of the blocks' about them.
+double merge_columns(const Blocks& blocks, int64_t C, const double* means, double* mean) {
+  double scatter = 0;
+  const double rows = static_cast<double>(blocks.rows());
+  for (int64_t c = 0; c < C; c++) {
+    double s = 0, squares = 0;
+    for (int64_t b = 1; b < blocks.count(); b++) {
+      const double off = means[b * C + c] - means[c], weight = static_cast<double>(blocks[b].size());
+      s += weight * off;
+      squares += weight * off * off;
+    }
+    mean[c] = means[c] + s / rows;
+    scatter += squares - s * s / rows;
+  }
+  return scatter;
 }
 
 template <class T>
@@ -72,11 +107,12 @@ void look_inside(const Kernels<T>& k, int64_t rows, int64_t C, const T* x, const
 }  // namespace
 
 template <class T>
-void tap_value(const Network& net, int id, int64_t N, Range rows, const T* value, const T* input) {
+void tap_value(const Network& net, int id, const SampleBatch& batch, Range samples, const T* value,
+               const T* input) {
   const NodePlan& p = net.plan.nodes[id];
   const Kernels<T>& k = of<T>(*net.table);
   const int64_t C = net.graph.nodes[id].features;
-  for_blocks(N, rows, [&](int64_t b, Range block) {
+  Blocks(net, id, batch).of(samples, [&](int64_t b, Range block) {
     moments_and_rows(k, C, block, value, at<MomentsPart>(net, p.value_parts) + b,
                      at<double>(net, p.value_rows));
     if (!(net.plan.taps & GM_TAP_COLUMNS)) return;
@@ -95,22 +131,24 @@ void tap_value(const Network& net, int id, int64_t N, Range rows, const T* value
 }
 
 template <class T>
-void tap_gradient(const Network& net, int id, int64_t N, Range rows, const T* gradient) {
+void tap_gradient(const Network& net, int id, const SampleBatch& batch, Range samples, const T* gradient) {
   const NodePlan& p = net.plan.nodes[id];
-  for_blocks(N, rows, [&](int64_t b, Range block) {
+  Blocks(net, id, batch).of(samples, [&](int64_t b, Range block) {
     moments_and_rows(of<T>(*net.table), net.graph.nodes[id].features, block, gradient,
                      at<MomentsPart>(net, p.gradient_parts) + b, at<double>(net, p.gradient_rows));
   });
 }
 
 template <class T>
-void finish_tap(const Network& net, int id, int64_t N, const T* value, double* mean, gm_tap* out) {
+void finish_tap(const Network& net, int id, const SampleBatch& batch, const T* value, double* mean,
+                gm_tap* out) {
   const NodePlan& p = net.plan.nodes[id];
   const Kernels<T>& k = of<T>(*net.table);
-  const int64_t C = net.graph.nodes[id].features, blocks = tap_blocks(N);
+  const Blocks all(net, id, batch);
+  const int64_t C = net.graph.nodes[id].features, blocks = all.count(), rows = all.rows(), N = all.N;
   const auto moments_of = [&](int64_t parts) {
     Moments m;
-    k.merge_moments(blocks, at<MomentsPart>(net, parts), N * C, &m);
+    k.merge_moments(blocks, at<MomentsPart>(net, parts), rows * C, &m);
     return copy(m);
   };
   gm_tap t = {};
@@ -122,10 +160,15 @@ void finish_tap(const Network& net, int id, int64_t N, const T* value, double* m
   t.gradient = moments_of(p.gradient_parts);
   t.value_row_norms = at<double>(net, p.value_rows);
   t.gradient_row_norms = at<double>(net, p.gradient_rows);
+  if (all.lengths && net.plan.taps & GM_TAP_ROWS)
+    for (int64_t b = 0; b < blocks; b++)
+      for (int64_t r = all[b].end; r < (b + 1) * all.each; r++)
+        at<double>(net, p.value_rows)[r] = at<double>(net, p.gradient_rows)[r] = 0;
   if (net.plan.taps & GM_TAP_COLUMNS && N > 0) {
     const ColumnsPart* part = at<ColumnsPart>(net, p.columns);
-    double between = k.merge_columns(blocks, C, at<double>(net, p.means), tap_rows(N),
-                                     N - (blocks - 1) * tap_rows(N), mean);
+    const double* means = at<double>(net, p.means);
+    double between = all.lengths ? merge_columns(all, C, means, mean)
+                                 : k.merge_columns(blocks, C, means, all.each, all[blocks - 1].size(), mean);
     for (int64_t b = 0; b < blocks; b++) between += part[b].scatter;
     if (t.value.nans || t.value.infs)
       t.spread = NAN;
@@ -134,7 +177,7 @@ void finish_tap(const Network& net, int id, int64_t N, const T* value, double* m
     else if (t.value.sum_squares > 0x1p-900 && t.value.sum_squares < 0x1p1000)
       t.spread = sqrt(between / t.value.sum_squares);
     else
-      t.spread = scaled_spread(N, C, value, t.value, mean);
+      t.spread = scaled_spread(all, C, value, t.value, mean);
     if (p.slope >= 0) {
       unsigned char* active = at<unsigned char>(net, p.active);
       int64_t steep = 0;
@@ -148,17 +191,17 @@ void finish_tap(const Network& net, int id, int64_t N, const T* value, double* m
           if (isnan(mean[c])) active[c] = 1;
       t.active = active;
       if (net.plan.slopes[p.slope].flat && !t.value.nans)
-        t.saturated = 1 - static_cast<double>(steep) / static_cast<double>(N * C);
+        t.saturated = 1 - static_cast<double>(steep) / static_cast<double>(rows * C);
     }
   }
   *out = t;
 }
 
-template void tap_value<float>(const Network&, int, int64_t, Range, const float*, const float*);
-template void tap_value<double>(const Network&, int, int64_t, Range, const double*, const double*);
-template void tap_gradient<float>(const Network&, int, int64_t, Range, const float*);
-template void tap_gradient<double>(const Network&, int, int64_t, Range, const double*);
-template void finish_tap<float>(const Network&, int, int64_t, const float*, double*, gm_tap*);
-template void finish_tap<double>(const Network&, int, int64_t, const double*, double*, gm_tap*);
+template void tap_value<float>(const Network&, int, const SampleBatch&, Range, const float*, const float*);
+template void tap_value<double>(const Network&, int, const SampleBatch&, Range, const double*, const double*);
+template void tap_gradient<float>(const Network&, int, const SampleBatch&, Range, const float*);
+template void tap_gradient<double>(const Network&, int, const SampleBatch&, Range, const double*);
+template void finish_tap<float>(const Network&, int, const SampleBatch&, const float*, double*, gm_tap*);
+template void finish_tap<double>(const Network&, int, const SampleBatch&, const double*, double*, gm_tap*);
 
 }  // namespace gradiometer

@@ -5,15 +5,22 @@
 
 namespace gradiometer {
 
-// Of node `id`, over `rows` of a batch of N that begin at a multiple of tap_rows(N): after the node's
+struct SampleBatch {
+  int64_t N, T;            // of sequences, T steps
+  const int64_t* lengths;  // or null for T: steps beyond are not seen
+};
+
+// Of node `id`, over some samples of a batch that begin at a multiple of tap_rows(N): after the node's
 // forward, and before its backward, which may overwrite the gradient.
 template <class T>
-void tap_value(const Network& net, int id, int64_t N, Range rows, const T* value, const T* input);
+void tap_value(const Network& net, int id, const SampleBatch& batch, Range samples, const T* value,
+               const T* input);
 template <class T>
-void tap_gradient(const Network& net, int id, int64_t N, Range rows, const T* gradient);
+void tap_gradient(const Network& net, int id, const SampleBatch& batch, Range samples, const T* gradient);
 
 // Puts together what was seen of all rows. mean: plan.widest places.
 template <class T>
-void finish_tap(const Network& net, int id, int64_t N, const T* value, double* mean, gm_tap* out);
+void finish_tap(const Network& net, int id, const SampleBatch& batch, const T* value, double* mean,
+                gm_tap* out);
 
 }  // namespace gradiometer

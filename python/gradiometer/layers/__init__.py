@@ -7,10 +7,14 @@ from gradiometer.layers.dropout import Dropout
 from gradiometer.layers.linear import Linear
 from gradiometer.layers.module import Compiled, Module, Node
 from gradiometer.layers.prelu import PReLU
+from gradiometer.layers.recurrent import GRU, LSTM, RNN, Recurrent
 from gradiometer.layers.row_norm import GroupNorm, LayerNorm, RMSNorm
 from gradiometer.layers.softmax import LogSoftmax, Softmax
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
     "Activation",
     "BatchNorm1d",
     "Chain",
@@ -25,6 +29,7 @@ __all__ = [
     "Node",
     "PReLU",
     "RMSNorm",
+    "Recurrent",
     "Residual",
     "Softmax",
 ]

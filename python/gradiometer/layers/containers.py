@@ -154,7 +154,7 @@ class Residual(Chain):
             raise ValueError("the branch is empty; expected one layer or more")
         self.scale = real("scale", scale)
         if self.in_features is not None:
-            builder = Builder(self.in_features)
+            builder = Builder(self.in_features, self.sequences)
             width = builder.graph.features(super()._emit(builder, 0))
             if width != self.in_features:
                 raise ValueError(

@@ -11,39 +11,58 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from gradiometer import _core
+from gradiometer.sequences import split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import ArrayLike, NDArray
 
+    from gradiometer.sequences import Sequences
+
 __all__ = ["Builder", "Compiled", "Module", "Node"]
 
 
 class Node:
-    """A node of a compiled graph: its id, layer type, inputs, attributes and the module that emitted it."""
+    """A node of a compiled graph: its id, layer type, inputs, attributes and the module that emitted it.
+
+    `suffix` follows the native names of its tensors in the module's.
+    """
 
     def __init__(
-        self, id: int, type: str, inputs: tuple[int, ...], attributes: dict[str, float | str], module: Module
+        self,
+        id: int,
+        type: str,
+        inputs: tuple[int, ...],
+        attributes: dict[str, float | str],
+        module: Module,
+        suffix: str = "",
     ) -> None:
         self.id = id
         self.type = type
         self.inputs = inputs
         self.attributes = attributes
         self.module = module
+        self.suffix = suffix
 
 
 class Builder:
     """A native graph under construction, and who emitted which node."""
 
-    def __init__(self, features: int) -> None:
-        self.graph = _core.Graph(features)
+    def __init__(self, features: int, sequence: bool = False) -> None:
+        self.graph = _core.Graph(features, sequence)
         self.nodes: list[Node] = []
 
     def add(self, module: Module, type: str, inputs: tuple[int, ...], **attributes: float | str) -> int:
         """A node of a layer type; returns its id."""
+        return self.add_named(module, type, inputs, "", attributes)
+
+    def add_named(
+        self, module: Module, type: str, inputs: tuple[int, ...], suffix: str, attributes: dict[str, float | str]
+    ) -> int:
+        """A node whose tensors are the module's of the native names with `suffix` behind them; returns its id."""
         id = self.graph.add(type, list(inputs), attributes)
-        self.nodes.append(Node(id, type, inputs, attributes, module))
+        self.nodes.append(Node(id, type, inputs, attributes, module, suffix))
         return id
 
 
@@ -75,6 +94,11 @@ class Module:
         """Features it wants, None if it takes any."""
         return None
 
+    @property
+    def sequences(self) -> bool:
+        """Whether it takes sequences, x (N, T, in_features) or `Sequences`: it is a recurrent layer or has one."""
+        return any(child.sequences for _, child in self._children())
+
     def _config(self) -> dict[str, Any]:
         raise NotImplementedError
 
@@ -86,40 +110,42 @@ class Module:
 
     # ---- what all can do
 
-    def __call__(self, x: ArrayLike, *, training: bool = False) -> NDArray[Any]:
+    def __call__(self, x: ArrayLike | Sequences, *, training: bool = False) -> NDArray[Any]:
         """Forward pass.
 
         Parameters
         ----------
-        x : array_like (N, features)
+        x : array_like (N, features), of what takes sequences (N, T, features) or Sequences
             Converted once to the dtype of the module.
         training : bool
             Use batch statistics (running statistics are left as they are).
 
         Returns
         -------
-        ndarray (N, out_features)
+        ndarray (N, out_features), or (N, T, out_features), 0 beyond the lengths
         """
-        y: NDArray[Any] = self._compile(x).network.forward(x, training=training)
+        array, lengths = split(x)
+        y: NDArray[Any] = self._compile(x).network.forward(array, training=training, lengths=lengths)
         return y
 
     def backward(
-        self, x: ArrayLike, dy: ArrayLike, *, training: bool = True
+        self, x: ArrayLike | Sequences, dy: ArrayLike, *, training: bool = True
     ) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
         """Forward and backward pass: ``dx`` (N, in_features) and the gradients by name of all parameters that are not
         frozen.
 
         Parameters
         ----------
-        x : array_like (N, in_features)
-        dy : array_like (N, out_features)
-            Derivative of a loss by the output.
+        x : array_like (N, in_features), or as a call takes it
+        dy : array_like (N, out_features), or (N, T, out_features)
+            Derivative of a loss by the output; not read beyond the lengths.
         training : bool
             Differentiate through batch statistics; running statistics are left as they are.
         """
         compiled = self._compile(x)
         with compiled.lock:
-            _, dx = compiled.network.gradient(x, "dot", dy, want_dx=True, training=training)
+            array, lengths = split(x)
+            _, dx = compiled.network.gradient(array, "dot", dy, want_dx=True, training=training, lengths=lengths)
             return dx, {name: array.copy() for name, array in compiled.gradients().items()}
 
     @property
@@ -274,7 +300,7 @@ class Module:
                 if name not in module._state:
                     yield (f"{prefix}.{name}" if prefix else name), module, name
 
-    def _compile(self, x: ArrayLike | None = None) -> Compiled:
+    def _compile(self, x: ArrayLike | Sequences | None = None) -> Compiled:
         """The native network, made when first needed; `x` tells the width of one that takes any."""
         wanted = self.in_features
         if wanted is None:
@@ -324,7 +350,7 @@ class Compiled:
             if module._arrays and module.dtype != root.dtype:
                 raise ValueError(f"layer {name} has dtype {module.dtype}; expected {root.dtype} like the network")
         self.lock = threading.RLock()
-        self.builder = Builder(features)
+        self.builder = Builder(features, root.sequences)
         root._emit(self.builder, 0)
         self.network = _core.Network(self.builder.graph, root.dtype)
         self._gradients: list[tuple[Module, str, NDArray[Any]]] = []
@@ -333,10 +359,10 @@ class Compiled:
         for module in modules:
             if module is root or module._arrays or module._children():
                 module._home = self
-        by_id = {node.id: node.module for node in self.builder.nodes}
+        by_id = {node.id: node for node in self.builder.nodes}
         for of_state, flat in ((False, self.network.parameters), (True, self.network.state)):
-            for node, name, shape, offset in self.network.tensors(of_state):
-                module, size = by_id[node], int(np.prod(shape))
+            for node, own, shape, offset in self.network.tensors(of_state):
+                module, name, size = by_id[node].module, own + by_id[node].suffix, int(np.prod(shape))
                 view = flat[offset : offset + size].reshape(shape)
                 view[...] = module._arrays[name]
                 module._arrays[name] = view
@@ -384,6 +410,7 @@ class Compiled:
         """Bytes of parameters, gradients and state."""
         return int(2 * self.network.parameters.nbytes + self.network.state.nbytes)
 
-    def memory(self, batch: int, taps: int = 0, segments: int = 1) -> int:
-        """Bytes of parameters, gradients and state, and of the arena for a training pass over a batch."""
-        return self.buffers + int(self.network.arena(batch, taps, segments))
+    def memory(self, batch: int, taps: int = 0, segments: int = 1, steps: int = 0) -> int:
+        """Bytes of parameters, gradients and state, and of the arena for a training pass over a batch, of sequences of
+        `steps` steps."""
+        return self.buffers + int(self.network.arena(batch, taps, segments, steps))

@@ -19,7 +19,7 @@ void apply(const Call<T>& c, Range rows, const T* from, T* to) {
   if (c.training && c.node.attributes[kP] > 0) {
     const DropoutKey key = {c.node.attributes[kP], c.context.seed, static_cast<uint32_t>(c.context.step),
                             static_cast<uint32_t>(c.id)};
-    c.k.dropout(rows.size() * C, c.context.first_row * C + at, key, from + at, to + at);
+    c.k.dropout(rows.size() * C, c.first_row * C + at, key, from + at, to + at);
   } else if (from != to) {
     __builtin_memcpy(to + at, from + at, static_cast<size_t>(rows.size() * C) * sizeof(T));
   }

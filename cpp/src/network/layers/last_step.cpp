@@ -1,0 +1,62 @@
+// Of a sequence the last step, or, where a layer ran in reverse, the first: one row a sample.
+#include "../layer_type.hpp"
+
+namespace gradiometer {
+namespace {
+
+enum { kReverse };
+const Parameter attributes[] = {{"reverse", 0, 0, 1}};
+
+gm_status set_up(Node& node, gm_error*) {
+  node.features = node.in_features[0];
+  return GM_OK;
+}
+
+template <class T>
+int64_t row(const Call<T>& c, int64_t n) {
+  return n * c.steps + (c.node.attributes[kReverse] != 0 ? 0 : (c.lengths ? c.lengths[n] : c.steps) - 1);
+}
+
+template <class T>
+void forward(const Call<T>& c, Range samples) {
+  const int64_t C = c.node.features;
+  for (int64_t n = samples.begin; n < samples.end; n++)
+    __builtin_memcpy(c.y + n * C, c.x[0] + row(c, n) * C, static_cast<size_t>(C) * sizeof(T));
+}
+
+template <class T>
+void backward(const Call<T>& c, Range samples) {
+  const int64_t C = c.node.features;
+  __builtin_memset(c.dx + samples.begin * c.steps * C, 0,
+                   static_cast<size_t>(samples.size() * c.steps * C) * sizeof(T));
+  for (int64_t n = samples.begin; n < samples.end; n++)
+    __builtin_memcpy(c.dx + row(c, n) * C, c.dy + n * C, static_cast<size_t>(C) * sizeof(T));
+}
+
+template <class T>
+constexpr LayerFunctions<T> all() {
+  return {nullptr, forward<T>, backward<T>, nullptr, nullptr};
+}
+
+}  // namespace
+
+extern const LayerType last_step_layer;
+const LayerType last_step_layer = {"last_step",
+                                   1,
+                                   attributes,
+                                   nullptr,
+                                   1,
+                                   set_up,
+                                   [](bool) { return false; },
+                                   nullptr,
+                                   nullptr,
+                                   false,
+                                   nullptr,
+                                   nullptr,
+                                   nullptr,
+                                   [](const Node& node) { return static_cast<double>(node.features); },
+                                   all<float>(),
+                                   all<double>(),
+                                   Time::row};
+
+}  // namespace gradiometer

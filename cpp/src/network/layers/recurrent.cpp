@@ -1,0 +1,148 @@
+// One layer in one direction of an LSTM, a GRU or an RNN: a sequence from a sequence, from a state of 0. The
+// walk through time is recurrent.hpp, of which this takes the pieces: a member takes its samples through all
+// steps without waiting. Parameters are torch.nn's, without the layer's number.
+#include "../../recurrent.hpp"
+
+#include "../layer_type.hpp"
+
+namespace gradiometer {
+namespace {
+
+enum { kHidden, kReverse, kBias, kRelu };
+const Parameter attributes[] = {
+    {"hidden", 1, 1, 1e9}, {"reverse", 0, 0, 1}, {"bias", 1, 0, 1}, {"relu", 0, 0, 1}};
+
+template <gm_cell cell>
+gm_status set_up(Node& node, gm_error*) {
+  const int64_t H = static_cast<int64_t>(node.attributes[kHidden]), I = node.in_features[0];
+  const int64_t rows = layout_of(cell).gates * H;
+  node.features = H;
+  node.parameters[0] = {"weight_ih", 2, {rows, I}, 0, 0};
+  node.parameters[1] = {"weight_hh", 2, {rows, H}, 0, 0};
+  node.parameters[2] = {"bias_ih", 1, {rows, 1}, 0, 0};
+  node.parameters[3] = {"bias_hh", 1, {rows, 1}, 0, 0};
+  node.parameter_count = node.attributes[kBias] != 0 ? 4 : 2;
+  return GM_OK;
+}
+
+template <gm_cell cell>
+gm_recurrent layer_of(const Node& node, int64_t N, int64_t T) {
+  gm_recurrent l = {};
+  l.struct_size = sizeof l;
+  l.cell = cell == GM_RNN_TANH && node.attributes[kRelu] != 0 ? GM_RNN_RELU : cell;
+  l.T = T;
+  l.N = N;
+  l.I = node.in_features[0];
+  l.H = node.features;
+  l.reverse = node.attributes[kReverse] != 0;
+  l.batch_first = 1;
+  return l;
+}
+template <gm_cell cell, class T>
+gm_recurrent layer_of(const Call<T>& c) {
+  gm_recurrent l = layer_of<cell>(c.node, c.N, c.steps);
+  l.lengths = c.lengths;
+  l.weight_ih = c.parameters[0];
+  l.weight_hh = c.parameters[1];
+  l.bias_ih = c.parameters[2];
+  l.bias_hh = c.parameters[3];
+  return l;
+}
+
+// With lengths, which take more; the walk's indices stay below 2^62.
+template <gm_cell cell>
+int64_t cache_size(const Node& node, const KernelTable& table, gm_dtype dtype, int64_t N, int64_t T) {
+  gm_recurrent l = layer_of<cell>(node, N, T);
+  static const int64_t some = 0;
+  l.lengths = &some;
+  const double features = static_cast<double>(l.I) + static_cast<double>(l.H) + 64;
+  if (static_cast<double>(N + 1) * static_cast<double>(T + 1) * features * 256 > 0x1p62 ||
+      features * features * 256 > 0x1p62)
+    return INT64_MAX;
+  return dtype == GM_FLOAT32 ? Recurrent<float>(table, l).pass_bytes(true)
+                             : Recurrent<double>(table, l).pass_bytes(true);
+}
+
+template <gm_cell cell, class T>
+void prepare(const Call<T>& c, Team team) {
+  const gm_recurrent l = layer_of<cell>(c);
+  const Recurrent<T> walk(c.table, l);
+  walk.prepare(walk.pass(c.cache, c.backward_follows), team);
+}
+
+template <gm_cell cell, class T>
+void forward(const Call<T>& c, Range samples) {
+  const gm_recurrent l = layer_of<cell>(c);
+  const Recurrent<T> walk(c.table, l);
+  walk.forward_samples(walk.pass(c.cache, c.backward_follows), samples, c.x[0], nullptr, nullptr, c.y,
+                       nullptr, nullptr);
+}
+
+template <class T>
+gm_recurrent_gradients gradients_of(const Call<T>& c) {
+  gm_recurrent_gradients g = {};
+  g.struct_size = sizeof g;
+  g.dy = c.dy;
+  g.dx = c.dx;
+  g.dweight_ih = c.gradients[0];
+  g.dweight_hh = c.gradients[1];
+  g.dbias_ih = c.gradients[2];
+  g.dbias_hh = c.gradients[3];
+  g.accumulate = c.accumulate;
+  return g;
+}
+
+template <gm_cell cell, class T>
+void backward(const Call<T>& c, Range samples) {
+  const gm_recurrent l = layer_of<cell>(c);
+  const Recurrent<T> walk(c.table, l);
+  walk.backward_samples(walk.pass(c.cache, true), samples, c.x[0], nullptr, c.y, gradients_of(c));
+}
+
+template <gm_cell cell, class T>
+void parameter_gradient(const Call<T>& c, Range units) {
+  const gm_recurrent l = layer_of<cell>(c);
+  const Recurrent<T> walk(c.table, l);
+  walk.weight_gradients(walk.pass(c.cache, true), units, c.x[0], gradients_of(c));
+}
+
+template <gm_cell cell>
+double flops(const Node& node) {
+  return 2.0 * layout_of(cell).gates * static_cast<double>(node.features) *
+         static_cast<double>(node.in_features[0] + node.features);
+}
+
+template <gm_cell cell, class T>
+constexpr LayerFunctions<T> all() {
+  return {prepare<cell, T>, forward<cell, T>, backward<cell, T>, parameter_gradient<cell, T>, nullptr};
+}
+
+template <gm_cell cell>
+constexpr LayerType type(const char* name, int attribute_count) {
+  return {name,
+          attribute_count,
+          attributes,
+          nullptr,
+          1,
+          set_up<cell>,
+          [](bool) { return false; },
+          nullptr,
+          nullptr,
+          false,
+          nullptr,
+          nullptr,
+          nullptr,
+          flops<cell>,
+          all<cell, float>(),
+          all<cell, double>(),
+          Time::sequence,
+          cache_size<cell>};
+}
+
+}  // namespace
+
+extern const LayerType lstm_layer, gru_layer, rnn_layer;
+const LayerType lstm_layer = type<GM_LSTM>("lstm", 3), gru_layer = type<GM_GRU>("gru", 3),
+                rnn_layer = type<GM_RNN_TANH>("rnn", 4);
+
+}  // namespace gradiometer
