@@ -139,8 +139,8 @@ def cure(
     notes = []
     built: list[tuple[Cure, Sequential, Measurement]] = []
     for each in table:
-        if len(built) > 1 and steps is None and time.perf_counter() - began > BUILDING * planned:
-            notes.append((each.id, f"the budget of {planned:g} s does not allow it"))
+        if len(built) > 1 and steps is None and time.perf_counter() - began > BUILDING * limit:
+            notes.append((each.id, f"the budget of {limit:g} s does not allow it"))
             continue
         try:
             made = each.apply(net, seed)
@@ -155,7 +155,8 @@ def cure(
         built.append((each, made, measure(made, data[0][:MEASURED], data[1][:MEASURED], loss=kind)))
 
     groups = [Group(each, made, data, kind, batch_size, seed) for each, made, _ in built]
-    allowed = math.inf if steps else TIMING * (planned - (time.perf_counter() - began)) / len(groups)
+    gone = time.perf_counter() - began
+    allowed = math.inf if steps else TIMING * max(planned - gone, (limit - gone) / 4) / len(groups)
     timed = [group.seconds_a_step(allowed) for group in groups]
     gone = time.perf_counter() - began
     rates = [len(each.rates) for each, _, _ in built]
