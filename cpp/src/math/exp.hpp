@@ -43,6 +43,34 @@ struct ExpConstants<double> {
   static constexpr double expm1_low = -38.0;
 };
 
+// exp of double where V looks up 16 numbers: x = (n + j / 16) ln 2 + r with j = -8 ... 7, |r|
+// <= ln 2 / 32.
+struct ExpTable {
+  static constexpr double sixteen_log2e = 23.083120654223414;
+  static constexpr double step_high = 0.04332169878489367,
+                          step_low = 1.0291218489310676e-13;  // k * high exact
+  // 2^(j / 16) - 1 at j modulo 16
+  static constexpr double excess[16] = {0.0,
+                                        0.04427378242741384,
+                                        0.09050773266525766,
+                                        0.13878863475669165,
+                                        0.18920711500272105,
+                                        0.24185781207348406,
+                                        0.29683955465100964,
+                                        0.3542555469368927,
+                                        -0.2928932188134525,
+                                        -0.2615869270302503,
+                                        -0.2288945872960296,
+                                        -0.19475483402537286,
+                                        -0.15910358474628547,
+                                        -0.12187391981335026,
+                                        -0.08299595679532877,
+                                        -0.042396719301426355};
+  // (exp(r) - 1 - r) / r², error 2^-56 of exp(r).
+  static constexpr double q[] = {0.5000000000000006, 0.1666666666442232, 0.041666666659686546,
+                                 0.008333471795148775, 0.0013889128847900353};
+};
+
 // (1 + excess) 2^exponent, |excess| < 0.42: exp before its last steps, for products: one rounding less, and
 // none at a subnormal exp (x * sigmoid(x) would else be 50 ulp off at x = -100).
 template <class T>
@@ -64,7 +92,8 @@ inline V<T> product(V<T> factor, Scaled<T> e) {
 }
 
 // exp(x + low) for |low| < ulp(x).
-// Formula: 2^n (1 + r + r² q(r)), n = round(x / ln 2), r = x - n ln 2 in two parts (Cody and Waite).
+// Formula: 2^n (1 + r + r² q(r)), n = round(x / ln 2), r = x - n ln 2 in two parts (Cody and Waite). By table
+// 2^n (1 + t) (1 + r + r² q(r)), t = 2^(j / 16) - 1.
 // Source: derived; q as polynomial.hpp says.
 // Range: x <= high (anything beyond); -inf and all below C::low give a value that is 0; NaN gives NaN.
 // Error: 0.35 ulp of 1 + excess, before that sum is rounded.
@@ -72,6 +101,15 @@ template <class T>
 inline Scaled<T> exp_scaled(V<T> x, V<T> low = V<T>::set1(T(0))) {
   using C = ExpConstants<T>;
   x = max(V<T>::set1(C::low), x);
+  if constexpr (V<T>::table_entries == 16) {
+    using E = ExpTable;
+    V<T> magic = V<T>::set1(6755399441055744.0);  // 1.5 * 2^52: leaves the integer in the low bits
+    V<T> number = fma(x, V<T>::set1(E::sixteen_log2e), magic);
+    V<T> k = number - magic, t = lookup(E::excess, number);
+    V<T> r = fnma(k, V<T>::set1(E::step_high), x) + fnma(k, V<T>::set1(E::step_low), low);
+    V<T> square = r * r, rest = fma(square, by_pairs(r, square, E::q), r);
+    return {fma(V<T>::set1(T(1)) + t, rest, t), round(fma(k, V<T>::set1(1.0 / 16), V<T>::set1(1.0 / 32)))};
+  }
   V<T> n = round(x * V<T>::set1(C::log2e));
   V<T> high = fnma(n, V<T>::set1(C::ln2_high), x);
   low = fnma(n, V<T>::set1(C::ln2_low), low);

@@ -24,7 +24,7 @@ inline V<T> sigmoid_by_table(V<T> x) {  // |x| <= SigmoidTable::limit
 }
 template <class T>
 inline V<T> sigmoid(V<T> x) {
-  if constexpr (V<T>::table_lookup)
+  if constexpr (V<T>::table_entries == 32)
     return unless(lt(V<T>::set1(SigmoidTable::limit), abs(x)), sigmoid_by_table(x),
                   [=] { return sigmoid_by_exp(x); });
   else
@@ -46,7 +46,7 @@ template <class T>
 inline V<T> sigmoid_slope(V<T> x) {
   V<T> a = abs(x);
   auto by_exp = [=] { return bell_by_exp(a, T(1)); };
-  if constexpr (V<T>::table_lookup)
+  if constexpr (V<T>::table_entries == 32)
     return unless(lt(V<T>::set1(BellTable::limit), a), by_table<BellTable>(a), by_exp);
   else
     return by_exp();
@@ -55,7 +55,7 @@ template <class T>
 inline V<T> tanh_slope(V<T> x) {
   V<T> a = abs(x);
   auto by_exp = [=] { return bell_by_exp(a + a, T(4)); };
-  if constexpr (V<T>::table_lookup)
+  if constexpr (V<T>::table_entries == 32)
     return unless(lt(V<T>::set1(TanhSlopeTable::limit), a), by_table<TanhSlopeTable>(a), by_exp);
   else
     return by_exp();
@@ -128,7 +128,7 @@ inline V<T> tanh_by_table(V<T> x) {
 // Error: 2.4 ulp, 0.73 by table.
 template <class T>
 inline V<T> tanh(V<T> x) {
-  if constexpr (V<T>::table_lookup) return tanh_by_table(x);
+  if constexpr (V<T>::table_entries == 32) return tanh_by_table(x);
   V<T> a = abs(x);
   V<T> m = expm1(min(V<T>::set1(T(40)), a + a));
   return copysign(m / (m + V<T>::set1(T(2))), x);

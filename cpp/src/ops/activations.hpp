@@ -171,7 +171,7 @@ struct Gelu : WithoutParameters {
       Scaled<T> e = exp_minus_square(a, T(0.5));
       return relu - product(normal_tail(a).a_g, e);
     };
-    if constexpr (V<T>::table_lookup) {
+    if constexpr (V<T>::table_entries == 32) {
       V<T> a = min(V<T>::set1(NormalTable::limit), abs(x));
       return unless(lt(x, V<T>::set1(-NormalTable::limit)), fnma(a, by_table<NormalTable>(a), relu), by_exp);
     } else {
@@ -189,7 +189,7 @@ struct Gelu : WithoutParameters {
       V<T> tail = product(bracket, e);
       return select(negative(x), tail, V<T>::set1(T(1)) - tail);
     };
-    if constexpr (V<T>::table_lookup)
+    if constexpr (V<T>::table_entries == 32)
       return slope_by_table<GeluSlopeTable>(x, by_exp);
     else
       return by_exp();
@@ -223,7 +223,7 @@ struct Silu : WithoutParameters {
       V<T> v = max(V<T>::set1(ExpConstants<T>::low), x);
       return gated(v, exp_scaled(-abs(v)));
     };
-    if constexpr (V<T>::table_lookup)
+    if constexpr (V<T>::table_entries == 32)
       return unless(lt(V<T>::set1(SigmoidTable::limit), abs(x)), x * sigmoid_by_table(x), by_exp);
     else
       return by_exp();
@@ -235,7 +235,7 @@ struct Silu : WithoutParameters {
       V<T> v = max(-bound, min(bound, x));
       return gated_derivative(v, exp_scaled(-abs(v)));
     };
-    if constexpr (V<T>::table_lookup)
+    if constexpr (V<T>::table_entries == 32)
       return slope_by_table<SiluSlopeTable>(x, by_exp);
     else
       return by_exp();
@@ -326,7 +326,7 @@ struct Softplus : WithoutParameters {
   static V<T> forward(V<T> x, const double*) {
     V<T> relu = max(V<T>::set1(T(0)), x), a = abs(x);
     auto by_exp = [=] { return relu + log1p_of_small(value(exp_scaled(-a))); };
-    if constexpr (V<T>::table_lookup)
+    if constexpr (V<T>::table_entries == 32)
       return unless(lt(x, V<T>::set1(-SoftplusTable::limit)), relu + by_table<SoftplusTable>(a), by_exp);
     else
       return by_exp();

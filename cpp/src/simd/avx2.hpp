@@ -38,7 +38,7 @@ template <>
 struct V<float> {
   static constexpr int lanes = 8;
   static constexpr bool fused = true;
-  static constexpr bool table_lookup = false;
+  static constexpr int table_entries = 8;
   __m256 v;
   static __m256i first(int n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
@@ -54,7 +54,7 @@ template <>
 struct V<double> {
   static constexpr int lanes = 4;
   static constexpr bool fused = true;
-  static constexpr bool table_lookup = false;
+  static constexpr int table_entries = 0;
   __m256d v;
   static __m256i first(int n) {
     return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
@@ -111,6 +111,9 @@ inline V<float> round(V<float> a) {
 }
 inline V<double> round(V<double> a) {
   return {_mm256_round_pd(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+inline V<float> octave_lookup(const float (&table)[8], V<float> x) {
+  return {_mm256_permutevar8x32_ps(_mm256_loadu_ps(table), _mm256_srli_epi32(_mm256_castps_si256(x.v), 22))};
 }
 inline M<float> lt(V<float> a, V<float> b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ)}; }
 inline M<double> lt(V<double> a, V<double> b) { return {_mm256_cmp_pd(a.v, b.v, _CMP_LT_OQ)}; }

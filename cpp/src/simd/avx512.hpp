@@ -48,7 +48,7 @@ template <>
 struct V<float> {
   static constexpr int lanes = 16;
   static constexpr bool fused = true;
-  static constexpr bool table_lookup = true;
+  static constexpr int table_entries = 32;
   __m512 v;
   static __mmask16 first(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
   static V load(const float* p) { return {_mm512_loadu_ps(p)}; }
@@ -62,7 +62,7 @@ template <>
 struct V<double> {
   static constexpr int lanes = 8;
   static constexpr bool fused = true;
-  static constexpr bool table_lookup = false;
+  static constexpr int table_entries = 16;
   __m512d v;
   static __mmask8 first(int n) { return static_cast<__mmask8>((1u << n) - 1u); }
   static V load(const double* p) { return {_mm512_loadu_pd(p)}; }
@@ -133,8 +133,15 @@ inline V<float> lookup(const float (&table)[32], __m512i index) {
 inline V<float> lookup(const float (&table)[32], V<float> x) {
   return lookup(table, _mm512_castps_si512(x.v));
 }
+inline V<double> lookup(const double (&table)[16], V<double> x) {
+  return {
+      _mm512_permutex2var_pd(_mm512_loadu_pd(table), _mm512_castpd_si512(x.v), _mm512_loadu_pd(table + 8))};
+}
 inline V<float> octave_lookup(const float (&table)[32], V<float> x) {
   return lookup(table, _mm512_srli_epi32(_mm512_castps_si512(x.v), 21));
+}
+inline V<double> octave_lookup(const double (&table)[16], V<double> x) {
+  return lookup(table, {_mm512_castsi512_pd(_mm512_srli_epi64(_mm512_castpd_si512(x.v), 50))});
 }
 inline M<float> lt(V<float> a, V<float> b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
 inline M<double> lt(V<double> a, V<double> b) { return {_mm512_cmp_pd_mask(a.v, b.v, _CMP_LT_OQ)}; }

@@ -24,10 +24,12 @@
 //   mantissa(x)           |x| / 2^exponent(x), in [1, 2), for the same x
 //   lt le eq unordered    masks M<T>; & | ! on masks; select(m,a,b); any(m); count(m)
 //   transpose(r)          the lanes x lanes matrix of the rows r[0], r[1], ...
-//   lookup(t,x)           only where V<T>::table_lookup: of the 32 floats t, kept in registers, that at the
-//   octave_lookup(t,x)    lowest 5 bits of x, or at bits 21 to 25: four to an octave, that of 2^k from 4 (k +
-//   7)
-//                         modulo 32 on
+//   table_entries         how many numbers V looks up in registers: 0, or
+//   lookup(t,x)           of 32 floats or 16 doubles t that at the lowest 5 or 4 bits of x
+//   octave_lookup(t,x)    by the exponent's lowest and the significand's highest bits of x: four intervals to
+//   an
+//                         octave (32 floats: that of 2^k from 4 (k + 7) modulo 32 on; 16 doubles: from 4 (k +
+//                         3) modulo 16) or two (8 floats: from 2 (k + 3) modulo 8)
 //   sum(v) largest(v)     over the lanes; sum in a fixed tree that does not depend on anything but lanes
 //   widen_low/high(v)     the lower/upper half of the lanes of V<float>, as V<double>
 //   widen(p) widen(p,n)   V<double> from float or double memory, lanes beyond n as 0
@@ -71,7 +73,7 @@ template <class T>
 struct V {
   static constexpr int lanes = 1;
   static constexpr bool fused = false;
-  static constexpr bool table_lookup = false;
+  static constexpr int table_entries = 0;
   T v;
   static V load(const T* p) {
     V r;

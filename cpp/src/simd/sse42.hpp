@@ -42,7 +42,7 @@ template <>
 struct V<float> {
   static constexpr int lanes = 4;
   static constexpr bool fused = false;
-  static constexpr bool table_lookup = false;
+  static constexpr int table_entries = 0;
   __m128 v;
   static V load(const float* p) { return {_mm_loadu_ps(p)}; }
   static V load(const float* p, int n) {
@@ -63,7 +63,7 @@ template <>
 struct V<double> {
   static constexpr int lanes = 2;
   static constexpr bool fused = false;
-  static constexpr bool table_lookup = false;
+  static constexpr int table_entries = 0;
   __m128d v;
   static V load(const double* p) { return {_mm_loadu_pd(p)}; }
   static V load(const double* p, int n) {
