@@ -389,6 +389,35 @@ def test_a_torch_state_dict_loads_by_name(cell: str) -> None:
     assert_close({n: got[n] for n in want}, {n: a.detach().numpy() for n, a in want.items()}, "float64")
 
 
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("N", "H"), [(3, 17), (2, 224)])
+def test_packed_parameters_have_the_same_bits(cell: str, N: int, H: int, isa: str) -> None:
+    parameters, x = {}, case(cell, 6, N, 9, H, "float32")["x"]
+    for k in range(2):
+        for end in ("", "_reverse"):
+            names = (f"{part}_l{k}{end}" for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+            weights = case(cell, 6, N, 9 if k == 0 else 2 * H, H, "float32", seed=k)["weights"]
+            parameters |= dict(zip(names, weights, strict=True))
+    packed = recurrent.pack(cell, parameters)
+    want = recurrent.forward(cell, x, parameters, lengths=np.arange(N) + 2)
+    other = [name for name in kernels.isas() if name != isa]
+    for chosen in (isa, *other[:1]):  # it is multiplied by the instruction set that packed it
+        kernels.set_isa(chosen)
+        for training in (True, False):
+            got = recurrent.forward(cell, x, packed, lengths=np.arange(N) + 2, training=training)
+            np.testing.assert_array_equal(got[0], want[0])
+            np.testing.assert_array_equal(got[1], want[1])
+    assert want[3] is not None
+    for name, value in parameters.items():
+        value[...] = np.nan if name.startswith("bias") else 0
+    np.testing.assert_array_equal(recurrent.forward(cell, x, packed, lengths=np.arange(N) + 2)[0], want[0])
+    cells = [name for name in CELLS if name != cell]
+    with pytest.raises(ValueError, match="parameters were packed for"):
+        recurrent.forward(cells[0], x, packed)
+    with pytest.raises(ValueError, match="float32 features; expected"):
+        recurrent.forward(cell, x.astype("float64"), packed)
+
+
 def test_bad_stacks() -> None:
     given, parameters = stack("lstm", 2, 1, "float64")
     x = given["x"]

@@ -1,4 +1,5 @@
-"""Recurrent layers: a training step (forward, backward by x and all weights), inference, sequences of different length,
+"""Recurrent layers: a training step (forward, backward by x and all weights), inference with weights packed
+once (`open` beside it packs them every time), sequences of different length,
 memory, and states kept every k-th step only (`plain` beside it keeps all).
 """
 
@@ -195,8 +196,11 @@ def ours(v: Arrays, cell: str, work: str = "training", recompute: int = 0, **_: 
     x, dy, lengths, parameters = v["x"], v["dy"], v["lengths"], _parameters(v)
     kept: list[Any] = []
 
+    if work == "inference":
+        packed = recurrent.pack(cell, parameters)
+
     def inference() -> None:
-        kept[:] = [recurrent.forward(cell, x, parameters, training=False)[0]]
+        kept[:] = [recurrent.forward(cell, x, packed, training=False)[0]]
 
     def training() -> None:
         y, _, _, cache = recurrent.forward(cell, x, parameters, lengths=lengths, recompute=recompute)
@@ -204,6 +208,14 @@ def ours(v: Arrays, cell: str, work: str = "training", recompute: int = 0, **_: 
         kept[:] = [y, g["dx"], *(g[f"d{name}"] for name in sorted(parameters))]
 
     return inference if work == "inference" else training, lambda: kept
+
+
+def open(v: Arrays, cell: str, work: str = "training", **_: Any) -> Made | None:
+    """Inference with weights that may change between two calls."""
+    from gradiometer import recurrent
+
+    x, parameters = v["x"], _parameters(v)
+    return (lambda: recurrent.forward(cell, x, parameters, training=False), None) if work == "inference" else None
 
 
 def plain(v: Arrays, cell: str, recompute: int = 0, **_: Any) -> Made | None:

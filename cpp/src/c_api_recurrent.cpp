@@ -42,6 +42,13 @@ gm_status check(gm_dtype dtype, const gm_recurrent* l, gm_error* e) {
     return fail(e, GM_INVALID_ARGUMENT, "x", "x of %lld x %lld x %lld elements with H = %lld is too big",
                 static_cast<long long>(l->T), static_cast<long long>(l->N), static_cast<long long>(l->I),
                 static_cast<long long>(l->H));
+  if (const gm_recurrent_packed* p = l->packed)
+    if (p->dtype != dtype || p->cell != l->cell || p->I != l->I || p->H != l->H)
+      return fail(e, GM_INVALID_ARGUMENT, "packed",
+                  "packed is of dtype %d, cell %d, I = %lld, H = %lld; expected %d, %d, %lld, %lld",
+                  static_cast<int>(p->dtype), static_cast<int>(p->cell), static_cast<long long>(p->I),
+                  static_cast<long long>(p->H), static_cast<int>(dtype), static_cast<int>(l->cell),
+                  static_cast<long long>(l->I), static_cast<long long>(l->H));
   for (int64_t n = 0; l->lengths && n < l->N; n++)
     if (l->lengths[n] < 0 || l->lengths[n] > l->T)
       return fail(e, GM_INVALID_ARGUMENT, "lengths", "lengths[%lld] is %lld; expected 0 to %lld",
@@ -66,9 +73,9 @@ int members_for(const gm_recurrent* l) {
 template <class F>
 void with_layer(gm_dtype dtype, const gm_recurrent* l, F f) {
   if (dtype == GM_FLOAT32)
-    f(Recurrent<float>(kernels(), *l), float{});
+    f(Recurrent<float>(l->packed ? *l->packed->table : kernels(), *l), float{});
   else
-    f(Recurrent<double>(kernels(), *l), double{});
+    f(Recurrent<double>(l->packed ? *l->packed->table : kernels(), *l), double{});
 }
 
 }  // namespace
@@ -87,13 +94,43 @@ gm_status gm_recurrent_sizes(gm_dtype dtype, const gm_recurrent* l, gm_recurrent
   return ok(e);
 }
 
+gm_status gm_recurrent_pack(gm_dtype dtype, const gm_recurrent* l, gm_recurrent_packed** packed,
+                            gm_error* e) {
+  GM_TRY(check(dtype, l, e));
+  GM_TRY(check_given(e, "packed", packed));
+  GM_TRY(check_given(e, "weight_ih", l->weight_ih));
+  GM_TRY(check_given(e, "weight_hh", l->weight_hh));
+  gm_recurrent plain = *l;
+  plain.packed = nullptr;
+  int64_t bytes = 0;
+  auto* made = static_cast<gm_recurrent_packed*>(malloc(sizeof(gm_recurrent_packed)));
+  if (made) *made = {&kernels(), dtype, l->cell, l->I, l->H, nullptr};
+  with_layer(dtype, &plain, [&](auto layer, auto) {
+    bytes = layer.packed_bytes();
+    if (made) made->data = allocate_raw(bytes);
+    if (made && made->data) layer.pack(1, made->data);
+  });
+  if (!made || !made->data) {
+    free(made);
+    return out_of_memory(e, "layer", bytes);
+  }
+  *packed = made;
+  return ok(e);
+}
+void gm_recurrent_packed_free(gm_recurrent_packed* packed) {
+  if (packed) free(packed->data);
+  free(packed);
+}
+
 gm_status gm_recurrent_forward(gm_dtype dtype, const gm_recurrent* l, const void* x, const void* h0,
                                const void* c0, void* y, void* h_n, void* c_n, void* cache, void* workspace,
                                gm_error* e) {
   GM_TRY(check(dtype, l, e));
   GM_TRY(check_given(e, "workspace", workspace));
-  GM_TRY(check_given(e, "weight_ih", l->weight_ih));
-  GM_TRY(check_given(e, "weight_hh", l->weight_hh));
+  if (!l->packed) {
+    GM_TRY(check_given(e, "weight_ih", l->weight_ih));
+    GM_TRY(check_given(e, "weight_hh", l->weight_hh));
+  }
   with_layer(dtype, l, [&](auto layer, auto zero) {
     using T = decltype(zero);
     layer.forward(members_for(l), static_cast<const T*>(x), static_cast<const T*>(h0),

@@ -23,6 +23,15 @@
 #include "loops/parallel.hpp"
 #include "memory.hpp"
 
+// The weights of forward in the layout of the table that made it and multiplies with it, and the biases.
+struct gm_recurrent_packed {
+  const gradiometer::KernelTable* table;
+  gm_dtype dtype;
+  gm_cell cell;
+  int64_t I, H;
+  void* data;
+};
+
 namespace gradiometer {
 
 // Planes of a row of H values each. W x goes to the planes of `part`, from weight rows `gate` H on; the
@@ -215,6 +224,7 @@ void clear(T* to, int64_t n) {
 // What forward, backward and their memory have in common.
 template <class T>
 class Recurrent {
+  struct Weights;
   struct ForwardMemory;
   struct BackwardMemory;
 
@@ -225,6 +235,17 @@ class Recurrent {
   int64_t cache_size() const {
     return l_.recompute ? (layout_.memory ? (l_.T + l_.recompute - 1) / l_.recompute * l_.N * l_.H : 0)
                         : l_.T * l_.N * width();
+  }
+  int64_t packed_bytes() const {
+    Carver carver(nullptr);
+    Weights(*this, carver);
+    return carver.bytes();
+  }
+  void pack(int members, void* memory) const {
+    Carver carver(memory);
+    const Weights w(*this, carver);
+    add_biases(w);
+    parallel(members, [&](Team team) { pack_forward(w, team); });
   }
   int64_t forward_bytes() const {
     Carver kept(nullptr), thrown(nullptr);
@@ -248,11 +269,11 @@ class Recurrent {
     Steps steps(l_, carver);
     steps.count();
     const ForwardMemory m(*this, carver, kept ? 0 : L, L);
-    add_biases(m.bias);
+    if (!l_.packed) add_biases(m);
     parallel(members, [&](Team team) {
       const Part mine = part(steps, team);
       const bool meets = mine.units.size() < l_.H, stepwise = takes_steps(team, meets);
-      pack_forward(m, team);
+      if (!l_.packed) pack_forward(m, team);
       Runners runners = start(m, steps, mine, h0, c0);
       for (int64_t s0 = 0; s0 < l_.T; s0 += L) {
         const int64_t s1 = s0 + L < l_.T ? s0 + L : l_.T, r0 = steps.row(s0);
@@ -286,11 +307,11 @@ class Recurrent {
     Steps steps(l_, carver);
     steps.count();
     const BackwardMemory m(*this, carver, L, false);
-    if (l_.recompute) add_biases(m.again.bias);
+    if (l_.recompute && !l_.packed) add_biases(m.again);
     parallel(members, [&](Team team) {
       const Part mine = part(steps, team);
       const bool meets = mine.units.size() < l_.H, stepwise = takes_steps(team, meets);
-      if (l_.recompute) pack_forward(m.again, team);
+      if (l_.recompute && !l_.packed) pack_forward(m.again, team);
       pack_backward(m, team);
       Runners runners(steps, mine.samples, m.runners + mine.samples.begin, l_.T);
       for (int64_t i = segments - 1; i >= 0; i--) {
@@ -316,7 +337,10 @@ class Recurrent {
         for (int64_t s = s1 - 1; s >= s0; s--) {
           make_room(m, runners, mine, s, g);
           cells_back(m, steps, runners, mine, s, r0, rows, l_.recompute ? m.again.ld : width(), g);
-          if (meets) team.barrier();
+          if (meets) {
+            team.barrier();
+            fetch(l_.N, gates(), m.drow + (steps.row(s) - r0) * m.ldd + layout_.recurrent * l_.H, m.ldd);
+          }
           state_gradient(m, steps, runners, mine, s, r0);
           if (g.dx && stepwise) input_gradient(m, steps, runners, s, r0, static_cast<T*>(g.dx));
         }
@@ -349,7 +373,7 @@ class Recurrent {
   void prepare(const Pass& p, Team team) const {
     if (team.rank == 0) {
       p.steps.count();
-      add_biases(p.m.again.bias);
+      add_biases(p.m.again);
     }
     pack_forward(p.m.again, team);
     pack_backward(p.m, team);
@@ -415,17 +439,29 @@ class Recurrent {
   }
 
  private:
-  struct ForwardMemory {
-    T *bias, *packed_ih[2], *packed_hh, *h, *c, *x, *rows;
+  struct Weights {
+    T *bias, *packed_ih[2], *packed_hh;
+    Weights(const Recurrent& r, Carver& carver) {
+      bias = carver.take<T>(r.width());
+      for (int i = 0; i < r.layout_.parts; i++)
+        packed_ih[i] = carver.take<T>(r.k_.gemm_packed_size(r.l_.I, r.layout_.part[i].planes * r.l_.H));
+      packed_hh = carver.take<T>(r.k_.gemm_packed_size(r.l_.H, r.gates()));
+    }
+    Weights() = default;
+    static Weights of(const Recurrent& r, Carver& carver) {
+      if (!r.l_.packed) return Weights(r, carver);
+      Carver given(r.l_.packed->data);
+      return Weights(r, given);
+    }
+  };
+  struct ForwardMemory : Weights {
+    T *h, *c, *x, *rows;
     int64_t ld;  // from row to row
     int64_t* runners;
     // Rows of `own` steps, 0 where they are the caller's; x of L where it is gathered.
-    ForwardMemory(const Recurrent& r, Carver& carver, int64_t own, int64_t L) {
+    ForwardMemory(const Recurrent& r, Carver& carver, int64_t own, int64_t L)
+        : Weights(Weights::of(r, carver)) {
       const gm_recurrent& l = r.l_;
-      bias = carver.take<T>(r.width());
-      for (int i = 0; i < r.layout_.parts; i++)
-        packed_ih[i] = carver.take<T>(r.k_.gemm_packed_size(l.I, r.layout_.part[i].planes * l.H));
-      packed_hh = carver.take<T>(r.k_.gemm_packed_size(l.H, r.gates()));
       h = carver.take<T>(l.N * l.H);
       c = carver.take<T>(r.layout_.memory ? l.N * l.H : 0);
       x = carver.take<T>(r.gathers() ? L * l.N * l.I : 0);
@@ -510,7 +546,8 @@ class Recurrent {
   }
 
   // Of a plane: the sum of the biases of what is added up there.
-  void add_biases(T* bias) const {
+  void add_biases(const Weights& w) const {
+    T* const bias = w.bias;
     clear(bias, width());
     const T *ih = static_cast<const T*>(l_.bias_ih), *hh = static_cast<const T*>(l_.bias_hh);
     for (int p = 0; ih && p < layout_.parts; p++)
@@ -518,17 +555,17 @@ class Recurrent {
            layout_.part[p].planes * l_.H);
     for (int64_t j = 0; hh && j < gates(); j++) bias[layout_.recurrent * l_.H + j] += hh[j];
   }
-  void pack_forward(const ForwardMemory& m, Team team) const {
+  void pack_forward(const Weights& w, Team team) const {
     for (int p = 0; p < layout_.parts; p++) {
       const int64_t n = layout_.part[p].planes * l_.H;
       const Range columns = team.share(n, k_.gemm_columns);
       if (columns.size() > 0)
         k_.gemm_pack(l_.I, n, weight_ih() + layout_.part[p].gate * l_.H * l_.I, 1, l_.I, columns.begin,
-                     columns.end, m.packed_ih[p]);
+                     columns.end, w.packed_ih[p]);
     }
     const Range columns = team.share(gates(), k_.gemm_columns);
     if (columns.size() > 0)
-      k_.gemm_pack(l_.H, gates(), weight_hh(), 1, l_.H, columns.begin, columns.end, m.packed_hh);
+      k_.gemm_pack(l_.H, gates(), weight_hh(), 1, l_.H, columns.begin, columns.end, w.packed_hh);
   }
   void pack_backward(const BackwardMemory& m, Team team) const {
     const Range columns = team.share(l_.H, k_.gemm_columns);
@@ -619,14 +656,23 @@ class Recurrent {
   // The others' old h is read from y, so that a member may write its new one into the state.
   void step_together(const ForwardMemory& m, const Steps& steps, const Runners& runners, const Part& mine,
                      int64_t s, T* row, T* y, Team team) const {
-    if (s == 0)
-      state_product(m, l_.N, m.h, l_.H, mine.units, row), team.barrier();
-    else
-      state_product(m, l_.N, y + steps.place(s - 1, 0) * y_stride(), steps.stride() * y_stride(), mine.units,
-                    row);
+    if (s == 0) {
+      state_product(m, l_.N, m.h, l_.H, mine.units, row);
+      team.barrier();
+    } else {
+      const T* const h = y + steps.place(s - 1, 0) * y_stride();
+      fetch(l_.N, l_.H, h, steps.stride() * y_stride());
+      state_product(m, l_.N, h, steps.stride() * y_stride(), mine.units, row);
+    }
     cells(m, runners, mine, row);
     put(y, y_stride(), m.h, steps, runners, mine, s);
     team.barrier();
+  }
+  // Few rows that others have just written, asked of their caches all at once.
+  static void fetch(int64_t n, int64_t columns, const T* rows, int64_t apart) {
+    constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
+    for (int64_t i = 0; i < n && n <= 4; i++)
+      for (int64_t j = 0; j < columns; j += kLine) __builtin_prefetch(rows + i * apart + j);
   }
   void cells(const ForwardMemory& m, const Runners& runners, const Part& mine, T* row) const {
     const int64_t at = mine.samples.begin * l_.H + mine.units.begin;

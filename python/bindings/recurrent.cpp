@@ -18,26 +18,46 @@ gm_cell cell_of(const std::string& name) {
   throw py::value_error("cell is '" + name + "'; expected 'lstm', 'gru', 'rnn_tanh' or 'rnn_relu'");
 }
 
-// The arrays that say what a layer is. weights: (weight_ih, weight_hh, bias_ih, bias_hh), biases may be None.
+// A layer's weights of `recurrent.pack`.
+struct PackedRecurrent {
+  gm_recurrent_packed* handle = nullptr;
+  gm_cell cell;
+  gm_dtype dtype;
+  py::ssize_t I, H;
+  PackedRecurrent(gm_cell cell_, gm_dtype dtype_, py::ssize_t I_, py::ssize_t H_)
+      : cell(cell_), dtype(dtype_), I(I_), H(H_) {}
+  PackedRecurrent(const PackedRecurrent&) = delete;
+  PackedRecurrent& operator=(const PackedRecurrent&) = delete;
+  ~PackedRecurrent() { gm_recurrent_packed_free(handle); }
+};
+
+// The arrays that say what a layer is, or what was packed of them. weights: (weight_ih, weight_hh, bias_ih,
+// bias_hh), biases may be None.
 struct Layer {
   gm_recurrent c = {};
   gm_dtype dtype;
   py::ssize_t T, N, I, H, G;
   gm_recurrent_memory memory = {};
 
-  Layer(const std::string& cell, const Shape& shape, gm_dtype dtype_, const py::tuple& weights,
+  Layer(const std::string& cell, const Shape& shape, gm_dtype dtype_, const py::object& weights_,
         py::handle lengths, bool reverse, std::int64_t recompute, bool batch_first)
       : dtype(dtype_), T(shape[batch_first]), N(shape[!batch_first]), I(shape[2]) {
     c.struct_size = sizeof c;
     c.cell = cell_of(cell);
-    c.weight_hh = keep(weights[1], "weight_hh");
-    expect_ndim(kept_[0].array, "weight_hh", 2);
-    H = kept_[0].array.shape(1);
-    G = kGates[c.cell] * H;
-    expect_shape(kept_[0].array, "weight_hh", {G, H});
-    c.weight_ih = keep(weights[0], "weight_ih", {G, I});
-    if (!weights[2].is_none()) c.bias_ih = keep(weights[2], "bias_ih", {G});
-    if (!weights[3].is_none()) c.bias_hh = keep(weights[3], "bias_hh", {G});
+    if (py::isinstance<PackedRecurrent>(weights_)) {
+      const auto& packed = weights_.cast<const PackedRecurrent&>();
+      if (packed.cell != c.cell || packed.dtype != dtype || packed.I != I)
+        throw py::value_error("parameters were packed for " + std::string(kCells[packed.cell]) +
+                              " and x of " + std::to_string(packed.I) + " " +
+                              std::string(py::str(numpy_dtype(packed.dtype))) + " features; expected " +
+                              kCells[c.cell] + " and " + std::to_string(I) + " " +
+                              std::string(py::str(numpy_dtype(dtype))));
+      c.packed = packed.handle;
+      H = packed.H;
+      G = kGates[c.cell] * H;
+    } else {
+      keep_weights(weights_.cast<py::tuple>());
+    }
     c.T = T, c.N = N, c.I = I, c.H = H;
     c.reverse = reverse;
     c.batch_first = batch_first;
@@ -77,6 +97,16 @@ struct Layer {
   py::array fresh_cache() const { return fresh({cache_size()}); }
 
  private:
+  void keep_weights(const py::tuple& weights) {
+    c.weight_hh = keep(weights[1], "weight_hh");
+    expect_ndim(kept_[0].array, "weight_hh", 2);
+    H = kept_[0].array.shape(1);
+    G = kGates[c.cell] * H;
+    expect_shape(kept_[0].array, "weight_hh", {G, H});
+    c.weight_ih = keep(weights[0], "weight_ih", {G, I});
+    if (!weights[2].is_none()) c.bias_ih = keep(weights[2], "bias_ih", {G});
+    if (!weights[3].is_none()) c.bias_hh = keep(weights[3], "bias_hh", {G});
+  }
   const void* keep(py::handle a, const char* name) {
     kept_.push_back(input(a, name, dtype));
     return kept_.back().data();
@@ -167,9 +197,23 @@ void native(F run) {
 }  // namespace
 
 void bind_recurrent(py::module_& m) {
+  py::class_<PackedRecurrent>(m, "PackedRecurrent")
+      .def_property_readonly("shape", [](const PackedRecurrent& p) { return py::make_tuple(p.I, p.H); });
+  m.def(
+      "recurrent_pack",
+      [](const std::string& cell, py::tuple weights) {
+        Input weight_ih = input(weights[0], "weight_ih");
+        expect_ndim(weight_ih.array, "weight_ih", 2);
+        Layer l(cell, {0, 0, weight_ih.array.shape(1)}, weight_ih.dtype, weights, py::none(), false, 0, false);
+        auto packed = std::make_unique<PackedRecurrent>(l.c.cell, l.dtype, l.I, l.H);
+        native([&](Error* e) { return gm_recurrent_pack(l.dtype, &l.c, &packed->handle, e); });
+        return packed;
+      },
+      py::arg("cell"), py::arg("weights"));
+
   m.def(
       "recurrent_forward",
-      [](const std::string& cell, py::object x_, py::tuple weights, py::object h0_, py::object c0_,
+      [](const std::string& cell, py::object x_, py::object weights, py::object h0_, py::object c0_,
          py::object lengths, bool reverse, std::int64_t recompute, bool training, py::object out,
          bool batch_first) {
         Input x = input(x_, "x");

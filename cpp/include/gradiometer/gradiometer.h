@@ -193,7 +193,15 @@ typedef struct gm_recurrent {
       recompute; /* k > 0: the cache keeps the state of every k-th step, backward computes the rest again */
   int64_t y_stride; /* distance between the rows of y and of dy, 0 for H */
   const void *weight_ih, *weight_hh, *bias_ih, *bias_hh;
+  const struct gm_recurrent_packed*
+      packed; /* what forward then reads instead of weights and biases, or null */
 } gm_recurrent;
+/* The weights and biases of a layer of any T and N laid out once for many calls of forward, which otherwise
+ * does it every time. Safe to share between threads; free(null) is allowed. */
+typedef struct gm_recurrent_packed gm_recurrent_packed;
+GM_API gm_status gm_recurrent_pack(gm_dtype dtype, const gm_recurrent* layer, gm_recurrent_packed** packed,
+                                   gm_error* error);
+GM_API void gm_recurrent_packed_free(gm_recurrent_packed* packed);
 /* Bytes that the caller provides. cache: T N H (G + 1) elements for LSTM and GRU, T N H for RNN; with
  * recompute ceil(T / k) N H for LSTM, none for the others. The workspaces may be thrown away after the call.
  */
