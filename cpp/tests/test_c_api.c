@@ -88,7 +88,8 @@ static void recurrent_in_the_callers_memory(void) {
   const int64_t lengths[] = {3, 1};
   double x[] = {4, 1, 8, 9, 2, 9}, wide[12], dy[12] = {0}, dx[6], dh[6];
   double dweight_ih = 10, dweight_hh = 10, dbias_ih = 10, h_n[2], cache[6];
-  gm_recurrent layer = {sizeof layer, GM_RNN_RELU, 3, 2, 1, 1, lengths, 0, 0, 2, &one, &half, &bias, NULL};
+  gm_recurrent layer = {sizeof layer, GM_RNN_RELU, 3,     2,    1,   1, lengths, 0, 0, 0, 2,
+                        &one,         &half,       &bias, NULL, NULL};
   gm_recurrent_memory memory = {sizeof memory, 0, 0, 0};
   gm_error error = {sizeof error, GM_OK, "", ""};
   CHECK(gm_recurrent_sizes(GM_FLOAT64, &layer, &memory, NULL) == GM_OK);
@@ -100,6 +101,20 @@ static void recurrent_in_the_callers_memory(void) {
   const double y[] = {4, 1, 10, 0, 7, 0};
   for (int i = 0; i < 6; i++) CHECK(wide[2 * i] == -7 && wide[2 * i + 1] == y[i]);
   CHECK(h_n[0] == 7 && h_n[1] == 1);
+  gm_recurrent packed = {sizeof packed, GM_RNN_RELU, 3,    2,    1,   1, lengths, 0, 0, 0, 0,
+                         NULL,          NULL,        NULL, NULL, NULL};
+  gm_recurrent_packed* weights = NULL;
+  CHECK(gm_recurrent_pack(GM_FLOAT64, &packed, &weights, &error) == GM_INVALID_ARGUMENT);
+  CHECK(gm_recurrent_pack(GM_FLOAT64, &layer, &weights, NULL) == GM_OK);
+  packed.packed = weights;
+  CHECK(gm_recurrent_forward(GM_FLOAT64, &packed, x, NULL, NULL, dx, NULL, NULL, NULL, workspace, NULL) ==
+        GM_OK);
+  for (int i = 0; i < 6; i++) CHECK(dx[i] == y[i]);
+  packed.H = 2;
+  CHECK(gm_recurrent_forward(GM_FLOAT64, &packed, x, NULL, NULL, dx, NULL, NULL, NULL, workspace, &error) ==
+        GM_INVALID_ARGUMENT);
+  CHECK(strcmp(error.argument, "packed") == 0);
+  gm_recurrent_packed_free(weights);
   dy[8] = 1; /* step 2 of sample 0, in the first column */
   gm_recurrent_gradients g = {sizeof g,    dy,          NULL,      NULL, dx, NULL, NULL,
                               &dweight_ih, &dweight_hh, &dbias_ih, NULL, dh, NULL, 1};
