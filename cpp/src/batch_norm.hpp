@@ -47,8 +47,13 @@ void for_channel_blocks(Range channels, F f) {
     f(Range{c, channels.end - c < kBatchNormChannels ? channels.end : c + kBatchNormChannels});
 }
 
-// Samples of a block: 1024 values of a channel or more. L may be 0.
-inline int64_t samples_a_block(int64_t L) { return L < 1 ? 1024 : L < 1024 ? 1024 / L : 1; }
+// Samples of a block: 1024 values of a channel or more; of a matrix a 16th of the rows, 32 to 1024. L may be
+// 0.
+inline int64_t samples_a_block(int64_t N, int64_t L) {
+  if (L > 1) return L < 1024 ? 1024 / L : 1;
+  const int64_t rows = (N + 511) / 512 * 32;
+  return rows < 32 ? 32 : rows < 1024 ? rows : 1024;
+}
 
 template <class T>
 void sums_of_block(const Kernels<T>& k, const BatchNorm<T>& b, Range samples, Range channels,
@@ -64,7 +69,7 @@ inline void add_to(int64_t n, const double* a, double* to) {
 template <class T>
 void sums_of_all(const Kernels<T>& k, const BatchNorm<T>& b, Range channels, const double* middle,
                  const T* dy, bool far, double* sum, double* dot) {
-  const int64_t each = samples_a_block(b.L), C = channels.size();
+  const int64_t each = samples_a_block(b.N, b.L), C = channels.size();
   double block_sum[kBatchNormChannels], block_dot[kBatchNormChannels];
   for (int64_t n = 0; n == 0 || n < b.N; n += each) {
     const Range samples = {n, b.N - n < each ? b.N : n + each};

@@ -155,6 +155,7 @@ void group_norm_parameters(int64_t N, int64_t C, int64_t groups, const T* x, con
                            int64_t c0, int64_t c1, T* dgamma, T* dbeta, bool accumulate) {
   constexpr int W = V<double>::lanes;
   const int64_t n = C / groups;
+  const bool far = past_caches<T>(N, C);
   // The columns of one group and one block, whose sums stay in L1.
   for (int64_t c = c0, end; c < c1; c = end) {
     end = (c / n + 1) * n;
@@ -168,6 +169,10 @@ void group_norm_parameters(int64_t N, int64_t C, int64_t groups, const T* x, con
       const V<double> m = V<double>::set1(saved[0]), s = V<double>::set1(saved[1]);
       const T *row = x + r * C + c, *drow = dy + r * C + c;
       for_lanes<W>(B, [&](int64_t i, auto lanes) {
+        if (far) {
+          __builtin_prefetch(row + 2 * C + i);
+          __builtin_prefetch(drow + 2 * C + i);
+        }
         V<double> d = widen(drow + i, lanes);
         store(load(static_cast<const double*>(sum) + i, lanes) + d, sum + i, lanes);
         store(fma(d, (widen(row + i, lanes) - m) * s, load(static_cast<const double*>(dot) + i, lanes)),
