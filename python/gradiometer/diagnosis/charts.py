@@ -8,10 +8,13 @@ from collections.abc import Callable
 from gradiometer.diagnosis.result import CureResult
 from gradiometer.diagnosis.text import metric_word
 from gradiometer.measurement.result import LayerMeasurement
+from gradiometer.measurement.time.charts import reach_chart
 from gradiometer.report.chart import Bar, BarChart, LineChart, Series
 
-__all__ = ["gradients_chart", "metric_chart", "spreads_chart"]
+__all__ = ["gradients_chart", "metric_chart", "reaches_chart", "spreads_chart", "through_chart"]
 
+SAME = ("adam", "clip")
+"""Cures that leave the network as it is."""
 X_LABEL = "layer (1 next to the input)"
 
 
@@ -27,6 +30,18 @@ def metric_chart(cures: CureResult) -> BarChart:
     limits = (0.0, 1.0) if cures.metric == "accuracy" else None
     word = metric_word(cures).replace("^2", "²")
     return BarChart(f"{word[:1].upper()}{word[1:]} on {decided} by cure, with 95 % intervals", bars, limits=limits)
+
+
+def through_chart(cures: CureResult) -> LineChart:
+    """What the gradient does on its way, before and after: through time where there is a recurrent layer."""
+    return reaches_chart(cures) if cures.as_given.furthest is not None else gradients_chart(cures)
+
+
+def reaches_chart(cures: CureResult) -> LineChart:
+    """What is left of the last step's gradient by steps back, at initialisation; of each network's layer that reaches
+    furthest."""
+    rows = [cures.as_given, *(row for row in cures.rows if row.id not in ("as-given", *SAME))]
+    return reach_chart({row.title: far for row in rows if (far := row.furthest) is not None})
 
 
 def gradients_chart(cures: CureResult) -> LineChart:
@@ -53,7 +68,7 @@ def _by_layer(cures: CureResult, of: Callable[[LayerMeasurement], float]) -> lis
     lines: list[Series] = []
     for row in [cures.as_given, *(row for row in cures.rows if row.id != "as-given")]:
         layers = row.measurement.hidden
-        if row.id != "adam":  # the same network as the one given
+        if row.id not in SAME:
             index = [float(layer.index) for layer in layers]
             values = [of(layer) for layer in layers]
             lines.append(Series(row.title, index, values, "dashed" if row.id == "as-given" else "solid"))

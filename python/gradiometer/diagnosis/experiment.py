@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradiometer import kernels
-from gradiometer.arguments import finite
-from gradiometer.diagnosis.cures import CURES, Cure, NotApplicable, by_ids
+from gradiometer.batches import checked, converted
+from gradiometer.diagnosis.cures import Cure, NotApplicable, at_rates_of, by_ids, fitting
 from gradiometer.diagnosis.cures.cure import MOMENTUM, keep
 from gradiometer.diagnosis.listing import ours, ours_weights
 from gradiometer.diagnosis.pytorch import pytorch_code, pytorch_listing, training_lines
@@ -21,17 +21,19 @@ from gradiometer.diagnosis.race import GAMMA, TIMED, UNITS, Group, Runner, affor
 from gradiometer.diagnosis.result import LEAST_STEPS, CureResult, CureRow
 from gradiometer.diagnosis.scoring import interval, merits, metric, tied
 from gradiometer.layers import Activation, PReLU
-from gradiometer.losses import Loss, as_loss, check_target, metric_name
+from gradiometer.losses import Loss, as_loss, metric_name
 from gradiometer.measurement import Measurement, measure
 from gradiometer.networks import Sequential
 from gradiometer.report.text import spans
+from gradiometer.sequences import Sequences, split, within
 
 if TYPE_CHECKING:
     from gradiometer.networks import MlpSpec
 
 __all__ = ["cure"]
 
-Data = tuple[NDArray[Any], NDArray[Any]]
+Data = tuple[Any, NDArray[Any]]
+"""x, an array or `Sequences`, and y."""
 
 ACTIVATIONS = Activation | PReLU
 BATCH_SIZE = 64
@@ -60,6 +62,7 @@ def cure(
     seed: int = 0,
     candidates: Sequence[str] | None = None,
     steps: int | None = None,
+    memory: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> CureResult:
     """Try cures on a network: each is built, measured at initialisation, trained at three learning rates, compared.
@@ -89,6 +92,8 @@ def cure(
     steps : int, optional
         Steps of the first round, in place of those that `budget` allows: the same steps give the same result. What
         stays to the end trains 7 times as long. Below 50 steps in all nothing is numbered.
+    memory : int, optional
+        Steps that the task asks to be bridged, as for ``gm.measure``.
     progress : callable, optional
         Called with a line of text before each training.
 
@@ -125,7 +130,7 @@ def cure(
         raise ValueError(f"steps is {steps!r}; expected a positive integer or None")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed is {seed!r}; expected an integer, 0 or more")
-    table = CURES if candidates is None else by_ids(candidates)
+    table = at_rates_of(net, fitting(net) if candidates is None else by_ids(candidates))
     data = samples(net, "train", train, kind.name)
     check = samples(net, "val", val, kind.name)
     final = None if test is None else samples(net, "test", test, kind.name)
@@ -134,6 +139,7 @@ def cure(
     if metric_name(kind.name) == "r2" and not np.var(check[1]) > 0.0:
         raise ValueError("val has the same target in every sample; R^2 needs some that differ")
     batch_size = min(BATCH_SIZE, len(data[0]) // 2)
+    length = steps_of(data[0]) if net.sequences else 0
     say = progress or (lambda text: None)
 
     notes = []
@@ -143,16 +149,20 @@ def cure(
             notes.append((each.id, f"the budget of {limit:g} s does not allow it"))
             continue
         try:
-            made = each.apply(net, seed)
+            made = each.build(net, seed, length)
         except NotApplicable as reason:
             notes.append((each.id, str(reason)))
             continue
-        twins = [other.id for other, net_of, _ in built if other.optimizer == each.optimizer and same(made, net_of)]
+        twins = [
+            other.id
+            for other, net_of, _ in built
+            if (other.optimizer, other.clip_norm) == (each.optimizer, each.clip_norm) and same(made, net_of)
+        ]
         if twins:
             notes.append((each.id, f"the same network as {twins[0]}"))
             continue
         say(f"measuring {each.id}")
-        built.append((each, made, measure(made, data[0][:MEASURED], data[1][:MEASURED], loss=kind)))
+        built.append((each, made, measure(made, data[0][:MEASURED], data[1][:MEASURED], loss=kind, memory=memory)))
 
     groups = [Group(each, made, data, kind, batch_size, seed) for each, made, _ in built]
     gone = time.perf_counter() - began
@@ -185,7 +195,18 @@ def cure(
         notes.append(("", f"Behind at half time and trained no further, which is no proof at equal length: {names}."))
 
     seen = check if final is None else final
-    merit = [merits(kind.name, r.net.predict(seen[0]), seen[1]) for r in best]
+    every_step = net._compile().network.every_step
+    if every_step:
+        notes.append(("", "The intervals take every step for a sample of its own; steps of one sequence are alike."))
+
+    def merits_of(runner: Runner, among: Data) -> NDArray[np.float64]:
+        y, target = runner.net.predict(among[0]), among[1]
+        return merits(kind.name, *((within(among[0], part) for part in (y, target)) if every_step else (y, target)))
+
+    def targets_of(among: Data) -> NDArray[Any]:
+        return within(among[0], among[1]) if every_step else among[1]
+
+    merit = [merits_of(r, seen) for r in best]
     costs = [min(least, r.fastest) for (least, _), r in zip(timed, best, strict=True)]
     order = sorted(range(len(best)), key=lambda i: best[i].merit, reverse=True)
     given = next(i for i in order if best[i].cure.id == "as-given")
@@ -196,9 +217,9 @@ def cure(
             before=built[i][1],
             title=title(built[i][0], net),
             loss=kind,
-            val_target=check[1],
-            test_target=None if final is None else final[1],
-            on_val=merit[i] if final is None else merits(kind.name, best[i].net.predict(check[0]), check[1]),
+            val_target=targets_of(check),
+            test_target=None if final is None else targets_of(final),
+            on_val=merit[i] if final is None else merits_of(best[i], check),
             test=None if final is None else merit[i],
             cured=min(best[i].history.steps, best[given].history.steps) >= LEAST_STEPS
             and best[i].val > best[given].val
@@ -212,6 +233,7 @@ def cure(
             seconds=best[i].history.seconds,
             batch_size=batch_size,
             seed=seed,
+            length=length,
         )
         for i in order
     )
@@ -246,6 +268,7 @@ def row(
     test: NDArray[np.float64] | None,
     batch_size: int,
     seed: int,
+    length: int,
     **more: Any,
 ) -> CureRow:
     unknown = (math.nan, math.nan)
@@ -262,8 +285,8 @@ def row(
         if diverged or test is None or test_target is None
         else interval(loss.name, test, test_target),
         steps=runner.history.steps,
-        code=code(before, runner, loss, batch_size, seed),
-        pytorch=torch_code(before, runner),
+        code=code(before, runner, loss, batch_size, seed, length),
+        pytorch=torch_code(before, runner, length),
         measurement=made,
         network=runner.net,
         **more,
@@ -292,12 +315,16 @@ def title(each: Cure, net: Sequential) -> str:
     return each.title.format(activation="/".join(names) if 0 < len(names) < 4 else "network")
 
 
-def code(before: Sequential, runner: Runner, loss: Loss, batch_size: int, seed: int) -> str:
+def code(before: Sequential, runner: Runner, loss: Loss, batch_size: int, seed: int, length: int) -> str:
     """Lines for Gradiometer that build the candidate and train it as it was trained here."""
     spec = described(before)
     if spec is None:
-        lines = ["import gradiometer as gm", "", f"net = {ours(before)}"]
-        if runner.cure.weights is None:
+        remake = runner.cure.remake(before)
+        anew = {} if remake is None else remake.arguments(length)
+        lines = ["import gradiometer as gm", "", f"net = {ours(before, anew)}"]
+        if remake is not None:
+            lines.append("# other weights anew: the cure kept those of the network given")
+        elif runner.cure.weights is None:
             lines.append("# weights anew: the cure began from those of the network given")
         else:
             lines.insert(0, "import numpy as np")
@@ -317,6 +344,8 @@ def code(before: Sequential, runner: Runner, loss: Loss, batch_size: int, seed: 
         options.append(f"loss=gm.losses.{loss!r}")
     elif loss.name != "cross_entropy":
         options.append(f'loss="{loss.name}"')
+    if runner.cure.clip_norm is not None:
+        options.append(f"clip_norm={runner.cure.clip_norm:g}")
     optimizer = f"gm.optim.{made.format(rate=runner.rate)}"
     lines += ["net.fit(", f"    train, val, {optimizer},", f"    {', '.join(options)}, rng={seed},", ")"]
     return "\n".join(lines)
@@ -346,13 +375,17 @@ def residual_argument(spec: MlpSpec) -> str:
     return "True" if usual is not None and usual.residual == spec.residual else repr(spec.residual)
 
 
-def torch_code(before: Sequential, runner: Runner) -> str:
-    training = training_lines(runner.cure.optimizer, runner.rate, MOMENTUM, runner.milestones, GAMMA)
+def torch_code(before: Sequential, runner: Runner, length: int) -> str:
+    training = training_lines(
+        runner.cure.optimizer, runner.rate, MOMENTUM, runner.milestones, GAMMA, runner.cure.clip_norm
+    )
     spec = described(before)
     if spec is not None:
         return pytorch_code(spec, training)
     weights = None if runner.cure.weights is None else runner.cure.weights(before)
-    return pytorch_listing(before, weights, training)
+    remake = runner.cure.remake(before)
+    anew = None if remake is None else remake.torch_lines(before, length)
+    return pytorch_listing(before, weights, training, anew)
 
 
 def grouped(notes: Sequence[tuple[str, str]]) -> list[str]:
@@ -361,6 +394,12 @@ def grouped(notes: Sequence[tuple[str, str]]) -> list[str]:
     for id, reason in notes:
         reasons.setdefault(reason, []).append(id)
     return [f"Not tried: {', '.join(ids)} ({reason})." if ids != [""] else reason for reason, ids in reasons.items()]
+
+
+def steps_of(x: Any) -> int:
+    """Of the longest sequence."""
+    lengths = split(x)[1]
+    return int(x.shape[1] if lengths is None else lengths.max())
 
 
 def check_number(name: str, value: float) -> None:
@@ -376,18 +415,11 @@ def samples(net: Sequential, name: str, pair: Any, loss: str) -> Data:
         x, y = pair
     except (TypeError, ValueError):
         raise TypeError(f"{name} is {type(pair).__name__}; expected a pair (x, y)") from None
-    compiled = net._compile(x)
-    features, outputs = compiled.network.in_features, compiled.network.out_features
-    x = np.asarray(x)
-    if x.ndim != 2 or x.shape[1] != features:
-        raise ValueError(f"{name}: x has shape {x.shape}; expected (N, {features})")
-    if x.dtype.kind not in "fiub":
-        raise TypeError(f"{name}: x has dtype {x.dtype}; expected real numbers")
-    if len(x) < 2:
-        raise ValueError(f"{name} has {len(x)} samples; expected 2 or more")
+    network = net._compile(None if isinstance(x, Sequences) else x).network
     try:
-        finite("x", x)
-        target = finite("y", check_target(loss, y, len(x), outputs))
+        x, target = converted(network, *checked(network, x, y, loss))
     except (TypeError, ValueError, IndexError) as error:
         raise type(error)(f"{name}: {error}") from None
-    return np.ascontiguousarray(x, net.dtype), target
+    if len(x) < 2:
+        raise ValueError(f"{name} has {len(x)} samples; expected 2 or more")
+    return x, target

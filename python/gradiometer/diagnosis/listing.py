@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from gradiometer.layers import Activation, Chain, DenseSkip, Module, Residual
+from gradiometer.layers import Activation, Chain, DenseSkip, Module, Recurrent, Residual
 
 if TYPE_CHECKING:
     from gradiometer.networks import Sequential
@@ -20,10 +20,11 @@ LONGEST = 4
 """Layers of the longest pattern that is folded."""
 
 
-def ours(net: Sequential) -> str:
-    """``gm.Sequential(...)``; chains within it are unfolded, frozen parameters are frozen."""
+def ours(net: Sequential, recurrent: Mapping[str, Any] | None = None) -> str:
+    """``gm.Sequential(...)``; chains within it are unfolded, frozen parameters are frozen. Recurrent layers are given
+    the arguments `recurrent` too."""
     dtype = "" if net.dtype == "float32" else f"    dtype={net.dtype!r},\n"
-    return f"gm.Sequential(\n{lines(parts(net, our_layer))}{dtype})"
+    return f"gm.Sequential(\n{lines(parts(net, lambda layer: our_layer(layer, recurrent or {})))}{dtype})"
 
 
 def theirs(net: Sequential, activation: Callable[..., str]) -> str:
@@ -33,9 +34,10 @@ def theirs(net: Sequential, activation: Callable[..., str]) -> str:
 
 
 def theirs_classes(net: Sequential) -> set[str]:
-    """Of what torch.nn does not have, the names that the lines need: ``Residual``, ``DenseSkip``, ``Erf``."""
+    """Of what torch.nn does not have, the names that the lines need: ``Residual``, ``Recurrent``, ``Erf`` and so on."""
     modules = [module for _, module in net.named_modules()]
     names = {type(module).__name__ for module in modules if isinstance(module, Residual | DenseSkip)}
+    names |= {"Recurrent" for module in modules if isinstance(module, Recurrent)}
     return names | {"Erf" for module in modules if isinstance(module, Activation) and module.name == "erf"}
 
 
@@ -70,9 +72,16 @@ def parts(chain: Chain, spell: Callable[[Module], str]) -> list[str]:
     return found
 
 
-def our_layer(module: Module) -> str:
+def our_layer(module: Module, recurrent: Mapping[str, Any]) -> str:
     name = f"gm.{type(module).__name__}"
-    return name if isinstance(module, Chain) else f"{name}({arguments(module)}){frozen(module)}"
+    if isinstance(module, Chain):
+        return name
+    said = [arguments(module)]
+    if isinstance(module, Recurrent):
+        said += [
+            f"{key}={value!r}".replace("'", '"') for key, value in recurrent.items() if key not in module._config()
+        ]
+    return f"{name}({', '.join(said)}){frozen(module)}"
 
 
 def their_layer(module: Module, activation: Callable[..., str]) -> str:
@@ -80,14 +89,24 @@ def their_layer(module: Module, activation: Callable[..., str]) -> str:
         return activation(module.name, module.params)
     if isinstance(module, Chain):
         return type(module).__name__
+    if isinstance(module, Recurrent):
+        return their_recurrent(module)
     config = "dim=-1" if type(module).__name__ in ("Softmax", "LogSoftmax") else arguments(module, dtype=False)
     whole = module._frozen and not any(module.requires_grad.values())
     return f"nn.{type(module).__name__}({config}){'.requires_grad_(False)' if whole else ''}"
 
 
-def arguments(module: Module, dtype: bool = True) -> str:
+def their_recurrent(module: Recurrent) -> str:
+    said = arguments(module, dtype=False, but=("batch_first", "output"))
+    last = "" if module.output == "last" else ", last=False"
+    whole = module._frozen and not any(module.requires_grad.values())
+    cell = f"nn.{type(module).__name__}({said}, batch_first=True)"
+    return f"Recurrent({cell}{last}){'.requires_grad_(False)' if whole else ''}"
+
+
+def arguments(module: Module, dtype: bool = True, but: Sequence[str] = ()) -> str:
     """What the constructor is given: what it must have by place, what differs from its default by name."""
-    given = module._config()
+    given = {name: value for name, value in module._config().items() if name not in but}
     known = inspect.signature(type(module)).parameters
     said = []
     for name, value in given.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradiometer.diagnosis.charts import gradients_chart, metric_chart
+from gradiometer.diagnosis.charts import metric_chart, through_chart
 from gradiometer.diagnosis.findings import Diagnosis
 from gradiometer.diagnosis.result import CureResult
 from gradiometer.diagnosis.text import advice, as_verdicts, causes, code_of, cure_remarks, cure_table, how_to_test
@@ -29,7 +29,7 @@ def diagnosis_html(diagnosis: Diagnosis) -> str:
 
 def cures_html(cures: CureResult) -> str:
     """The remarks, metric and gradients of every cure, the table, and the code of the first that helps."""
-    charts: list[LineChart | BarChart] = [metric_chart(cures), gradients_chart(cures)]
+    charts: list[LineChart | BarChart] = [metric_chart(cures), through_chart(cures)]
     return fragment(
         f"Cures of {cures.network}",
         cure_remarks(cures),

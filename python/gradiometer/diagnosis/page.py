@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from gradiometer import __version__
-from gradiometer.diagnosis.charts import gradients_chart, metric_chart, spreads_chart
+from gradiometer.diagnosis.charts import metric_chart, spreads_chart, through_chart
 from gradiometer.diagnosis.findings import Diagnosis
 from gradiometer.diagnosis.result import CureResult
 from gradiometer.diagnosis.rules import explain
@@ -84,7 +84,8 @@ def report(
     if found := causes(diagnosis):
         parts.append(Prose("\n\n".join(found), heading="Likely cause"))
     parts += through_time(measurement)
-    parts += curves(measurement)
+    if len(measurement.hidden) > 1 or not measurement.time:
+        parts += curves(measurement)
     if cures is not None:
         parts += cure_parts(cures, data)
     elif untested := advice(diagnosis):
@@ -162,9 +163,9 @@ def cure_parts(cures: CureResult, data: str) -> list[Part]:
         Chart(metric_chart(cures), heading="Cures"),
         TableSection(cure_table(cures), "Ranked by validation; each at the best of its learning rates"),
         Prose("\n\n".join(cure_remarks(cures))),
-        Chart(gradients_chart(cures), heading="Before and after"),
-        Chart(spreads_chart(cures)),
+        Chart(through_chart(cures), heading="Before and after"),
     ]
+    parts += [Chart(spreads_chart(cures))] if cures.as_given.furthest is None else []
     first = first_row(cures)
     if first is not None:
         headings = (f"The first: {first.title}", "")

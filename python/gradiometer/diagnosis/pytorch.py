@@ -79,14 +79,36 @@ class DenseSkip(nn.Sequential):
         return torch.cat([x, super().forward(x)], dim=1)
 
 """
-CLASSES_OF_OURS = {"Erf": ERF, "Residual": RESIDUAL, "DenseSkip": DENSE_SKIP}
+
+RECURRENT = """\
+class Recurrent(nn.Module):
+    # x (N, T, C), or packed by nn.utils.rnn.pack_padded_sequence where lengths differ
+    def __init__(self, cell, last=True):
+        super().__init__()
+        self.cell, self.last = cell, last
+
+    def forward(self, x):
+        y, state = self.cell(x)
+        if not self.last:
+            return y if isinstance(y, torch.Tensor) else nn.utils.rnn.pad_packed_sequence(y, batch_first=True)[0]
+        h = state[0] if isinstance(state, tuple) else state
+        return torch.cat(tuple(h[-1 - self.cell.bidirectional :]), dim=1)
+
+"""
+CLASSES_OF_OURS = {"Erf": ERF, "Residual": RESIDUAL, "DenseSkip": DENSE_SKIP, "Recurrent": RECURRENT}
 
 
-def pytorch_listing(net: Sequential, weights: Weights | None, training: Sequence[str]) -> str:
-    """A whole script like that of `pytorch_code` for a network that ``gm.mlp`` did not build."""
+def pytorch_listing(
+    net: Sequential, weights: Weights | None, training: Sequence[str], anew: Sequence[str] | None = None
+) -> str:
+    """A whole script like that of `pytorch_code` for a network that ``gm.mlp`` did not build; `anew` are lines that
+    initialise its recurrent layers."""
     classes = "".join(CLASSES_OF_OURS[name] for name in sorted(theirs_classes(net)))
     lines = [f"{IMPORTS}\n{classes}model = {theirs(net, activation_class)}"]
-    if weights is None:
+    if anew is not None:
+        lines += anew
+        lines.append("# other weights anew: the cure kept those of the network given")
+    elif weights is None:
         lines.append("# weights anew: the cure began from those of the network given")
     else:
         rule, gains = weights
@@ -147,7 +169,12 @@ def linear(spec: MlpSpec, fan_in: int, fan_out: int) -> str:
 
 
 def training_lines(
-    optimizer: str, rate: float, momentum: float, milestones: Sequence[int] = (), gamma: float = 1.0
+    optimizer: str,
+    rate: float,
+    momentum: float,
+    milestones: Sequence[int] = (),
+    gamma: float = 1.0,
+    clip_norm: float | None = None,
 ) -> list[str]:
     """The optimiser, and the schedule where the rate fell."""
     name = {"sgd": "SGD", "adam": "Adam"}[optimizer]
@@ -156,4 +183,6 @@ def training_lines(
     if milestones:
         steps = f"optimizer, {list(milestones)}, gamma={gamma:g}"
         lines.append(f"scheduler = torch.optim.lr_scheduler.MultiStepLR({steps})  # a step() a batch")
+    if clip_norm is not None:
+        lines.append(f"# before each step(): nn.utils.clip_grad_norm_(model.parameters(), {clip_norm:g})")
     return lines

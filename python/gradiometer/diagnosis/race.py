@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["GAMMA", "UNITS", "Group", "Runner", "affordable_unit", "race"]
 
-Data = tuple[NDArray[Any], NDArray[Any]]
+Data = tuple[Any, NDArray[Any]]
+"""x, an array or `Sequences`, and y."""
 
 UNITS = (1, 2, 4)
 """Length of the three rounds: all rates of a candidate; its best rate; the better half of the candidates."""
@@ -48,7 +49,13 @@ class Runner:
         self.net = net
         self.optimizer = cure.trainer(rate)
         self.trainer = Trainer(
-            net._compile(), *train, optimizer=self.optimizer, loss=loss, batch_size=batch_size, rng=seed
+            net._compile(),
+            *train,
+            optimizer=self.optimizer,
+            loss=loss,
+            batch_size=batch_size,
+            clip_norm=cure.clip_norm,
+            rng=seed,
         )
         self.history = History()
         self.milestones: list[int] = []

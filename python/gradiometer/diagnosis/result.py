@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gradiometer.measurement.result import Measurement, plain
+from gradiometer.measurement.time import TimeMeasurement
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,6 +83,13 @@ class CureRow:
         """Factor of the norm of ``dL/dh`` a layer, at initialisation."""
         return self.measurement.attenuation.factor
 
+    @property
+    def furthest(self) -> TimeMeasurement | None:
+        """The recurrent layer by which the last step's gradient reaches furthest back, at initialisation; None without
+        one."""
+        seen = self.measurement.time
+        return max(seen, key=lambda each: (each.horizon.thousandth, each.decay.factor)) if seen else None
+
     def __repr__(self) -> str:
         from gradiometer.diagnosis.text import row_line
 
@@ -90,9 +98,11 @@ class CureRow:
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers; of the measurement the attenuation and two curves over the layers."""
         names = [name for name in self.__dataclass_fields__ if name not in ("measurement", "network")]
-        hidden = self.measurement.hidden
+        hidden, far = self.measurement.hidden, self.furthest
+        in_time = {} if far is None else {"step_factor": far.decay.factor, "horizon": far.horizon.thousandth}
         return {
             **{name: getattr(self, name) for name in names},
+            **in_time,
             "factor": self.factor,
             "factor_ci95": self.measurement.attenuation.ci95,
             "grad_norm": [layer.grad_norm for layer in hidden],
@@ -184,7 +194,8 @@ class CureResult:
         report(self.diagnosis, self, title=title, facts=facts).save(path)
 
     def plot(self, path: str | os.PathLike[str] | None = None, *, ax: Axes | None = None) -> Axes:
-        """Draw the metric of every cure with its 95 % interval, and below it |dL/dh| by layer before and after.
+        """Draw the metric of every cure with its 95 % interval, and below it |dL/dh| by layer before and after (of a
+        recurrent network what is left of the last step's gradient by steps back).
 
         Parameters
         ----------
@@ -206,9 +217,9 @@ class CureResult:
             For a path with another ending, or an `ax` that is none.
         """
         from gradiometer import plotting
-        from gradiometer.diagnosis.charts import gradients_chart, metric_chart
+        from gradiometer.diagnosis.charts import metric_chart, through_chart
 
-        return plotting.draw([metric_chart(self), gradients_chart(self)], path, ax=ax)
+        return plotting.draw([metric_chart(self), through_chart(self)], path, ax=ax)
 
     def __repr__(self) -> str:
         from gradiometer.diagnosis.text import cures_line

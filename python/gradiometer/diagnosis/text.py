@@ -9,6 +9,7 @@ from gradiometer.diagnosis.findings import Diagnosis, Finding
 from gradiometer.diagnosis.result import LEAST_STEPS, CureResult, CureRow
 from gradiometer.measurement.result import Measurement
 from gradiometer.measurement.text import UNFOLD, layer_text, time_text
+from gradiometer.measurement.time.text import reach
 from gradiometer.report.text import Column, Status, Style, Table, Verdict, interval, score, times, verdicts, wrap
 
 __all__ = [
@@ -64,7 +65,7 @@ def causes_text(diagnosis: Diagnosis, style: Style = PLAIN) -> str:
 def advice(diagnosis: Diagnosis) -> list[tuple[str, str]]:
     """Id and reason of the cures that the findings suggest, marked as what they are: tried on other networks only."""
     why = {cure.id: cure.why for cure in CURES}
-    return [(f"{id} (untested)", why[id]) for id in diagnosis.tries if id in why]
+    return [(f"{id} (untested)", why[id]) for id in diagnosis.tries]
 
 
 def how_to_test(measurement: Measurement) -> str:
@@ -104,7 +105,7 @@ def diagnosis_text(
     parts = [
         verdicts(as_verdicts(diagnosis), style),
         layer_text(diagnosis.measurement, all_layers=all_layers, style=style, unfold=unfold),
-        time_text(diagnosis.measurement),
+        time_text(diagnosis.measurement, all_layers=all_layers, style=style),
         causes_text(diagnosis, style),
         "" if how is None else advice_text(diagnosis, style, how),
     ]
@@ -113,10 +114,12 @@ def diagnosis_text(
 
 def cure_table(result: CureResult) -> Table:
     """A row a candidate, ranked by validation; those that beat the network as given are numbered."""
+    in_time = result.as_given.furthest is not None
+    way = [Column("a step", times), Column("1/1000 in")] if in_time else [Column("a layer", times)]
     columns = [
         Column(""),
         Column("cures", align="left"),
-        Column("a layer", times),
+        *way,
         Column("val", metric),
         Column("test", metric),
         Column("trained by", align="left"),
@@ -127,7 +130,7 @@ def cure_table(result: CureResult) -> Table:
         (
             place(result, row),
             row.title,
-            row.factor,
+            *on_the_way(row),
             row.val,
             row.test if result.samples[2] else None,
             f"{row.optimizer} {row.rate:g}",
@@ -137,6 +140,14 @@ def cure_table(result: CureResult) -> Table:
         for row in result.rows
     ]
     return Table(columns, rows, emphasis=frozenset(i for i, row in enumerate(result.rows) if row.cured))
+
+
+def on_the_way(row: CureRow) -> tuple[float | str, ...]:
+    """Factor a layer; or factor a step and horizon."""
+    far = row.furthest
+    if far is None:
+        return (row.factor,)
+    return (far.decay.factor, reach(far.horizon.thousandth, far.horizon.thousandth_measured))
 
 
 def metric_word(result: CureResult) -> str:
@@ -253,7 +264,9 @@ def row_line(row: CureRow) -> str:
     """A row in a line, as ``repr`` shows it."""
     test = "" if math.isnan(row.test) else f", test {metric(row.test)}"
     by = f"{row.optimizer} {row.rate:g}, {row.steps} steps"
-    return f"<CureRow {row.id}: {by}, val {metric(row.val)}{test}, {times(row.factor)} a layer>"
+    far = row.furthest
+    way = f"{times(row.factor)} a layer" if far is None else f"{times(far.decay.factor)} a step"
+    return f"<CureRow {row.id}: {by}, val {metric(row.val)}{test}, {way}>"
 
 
 def cures_line(result: CureResult) -> str:

@@ -1,20 +1,24 @@
 """The layers of a compiled network as a person counts them: a Linear with the norm, the activation and the addition
-that follow it."""
+that follow it, or a recurrent layer with both its directions."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gradiometer.layers import Activation, PReLU
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from gradiometer.layers import Node
 
 __all__ = ["Block", "blocks", "shape_text"]
 
 _ACTIVATIONS = ("activation", "prelu")
+RECURRENT = ("lstm", "gru", "rnn")
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,8 @@ class Block:
     """One layer. `output` is the node of h, `pre` that of the pre-activation a (what enters the activation, or h
     where there is none)."""
 
-    linear: Node
+    nodes: tuple[Node, ...]
+    """The Linear; or a recurrent layer, forwards and reverse."""
     norm: Node | None
     activation: Node | None
     add: Node | None
@@ -30,6 +35,57 @@ class Block:
     output: int
     # A dropout, a concatenation or a softmax stands in it, two parts of a kind, or a skip not around this layer alone.
     beyond_theory: bool
+
+    @property
+    def linear(self) -> Node:
+        """The first of `nodes`."""
+        return self.nodes[0]
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether it is a recurrent layer."""
+        return self.linear.type in RECURRENT
+
+    def named(self, *beginnings: str) -> list[str]:
+        """Names of the layer's own parameters in its module, those that begin so."""
+        module = self.linear.module
+        ends = tuple(node.suffix for node in self.nodes)
+        return [
+            name
+            for name in module._arrays
+            if name.startswith(beginnings) and (not self.recurrent or f"_{name.split('_', 2)[2]}" in ends)
+        ]
+
+    def arrays(self, *beginnings: str) -> list[NDArray[Any]]:
+        """Values of those."""
+        return [self.linear.module._arrays[name] for name in self.named(*beginnings)]
+
+    @property
+    def fan_in(self) -> int:
+        """Features it reads."""
+        return int(self.arrays("weight")[0].shape[1])
+
+    @property
+    def fan_out(self) -> int:
+        """Features it gives: of a recurrent layer those of both directions."""
+        if not self.recurrent:
+            return int(self.arrays("weight")[0].shape[0])
+        return sum(int(node.attributes["hidden"]) for node in self.nodes)
+
+    @property
+    def title(self) -> str:
+        """``"Linear 128"``, ``"LSTM 64 bidirectional"``."""
+        if not self.recurrent:
+            return f"Linear {self.fan_out}"
+        hidden = int(self.linear.attributes["hidden"])
+        return f"{self.linear.type.upper()} {hidden}{' bidirectional' * (len(self.nodes) > 1)}"
+
+    @property
+    def shape(self) -> str:
+        """In the shape of a network: ``"128"``, ``"lstm 64"``."""
+        if not self.recurrent:
+            return str(self.fan_out)
+        return f"{'bi' * (len(self.nodes) > 1)}{self.linear.type} {int(self.linear.attributes['hidden'])}"
 
     @property
     def norm_name(self) -> str | None:
@@ -55,7 +111,11 @@ def blocks(nodes: list[Node]) -> tuple[Block, ...]:
         for source in node.inputs:
             read_last[source] = max(read_last[source], node.id)
     furthest = list(accumulate(read_last, max))  # the last node that reads one of these
-    starts = [i for i, node in enumerate(nodes) if node.type == "linear"]
+    starts = [
+        i
+        for i, node in enumerate(nodes)
+        if node.type == "linear" or (node.type in RECURRENT and not node.attributes["reverse"])
+    ]
     skips = {node.inputs[0]: node for node in nodes if node.type == "add"}
     made = []
     for start, end in zip(starts, [*starts[1:], len(nodes)], strict=True):
@@ -70,23 +130,26 @@ def blocks(nodes: list[Node]) -> tuple[Block, ...]:
         parts = ["norm" if node.type.endswith("_norm") else node.type for node in group]
         beyond = len(set(parts)) < len(parts) or not {"dropout", "concat", "softmax", "log_softmax"}.isdisjoint(parts)
         beyond |= skips.get(group[0].inputs[0]) is not add
-        made.append(Block(group[0], norm, activation, add, pre, output, beyond))
+        own = tuple(node for node in group if node.type in RECURRENT) or (group[0],)
+        made.append(Block(own, norm, activation, add, pre, output, beyond or own[0].type in RECURRENT))
     return tuple(made)
 
 
-def shape_text(in_features: int, widths: list[int]) -> str:
+def shape_text(in_features: int, widths: Sequence[int | str]) -> str:
     """``64-[128]x50-10``: widths in order, runs folded.
 
     Examples
     --------
-    >>> shape_text(64, [128, 128, 128, 10])
-    '64-[128]x3-10'
+    >>> shape_text(64, [128, 128, 128, 10]), shape_text(12, ["lstm 64", 9])
+    ('64-[128]x3-10', '12-[lstm 64]-9')
     """
     parts = [str(in_features)]
     hidden, out = widths[:-1], widths[-1]
     i = 0
     while i < len(hidden):
         run = next((j for j in range(i, len(hidden)) if hidden[j] != hidden[i]), len(hidden)) - i
-        parts.append(f"[{hidden[i]}]x{run}" if run > 1 else str(hidden[i]))
+        parts.append(
+            f"[{hidden[i]}]x{run}" if run > 1 else f"[{hidden[i]}]" if isinstance(hidden[i], str) else str(hidden[i])
+        )
         i += run
     return "-".join([*parts, str(out)])

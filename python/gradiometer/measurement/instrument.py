@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gradiometer import _core, kernels, theory
-from gradiometer.batches import checked, converted
+from gradiometer.arguments import positive
+from gradiometer.batches import checked, checked_samples, converted
 from gradiometer.layers import Module
 from gradiometer.losses import Loss, as_loss
 from gradiometer.measurement.attenuation import attenuation
 from gradiometer.measurement.blocks import Block, blocks, shape_text
 from gradiometer.measurement.layer import even_slope, layer_measurement, layer_name, norm_of
 from gradiometer.measurement.result import LayerMeasurement, Measurement
+from gradiometer.measurement.time import TimeMeasurement
+from gradiometer.measurement.time.replay import through_time
 from gradiometer.optim import Optimizer, as_optimizer
+from gradiometer.sequences import Sequences, split
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -31,12 +36,13 @@ TAPS = _core.TAP_MOMENTS | _core.TAP_COLUMNS
 
 def measure(
     net: Module,
-    x: ArrayLike,
+    x: ArrayLike | Sequences,
     y: ArrayLike,
     *,
     loss: Loss | str = "cross_entropy",
     per_sample: bool = False,
     optimizer: Optimizer | str | None = None,
+    memory: int | None = None,
 ) -> Measurement:
     """Measure signal and gradient in every layer, in one native pass.
 
@@ -46,17 +52,21 @@ def measure(
     Parameters
     ----------
     net : Module
-        A network of `Linear` layers with what may stand between them.
-    x : array_like (N, in_features)
+        A network of `Linear` and recurrent layers with what may stand between them. Recurrent layers are also measured
+        step by step (``Measurement.time``), in a second pass of their own.
+    x : array_like (N, in_features), or (N, T, in_features) or Sequences
         The samples; "dead" is judged over all of them.
     y : array_like
-        int (N) classes, or values (N, out_features) for ``mse``.
+        int (N) classes, or values (N, out_features) for ``mse``; for each step where the network answers each.
     loss : Loss or str
         One of ``gm.losses``; norms are of the gradients of this loss, a mean over the batch.
     per_sample : bool
-        Also the signal to noise of the weights' gradients.
+        Also the signal to noise of the weights' gradients; not of a network of sequences, whose samples have more than
+        one row.
     optimizer : Optimizer or str, optional
         Also the size of the first step it would make, relative to the weights.
+    memory : int, optional
+        Steps that the task asks to be bridged; the rule ``short-memory`` compares them with the horizon.
 
     Returns
     -------
@@ -82,34 +92,39 @@ def measure(
     kind = as_loss(loss)
     compiled = net._compile(x)
     network = compiled.network
-    samples = np.asarray(x)
-    if samples.ndim != 2 or len(samples) < 2:
-        raise ValueError(f"x has shape {samples.shape}; expected (N, {network.in_features}) with N of 2 or more")
-    samples, target = converted(network, *checked(network, samples, y, kind.name))
+    if memory is not None:
+        memory = positive("memory", memory)
+    given = checked_samples(network, x)
+    if len(given) < 2:
+        expected = f"(N, {'T, ' if network.sequences else ''}{network.in_features})"
+        raise ValueError(f"x has shape {given.shape}; expected {expected} with N of 2 or more")
+    samples, target = converted(network, *checked(network, given, y, kind.name))
     layers = blocks(compiled.nodes)
     if not layers:
-        raise ValueError(f"net has no Linear layer: {net!r}; expected one or more")
+        raise ValueError(f"net has no Linear layer: {net!r}; expected one or more, or a recurrent one")
 
-    taps = TAPS | (_core.TAP_ROWS if per_sample else 0)
+    taps = TAPS | (_core.TAP_ROWS if per_sample and not network.sequences else 0)
+    array, lengths = split(samples)
     with compiled.lock:  # another thread's pass would put its own gradients and taps in the place of these
-        value, _ = network.gradient(samples, kind.native, target, taps=taps)
+        value, _ = network.gradient(array, kind.native, target, taps=taps, lengths=lengths)
         seen = [network.tap(node) for node in range(len(compiled.nodes) + 1)]
         input_norm = norm_of(seen[0]["gradient"])
         updates = _updates(compiled, as_optimizer(optimizer)) if optimizer is not None else {}
-        weights = [_core.moments(block.linear.module._arrays["weight"]) for block in layers]
+        weights = [_moments(block.arrays("weight")) for block in layers]
         predictions = _predict(layers, weights, seen[0], len(samples))
         measured: list[LayerMeasurement] = []
         below = input_norm
         for i, block in enumerate(layers):
-            update = updates.get(id(block.linear.module))
+            update = math.hypot(*(updates[node.id] for node in block.nodes)) if updates else None
             layer = _layer(i, block, len(layers), seen, weights[i], below, predictions[i], update)
             below = layer.grad_norm
             measured.append(layer)
+        time_of = _through_time(net, samples, target, kind, layers) if network.sequences else ()
     hidden = [layer for layer in measured if layer.role == "hidden"]
     return Measurement(
         layers=tuple(measured),
         attenuation=attenuation(hidden),
-        network=shape_text(network.in_features, [layer.fan_out for layer in measured]),
+        network=shape_text(network.in_features, [int(b.shape) if b.shape.isdigit() else b.shape for b in layers]),
         loss=kind.name,
         loss_value=value,
         input_grad_norm=input_norm,
@@ -120,6 +135,8 @@ def measure(
         flushes_subnormals=_core.flushes_subnormals(),
         seconds=time.perf_counter() - began,
         ends_in=last if (last := compiled.nodes[-1].type) in ("softmax", "log_softmax") else None,
+        time=time_of,
+        memory=memory,
     )
 
 
@@ -134,15 +151,14 @@ def _layer(
     update: float | None,
 ) -> LayerMeasurement:
     linear, module = block.linear, block.linear.module
-    fan_out, fan_in = module._arrays["weight"].shape
     weight_grad, bias_grad = _parameter_gradients(block)
     activation = block.function[0] if block.function else None
     return layer_measurement(
         index=i + 1,
-        name=layer_name("Linear", str(fan_out), f"{block.norm_name} norm" if block.norm else None, activation),
+        name=layer_name(block.title, f"{block.norm_name} norm" if block.norm else None, activation),
         role="output" if i == count - 1 and activation is None else "hidden",
-        fan_in=fan_in,
-        fan_out=fan_out,
+        fan_in=block.fan_in,
+        fan_out=block.fan_out,
         activation=activation,
         norm=block.norm_name,
         residual=block.add is not None,
@@ -157,7 +173,9 @@ def _layer(
         update=update,
         below=below,
         theory=predicted,
-        frozen=tuple(name for name in ("weight", "bias") if name in module._frozen),
+        frozen=tuple(
+            part for part in ("weight", "bias") if (own := block.named(part)) and module._frozen.issuperset(own)
+        ),
     )
 
 
@@ -165,12 +183,17 @@ def _parameter_gradients(block: Block) -> tuple[dict[str, Any], dict[str, Any] |
     home = block.linear.module._home
     assert home is not None
     gradients = home.gradients_of(block.linear.module)
-    bias = gradients.get("bias")
-    return _core.moments(gradients["weight"]), None if bias is None else _core.moments(bias)
+    weight, bias = ([gradients[name] for name in block.named(part)] for part in ("weight", "bias"))
+    return _moments(weight), _moments(bias) if bias else None
+
+
+def _moments(arrays: Sequence[NDArray[Any]]) -> dict[str, Any]:
+    """Of all of them together."""
+    return dict(_core.moments(arrays[0] if len(arrays) == 1 else np.concatenate([a.ravel() for a in arrays])))
 
 
 def _updates(compiled: Compiled, optimizer: Optimizer) -> dict[int, float]:
-    """Norm of the optimiser's first step for every module's weight, by id; made on copies."""
+    """Norm of the optimiser's first step for every layer's weights, by node; made on copies."""
     network = compiled.network
     stepped = network.parameters.copy()
     slots = np.zeros((optimizer.slots, stepped.size), stepped.dtype)
@@ -178,27 +201,36 @@ def _updates(compiled: Compiled, optimizer: Optimizer) -> dict[int, float]:
         optimizer.name, stepped, network.gradients, slots, optimizer.learning_rate, 1, **optimizer.params
     )
     change: NDArray[Any] = stepped.astype(np.float64) - network.parameters
-    modules = {node.id: node.module for node in compiled.nodes}
-    return {
-        id(modules[node]): float(np.linalg.norm(change[offset : offset + int(np.prod(shape))]))
-        for node, name, shape, offset in network.tensors(False)
-        if name == "weight" and modules[node]._arrays["weight"].ndim == 2
-    }
+    norms: dict[int, float] = {}
+    for node, name, shape, offset in network.tensors(False):
+        if name.startswith("weight") and len(shape) == 2:
+            norm = float(np.linalg.norm(change[offset : offset + int(np.prod(shape))]))
+            norms[node] = math.hypot(norms.get(node, 0.0), norm)
+    return norms
+
+
+def _through_time(
+    net: Module, samples: Any, target: NDArray[Any], loss: Loss, layers: Sequence[Block]
+) -> tuple[TimeMeasurement, ...]:
+    first: dict[int, int] = {}
+    for i, block in enumerate(layers):
+        if block.recurrent:
+            first.setdefault(id(block.linear.module), i + 1)
+    return through_time(net, samples, target, loss, first)
 
 
 def _predict(layers: tuple[Block, ...], weights: list[dict[str, Any]], x: dict[str, Any], batch: int) -> list[float]:
     """Theory's factor for every layer, iterated from the real input with the real weights' variances."""
     described = []
     for block, seen in zip(layers, weights, strict=True):
-        arrays = block.linear.module._arrays
-        weight, bias = arrays["weight"], arrays.get("bias")
+        bias = block.arrays("bias")
         function = block.function
         described.append(
             theory.LayerTheory(
-                fan_in=weight.shape[1],
-                fan_out=weight.shape[0],
-                weight_variance=seen["sum_squares"] / weight.shape[0],
-                bias_variance=_core.moments(bias)["sum_squares"] / bias.size if bias is not None else 0.0,
+                fan_in=block.fan_in,
+                fan_out=block.fan_out,
+                weight_variance=seen["sum_squares"] / block.fan_out,
+                bias_variance=(m := _moments(bias))["sum_squares"] / m["count"] if bias else 0.0,
                 activation=function[0] if function else None,
                 params=function[1] if function else {},
                 norm="unknown" if block.beyond_theory else block.norm_name,
@@ -219,6 +251,8 @@ def _predict(layers: tuple[Block, ...], weights: list[dict[str, Any]], x: dict[s
 def _described(block: Block) -> bool:
     """Whether theory describes the layer: its activation comes before h, and its branch is orthogonal to the skip."""
     activation, function = block.activation, block.function
+    if block.recurrent:
+        return False
     if activation is None or function is None or activation.id > block.output:
         return activation is None
     skipped = block.add is not None and block.norm is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from gradiometer.measurement.result import Attenuation, LayerMeasurement, Measurement
-from gradiometer.measurement.time.text import time_lines
+from gradiometer.measurement.time.text import compact_table, time_lines
 from gradiometer.report.text import Column, Style, Table, bar, fold, interval, scientific, spans, times, wrap
 
 __all__ = [
@@ -109,11 +109,17 @@ def measurement_text(measurement: Measurement, *, all_layers: bool = False, styl
     said = [header(measurement), loss, factor, *frozen_in_words(measurement)]
     lines = [wrap(line, hanging="  ") for line in said]
     parts = [*lines, "", layer_text(measurement, all_layers=all_layers, style=style)]
-    return "\n".join([*parts, *(["", time_text(measurement)] if measurement.time else [])])
+    return "\n".join(
+        [*parts, *(["", time_text(measurement, all_layers=all_layers, style=style)] if measurement.time else [])]
+    )
 
 
-def time_text(measurement: Measurement) -> str:
-    """The recurrent layers through time, a few lines each; empty for a feed-forward network."""
+def time_text(measurement: Measurement, *, all_layers: bool = False, style: Style = PLAIN) -> str:
+    """The recurrent layers through time, a line each, with `all_layers` a few; empty for a feed-forward network."""
+    if not measurement.time:
+        return ""
+    if not all_layers:
+        return compact_table(measurement.time).text(style=style)
     lines = [line for each in measurement.time for line in time_lines(each)]
     return "\n".join(wrap(line, indent="  " * line.startswith(" "), hanging="    ") for line in lines)
 

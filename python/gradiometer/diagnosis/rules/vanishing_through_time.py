@@ -72,14 +72,14 @@ def likely_cause(weak: TimeMeasurement, far: TimeMeasurement) -> tuple[str, tupl
         mean = average(gate.mean, far.rows)
         half = math.log(0.5) / math.log(mean) if 0.0 < mean < 1.0 else math.inf
         word = "forget gate" if far.cell == "lstm" else "gate z"
-        gated: tuple[str, ...] = ("forget-bias", "chrono") if far.cell == "lstm" else ("lstm", "forget-bias")
+        gated: tuple[str, ...] = ("forget-bias", "chrono") if far.cell == "lstm" else ("chrono", "lstm")
         return (
             f"The {word} is {mean:.2f} on average: by the memory alone the gradient halves in {half:.1f} steps "
             f"({times(far.cell_path.factor)} a step measured).",
             gated,
         )
     bounds = weak.jacobian
-    cures = ("lstm", "gru", "orthogonal", "irnn")
+    cures = ("lstm", "gru", "chrono", "orthogonal", "irnn")
     if bounds is None:
         return "", cures
     if bounds.bound < 1.0:

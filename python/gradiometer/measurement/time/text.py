@@ -6,9 +6,18 @@ import math
 from collections.abc import Sequence
 
 from gradiometer.measurement.time.result import Decay, TimeMeasurement
-from gradiometer.report.text import Column, Table, interval, times
+from gradiometer.report.text import Column, Table, interval, score, times
 
-__all__ = ["decay_in_words", "horizon_in_words", "reach", "sparkline", "time_line", "time_lines", "time_table"]
+__all__ = [
+    "compact_table",
+    "decay_in_words",
+    "horizon_in_words",
+    "reach",
+    "sparkline",
+    "time_line",
+    "time_lines",
+    "time_table",
+]
 
 LEVELS = "▁▂▃▄▅▆▇█"
 WIDTH = 32
@@ -58,17 +67,17 @@ def horizon_in_words(decay: Decay) -> str:
 
 
 def sparkline(values: Sequence[float], width: int = WIDTH) -> str:
-    """Logarithms of a series as one line of blocks: the highest full, each level 1/8 of the span or, in a span below
-    8 decades, a decade. ``·`` where there is 0, ``!`` where a value is not finite.
+    """Logarithms of a series as one line of blocks: the highest full, each level 1/8 of the span, of a decade at least.
+    ``·`` where there is 0, ``!`` where a value is not finite.
 
-    >>> sparkline([1e-8, 1e-4, 1.0]), sparkline([0.0, 1.0])
-    ('▁▄█', '·█')
+    >>> sparkline([1e-8, 1e-4, 1.0]), sparkline([0.0, 1.0, 0.5])
+    ('▁▄█', '·█▆')
     """
     kept = [values[i * len(values) // min(width, len(values))] for i in range(min(width, len(values)))]
     logs = [math.log10(v) if 0.0 < v < math.inf else math.nan for v in kept]
     known = [v for v in logs if not math.isnan(v)]
     top = max(known, default=0.0)
-    step = max(1.0, (top - min(known, default=0.0)) / 8)
+    step = max(1.0, top - min(known, default=0.0)) / 8
     marks = []
     for value, log in zip(kept, logs, strict=True):
         if math.isnan(log):
@@ -131,6 +140,34 @@ def time_lines(measured: TimeMeasurement) -> list[str]:
     return lines
 
 
+def compact_table(measured: Sequence[TimeMeasurement]) -> Table:
+    """A line a layer and direction for a terminal: factor a step, horizon, the gradient over time, gates."""
+    columns = [
+        Column("", align="left"),
+        Column("a step", times),
+        Column("half in"),
+        Column("1/1000"),
+        Column("gradient, first to last", align="left", terminal_only=True),
+        Column("gates", align="left"),
+    ]
+    rows = []
+    for each in measured:
+        far = each.decay.horizon
+        gates = [f"{gate.name} {score(average(gate.mean, each.rows), 2)}" for gate in each.gates]
+        rows.append(
+            (
+                f"{each.index} {each.name}".replace("reverse", "rev"),
+                None if math.isnan(each.decay.factor) else each.decay.factor,
+                reach(far.half, far.half_measured),
+                reach(far.thousandth, far.thousandth_measured),
+                sparkline([v for v in each.grad if not math.isnan(v)], 16),
+                " ".join(gates),
+            )
+        )
+    shown = columns if any(each.gates for each in measured) else columns[:-1]
+    return Table(shown, [row[: len(shown)] for row in rows])
+
+
 def time_table(measured: Sequence[TimeMeasurement]) -> Table:
     """A row a layer and direction."""
     columns = [
@@ -143,9 +180,10 @@ def time_table(measured: Sequence[TimeMeasurement]) -> Table:
         Column("memory path", times),
         Column("hidden path", times),
         Column("gates", align="left"),
-        Column("|dL/dh|, first to last", align="left", terminal_only=True),
     ]
-    return Table(columns, [_row(each) for each in measured])
+    rows = [_row(each) for each in measured]
+    kept = [i for i in range(len(columns)) if any(row[i] not in (None, "") for row in rows)]
+    return Table([columns[i] for i in kept], [tuple(row[i] for i in kept) for row in rows])
 
 
 def _row(measured: TimeMeasurement) -> tuple[object, ...]:
@@ -164,5 +202,4 @@ def _row(measured: TimeMeasurement) -> tuple[object, ...]:
         factor(measured.cell_path),
         factor(measured.hidden_path),
         gates_in_words(measured),
-        sparkline([v for v in measured.grad_h if not math.isnan(v)], 16),
     )

@@ -1,0 +1,175 @@
+"""The recurrent layers of a network with what reached them in a pass: a walk over its modules, forward and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradiometer import kernels
+from gradiometer.layers import Chain, DenseSkip, Module, Recurrent, Residual
+from gradiometer.measurement.time.instrument import measure_stack
+from gradiometer.measurement.time.result import TimeMeasurement
+from gradiometer.sequences import Sequences, split
+
+if TYPE_CHECKING:
+    from gradiometer.losses import Loss
+
+__all__ = ["through_time"]
+
+Array = Any
+
+
+def through_time(
+    net: Module, x: Any, target: Array, loss: Loss, indices: dict[int, int]
+) -> tuple[TimeMeasurement, ...]:
+    """Measure every recurrent layer of a network of sequences, from the input.
+
+    Statistics of batch norm are the batch's, as in a training pass. Dropout between the layers of one module is left
+    out, that of a `Dropout` is there.
+
+    Parameters
+    ----------
+    net : Module
+    x : ndarray (N, T, in_features) or Sequences
+        In the network's dtype.
+    target : ndarray
+    loss : Loss
+    indices : dict from the id of a recurrent module to the index of its first layer
+    """
+    array, lengths = split(x)
+    walk = _walk(net.copy(), lengths)
+    y = walk.forward(array)
+    by_y = _loss_gradient(loss, y, target, lengths)
+    walk.backward(by_y)
+    found: list[TimeMeasurement] = []
+    for place, leaf in zip(_recurrent(net), walk.leaves(), strict=True):
+        found += _measured(leaf, lengths, indices[id(place)])
+    return tuple(found)
+
+
+@dataclass
+class _Leaf:
+    """A module without recurrent layers, or one of those, and what reached it."""
+
+    module: Module
+    lengths: Array | None
+    x: Array = None
+    dy: Array = None
+
+    def forward(self, x: Array) -> Array:
+        self.x = x
+        if x.ndim == 2 or self.module.sequences:
+            return self.module(self._given(x), training=True)
+        return self._placed(self.module(self._rows(x), training=True), x)
+
+    def backward(self, dy: Array) -> Array:
+        self.dy = dy
+        if self.x.ndim == 2 or self.module.sequences:
+            return self.module.backward(self._given(self.x), dy)[0]
+        return self._placed(self.module.backward(self._rows(self.x), self._rows(dy))[0], self.x)
+
+    def leaves(self) -> Iterator[_Leaf]:
+        if isinstance(self.module, Recurrent):
+            yield self
+
+    def _given(self, x: Array) -> Any:
+        return x if x.ndim == 2 or self.lengths is None else Sequences(x, self.lengths)
+
+    def _rows(self, by_step: Array) -> Array:
+        return by_step[self._mask(by_step)]
+
+    def _placed(self, rows: Array, like: Array) -> Array:
+        """What a layer of rows gives for the steps there are, put back where they were."""
+        out = np.zeros((*like.shape[:2], rows.shape[1]), rows.dtype)
+        out[self._mask(like)] = rows
+        return out
+
+    def _mask(self, by_step: Array) -> Array:
+        N, T = by_step.shape[:2]
+        return np.ones((N, T), bool) if self.lengths is None else np.arange(T) < self.lengths[:, None]
+
+
+@dataclass
+class _Line:
+    """Modules one after another, with what goes around them."""
+
+    parts: list[_Line | _Leaf]
+    scale: float | None = None
+    """Of a residual branch."""
+    dense: bool = False
+
+    def forward(self, x: Array) -> Array:
+        y = x
+        for part in self.parts:
+            y = part.forward(y)
+        if self.scale is not None:
+            return x + self.scale * y
+        return np.concatenate([x, y], -1) if self.dense else y
+
+    def backward(self, dy: Array) -> Array:
+        around = None
+        if self.scale is not None:
+            around, dy = dy, self.scale * dy
+        elif self.dense:
+            width = dy.shape[-1] - self._width
+            around, dy = dy[..., :width], np.ascontiguousarray(dy[..., width:])
+        for part in reversed(self.parts):
+            dy = part.backward(dy)
+        return dy if around is None else dy + around
+
+    @property
+    def _width(self) -> int:
+        leaf = self.parts[-1]
+        while isinstance(leaf, _Line):
+            leaf = leaf.parts[-1]
+        return int(leaf.module.out_features)  # type: ignore[attr-defined]
+
+    def leaves(self) -> Iterator[_Leaf]:
+        for part in self.parts:
+            yield from part.leaves()
+
+
+def _walk(module: Module, lengths: Array | None) -> _Line | _Leaf:
+    if not (isinstance(module, Chain) and module.sequences):
+        return _Leaf(module, lengths)
+    parts = [_walk(child, lengths) for child in module.modules]
+    return _Line(parts, module.scale if isinstance(module, Residual) else None, isinstance(module, DenseSkip))
+
+
+def _recurrent(module: Module) -> Iterator[Recurrent]:
+    if isinstance(module, Recurrent):
+        yield module
+    elif isinstance(module, Chain):
+        for child in module.modules:
+            yield from _recurrent(child)
+
+
+def _loss_gradient(loss: Loss, y: Array, target: Array, lengths: Array | None) -> Array:
+    """dL/dy; where every step has a target, of the mean over the steps there are."""
+    more = {} if loss.class_weights is None else {"class_weights": loss.class_weights}
+    if y.ndim == 2:
+        return kernels.loss(loss.name, y, target, **more, **loss.params)[1]
+    N, T = y.shape[:2]
+    mask = np.ones((N, T), bool) if lengths is None else np.arange(T) < lengths[:, None]
+    out = np.zeros_like(y)
+    out[mask] = kernels.loss(loss.name, y[mask], target[mask], **more, **loss.params)[1]
+    return out
+
+
+def _measured(leaf: _Leaf, lengths: Array | None, first: int) -> tuple[TimeMeasurement, ...]:
+    module = leaf.module
+    assert isinstance(module, Recurrent)
+    cell = f"rnn_{module.nonlinearity}" if module._cell == "rnn" else module._cell  # type: ignore[attr-defined]
+    x = np.ascontiguousarray(np.swapaxes(leaf.x, 0, 1))
+    dy = dh_n = None
+    if module.output == "all":
+        dy = np.ascontiguousarray(np.swapaxes(leaf.dy, 0, 1))
+    else:
+        ways, H = 1 + module.bidirectional, module.hidden_size
+        dh_n = np.zeros((module.num_layers * ways, x.shape[1], H), x.dtype)
+        for way in range(ways):
+            dh_n[way - ways] = leaf.dy[:, way * H : (way + 1) * H]
+    return measure_stack(cell, x, module._arrays, dy, dh_n, lengths=lengths, first=first)
