@@ -149,20 +149,19 @@ def _recurrent(module: Module) -> Iterator[Recurrent]:
 
 def _loss_gradient(loss: Loss, y: Array, target: Array, lengths: Array | None) -> Array:
     """dL/dy; where every step has a target, of the mean over the steps there are."""
-    more = {} if loss.class_weights is None else {"class_weights": loss.class_weights}
     if y.ndim == 2:
-        return kernels.loss(loss.name, y, target, **more, **loss.params)[1]
+        return kernels.loss(loss.name, y, target, loss.class_weights, **loss.params)[1]
     N, T = y.shape[:2]
     mask = np.ones((N, T), bool) if lengths is None else np.arange(T) < lengths[:, None]
     out = np.zeros_like(y)
-    out[mask] = kernels.loss(loss.name, y[mask], target[mask], **more, **loss.params)[1]
+    out[mask] = kernels.loss(loss.name, y[mask], target[mask], loss.class_weights, **loss.params)[1]
     return out
 
 
 def _measured(leaf: _Leaf, lengths: Array | None, first: int) -> tuple[TimeMeasurement, ...]:
     module = leaf.module
     assert isinstance(module, Recurrent)
-    cell = f"rnn_{module.nonlinearity}" if module._cell == "rnn" else module._cell  # type: ignore[attr-defined]
+    cell = f"rnn_{module.nonlinearity}" if module._cell == "rnn" else module._cell
     x = np.ascontiguousarray(np.swapaxes(leaf.x, 0, 1))
     dy = dh_n = None
     if module.output == "all":
