@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from gradiometer import train
 from gradiometer.diagnosis import CureResult, cure_ids, experiment, race
-from gradiometer.diagnosis.cures import CURES, NotApplicable, by_ids
+from gradiometer.diagnosis.cures import CURES, IN_DEPTH, NotApplicable, by_ids, fitting
 from gradiometer.diagnosis.cures.cure import keep
 from gradiometer.diagnosis.cures.refit import fitted_gain
 from gradiometer.diagnosis.listing import ours
@@ -174,7 +174,7 @@ def test_a_network_of_ones_own_is_changed_layer_by_layer() -> None:
         each.parameters[...] = 7.0
     assert np.array_equal(net.parameters, before)
     result = gm.cure(net, TRAIN, VAL, steps=1)
-    assert {row.id for row in result.rows} == {cure.id for cure in CURES}
+    assert {row.id for row in result.rows} == {cure.id for cure in fitting(net)} == {"as-given", "adam", *IN_DEPTH}
 
 
 @pytest.mark.parametrize(
