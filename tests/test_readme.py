@@ -52,3 +52,11 @@ def test_the_first_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     scope: dict[str, Any] = {}
     exec(code.replace("budget=5.0", "steps=2").replace("[128] * 50", "[128] * 12"), scope)
     assert (tmp_path / "report.html").exists()
+
+
+def test_the_recurrent_block_runs_and_its_numbers_hold() -> None:
+    [code] = [block for block in blocks("In Python") if "gm.RNN" in block]
+    scope: dict[str, Any] = {"gm": gm}
+    exec(code.replace("test=test, ", "test=test, steps=1, "), scope)
+    assert [round(scope["m"].time[0].decay.factor, 2), round(scope["m"].time[0].horizon.thousandth)] == [0.51, 10]
+    assert {"lstm", "gru", "chrono", "orthogonal", "irnn", "clip"} <= {row.id for row in scope["c"].rows}

@@ -81,10 +81,9 @@ def step_sums(ran: Pass, dy: Array | None, dh_n: Array | None, dc_n: Array | Non
     state = made["dc"] if ran.cell == "lstm" else made["dh"]
     carried, rest = np.zeros(T), np.zeros(T)
     if names:
-        source = _at_the_step(ran, gates, c, dy, dh_n, dc_n)
         path = np.zeros((N, H))
         for t in range(T) if ran.reverse else range(T - 1, -1, -1):
-            path = (source[t] + path) * runs[t][:, None]
+            path = (_at_the_step(ran, gates, c, dy, dh_n, dc_n, t) + path) * runs[t][:, None]
             carried[t] = np.sum(path**2)
             rest[t] = np.sum((np.asarray(state[t], np.float64) - path) ** 2)
             path = path * gates[CARRY[ran.cell]][t]
@@ -108,21 +107,20 @@ def step_sums(ran: Pass, dy: Array | None, dh_n: Array | None, dc_n: Array | Non
 
 
 def _at_the_step(
-    ran: Pass, gates: dict[str, Array], c: Array, dy: Array | None, dh_n: Array | None, dc_n: Array | None
+    ran: Pass, gates: dict[str, Array], c: Array, dy: Array | None, dh_n: Array | None, dc_n: Array | None, t: int
 ) -> Array:
-    """The gradient by the state that the loss has at each step itself, (T, N, H) in float64."""
-    T, N, H = ran.y.shape
-    runs = np.arange(T)[:, None, None] < ran.lengths[:, None]
-    by_h = np.zeros((T, N, H)) if dy is None else np.where(runs, dy, 0.0).astype(np.float64)
-    last = np.zeros(N, int) if ran.reverse else np.maximum(ran.lengths - 1, 0)
-    present = np.flatnonzero(ran.lengths > 0)
+    """The gradient by the state that the loss has at a step itself, (N, H) in float64; of samples that have ended
+    anything."""
+    N, H = ran.y.shape[1:]
+    ends = np.full(N, t == 0) if ran.reverse else ran.lengths == t + 1
+    by_h = np.zeros((N, H)) if dy is None else np.where(t < ran.lengths[:, None], dy[t], 0.0).astype(np.float64)
     if dh_n is not None:
-        by_h[last[present], present] += np.asarray(dh_n)[present]
+        by_h[ends] += dh_n[ends]
     if ran.cell != "lstm":
         return by_h
-    out = by_h * gates["o"] * kernels.backward("tanh", np.asarray(c, np.float64), np.ones((T, N, H)))
+    out = by_h * gates["o"][t] * kernels.backward("tanh", np.asarray(c[t], np.float64), np.ones((N, H)))
     if dc_n is not None:
-        out[last[present], present] += np.asarray(dc_n)[present]
+        out[ends] += dc_n[ends]
     return out
 
 
