@@ -13,7 +13,7 @@ from gradiometer import recurrent
 from gradiometer.measurement.time.decay import decay
 from gradiometer.measurement.time.jacobian import jacobian, predicted_factor
 from gradiometer.measurement.time.result import Decay, GateTrace, TimeMeasurement
-from gradiometer.measurement.time.sums import GATES, SIGMOID, Pass, forward, step_sums
+from gradiometer.measurement.time.sums import GATES, SIGMOID, Pass, forward, path_sums, step_sums
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -206,12 +206,12 @@ def _decays(ran: Pass, source: Source) -> tuple[Decay, Decay | None, Decay | Non
         for n, length in enumerate(ran.lengths):
             x[:length, n] = ran.x[:length, n][::-1]
         aligned = forward(ran.cell, x, ran.weights, ran.h0, ran.c0, ran.lengths, True)
-    sums, _ = step_sums(aligned, None, dh, dc)
+    sums = path_sums(aligned, dh, dc)
     length = int(ran.lengths.max(initial=0))
     back = slice(0, length) if aligned.reverse else slice(None, None, -1)
     # the samples that have no gradient at their last step have none at any
     counted = _counted(aligned, dh, dc)[:length]
-    state = (sums.dc if ran.cell == "lstm" else sums.dh)[:length][back]
+    state = sums.state[:length][back]
 
     def relative(squares: Array) -> list[float]:
         norms = np.sqrt(squares / np.maximum(counted, 1))

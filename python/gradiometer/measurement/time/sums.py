@@ -9,7 +9,7 @@ import numpy as np
 
 from gradiometer import _core, kernels
 
-__all__ = ["GATES", "Pass", "StepSums", "forward", "step_sums"]
+__all__ = ["GATES", "SIGMOID", "Pass", "PathSums", "StepSums", "forward", "path_sums", "step_sums"]
 
 Array = Any
 
@@ -44,13 +44,19 @@ class StepSums:
     c: Array
     dh: Array
     dc: Array
-    carried: Array
-    """Squares of the part of the gradient by the state that the memory alone has carried."""
-    rest: Array
-    """Squares of the gradient by the state less that part."""
     gate: Array
     shut: Array
     open: Array
+
+
+@dataclass(frozen=True)
+class PathSums:
+    """Float64 arrays by step (T): sums of squares of the gradient by the state, of the part of it that the memory alone
+    has carried, and of the rest."""
+
+    state: Array
+    carried: Array
+    rest: Array
 
 
 def forward(
@@ -68,27 +74,13 @@ def forward(
 
 
 def step_sums(ran: Pass, dy: Array | None, dh_n: Array | None, dc_n: Array | None) -> tuple[StepSums, Array]:
-    """The sums of one backward pass, and ``dx``."""
-    T, N, H = ran.y.shape
-    how = {"lengths": ran.lengths, "reverse": ran.reverse}
-    made = _core.recurrent_backward(
-        ran.cell, ran.x, ran.weights, ran.y, ran.cache, dy, dh_n, dc_n, ran.h0, **how, steps=True
-    )
-    names = GATES[ran.cell]
-    values, c = _core.recurrent_gates(ran.cell, ran.weights, ran.y, ran.cache, **how)
+    """What is seen of every step in one backward pass, and ``dx``."""
+    T, H = ran.y.shape[0], ran.y.shape[2]
+    made = _backward(ran, dy, dh_n, dc_n)
+    gates, c = _gates(ran)
     runs = np.arange(T)[:, None] < ran.lengths
-    gates = {name: values[:, :, k * H : (k + 1) * H] for k, name in enumerate(names)}
-    state = made["dc"] if ran.cell == "lstm" else made["dh"]
-    carried, rest = np.zeros(T), np.zeros(T)
-    if names:
-        path = np.zeros((N, H))
-        for t in range(T) if ran.reverse else range(T - 1, -1, -1):
-            path = (_at_the_step(ran, gates, c, dy, dh_n, dc_n, t) + path) * runs[t][:, None]
-            carried[t] = np.sum(path**2)
-            rest[t] = np.sum((np.asarray(state[t], np.float64) - path) ** 2)
-            path = path * gates[CARRY[ran.cell]][t]
-    shown = [gates[name] for name in names if name in SIGMOID]
-    running = runs[:, :, None]
+    shown = [gates[name] for name in GATES[ran.cell] if name in SIGMOID]
+    beyond = H * np.sum(~runs, 1)  # where a gate reads 0
     return (
         StepSums(
             rows=runs.sum(1),
@@ -96,31 +88,71 @@ def step_sums(ran: Pass, dy: Array | None, dh_n: Array | None, dc_n: Array | Non
             c=_squares(c) if ran.cell == "lstm" else np.zeros(T),
             dh=_squares(made["dh"]),
             dc=_squares(made["dc"]) if ran.cell == "lstm" else np.zeros(T),
-            carried=carried,
-            rest=rest,
             gate=np.array([gate.sum((1, 2), dtype=np.float64) for gate in shown]),
-            shut=np.array([np.sum((gate < 0.1) & running, (1, 2)) for gate in shown]),
-            open=np.array([np.sum((gate > 0.9) & running, (1, 2)) for gate in shown]),
+            shut=np.array([np.count_nonzero(gate < 0.1, (1, 2)) - beyond for gate in shown]),
+            open=np.array([np.count_nonzero(gate > 0.9, (1, 2)) for gate in shown]),
         ),
         made["dx"],
     )
 
 
-def _at_the_step(
-    ran: Pass, gates: dict[str, Array], c: Array, dy: Array | None, dh_n: Array | None, dc_n: Array | None, t: int
-) -> Array:
-    """The gradient by the state that the loss has at a step itself, (N, H) in float64; of samples that have ended
-    anything."""
-    N, H = ran.y.shape[1:]
-    ends = np.full(N, t == 0) if ran.reverse else ran.lengths == t + 1
-    by_h = np.zeros((N, H)) if dy is None else np.where(t < ran.lengths[:, None], dy[t], 0.0).astype(np.float64)
-    if dh_n is not None:
-        by_h[ends] += dh_n[ends]
-    if ran.cell != "lstm":
-        return by_h
-    out = by_h * gates["o"][t] * kernels.backward("tanh", np.asarray(c[t], np.float64), np.ones((N, H)))
-    if dc_n is not None:
-        out[ends] += dc_n[ends]
+def path_sums(ran: Pass, dh_n: Array, dc_n: Array | None) -> PathSums:
+    """How a gradient by the last state goes back."""
+    T, N, H = ran.y.shape
+    made = _backward(ran, None, dh_n, dc_n)
+    state = made["dc"] if ran.cell == "lstm" else made["dh"]
+    carried, rest = np.zeros(T), np.zeros(T)
+    if GATES[ran.cell]:
+        gates, c = _gates(ran)
+        path = np.zeros((N, H))
+        for t in range(T) if ran.reverse else range(T - 1, -1, -1):
+            path += _at_the_step(ran, gates, c, dh_n, dc_n, t)
+            path[t >= ran.lengths] = 0.0
+            carried[t] = np.sum(path**2)
+            rest[t] = np.sum((state[t] - path) ** 2)
+            path *= gates[CARRY[ran.cell]][t]
+    return PathSums(_squares(state), carried, rest)
+
+
+def _backward(ran: Pass, dy: Array | None, dh_n: Array | None, dc_n: Array | None) -> dict[str, Array]:
+    made: dict[str, Array] = _core.recurrent_backward(
+        ran.cell,
+        ran.x,
+        ran.weights,
+        ran.y,
+        ran.cache,
+        dy,
+        dh_n,
+        dc_n,
+        ran.h0,
+        lengths=ran.lengths,
+        reverse=ran.reverse,
+        steps=True,
+    )
+    return made
+
+
+def _gates(ran: Pass) -> tuple[dict[str, Array], Array]:
+    """Gates by name, and c; none of an RNN."""
+    names, H = GATES[ran.cell], ran.y.shape[2]
+    if not names:
+        return {}, None
+    values, c = _core.recurrent_gates(ran.cell, ran.weights, ran.y, ran.cache, lengths=ran.lengths, reverse=ran.reverse)
+    return {name: values[:, :, k * H : (k + 1) * H] for k, name in enumerate(names)}, c
+
+
+def _at_the_step(ran: Pass, gates: dict[str, Array], c: Array, dh_n: Array, dc_n: Array | None, t: int) -> Array:
+    """The gradient by the state that `dh_n` and `dc_n` have at a step itself, (N, H) in float64."""
+    ends = (ran.lengths > 0) & (t == 0) if ran.reverse else ran.lengths == t + 1
+    out = np.zeros((len(ends), ran.y.shape[2]))
+    if not ends.any():
+        return out
+    out[ends] = dh_n[ends]
+    if ran.cell == "lstm":
+        slope = kernels.backward("tanh", c[t, ends].astype(np.float64), np.ones((np.count_nonzero(ends), out.shape[1])))
+        out[ends] *= gates["o"][t, ends] * slope
+        if dc_n is not None:
+            out[ends] += dc_n[ends]
     return out
 
 
