@@ -1072,7 +1072,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "flatten": (lambda: nn.Sequential(nn.Flatten(0)), r"0 \(Flatten\) cannot be"),
     "softmax over samples": (lambda: nn.Sequential(nn.Softmax(dim=0)), r"0 \(Softmax\)"),
     "no kernel": (lambda: nn.Sequential(nn.Softshrink()), r"0 \(Softshrink\) cannot.*gm\.torch\.measure takes any"),
-    "own class": (lambda: Chained(torch.tanh), "Chained cannot be converted"),
+    "own class": (lambda: Chained(torch.sin), "Chained cannot be converted: sin is no layer"),
     "subclass": (lambda: nn.Sequential(type("Mine", (nn.Linear,), {})(2, 2)), r"0 \(Mine\)"),
     "parametrised": (
         lambda: nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(2, 2))),
@@ -1091,6 +1091,14 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
 def test_what_cannot_be_converted_is_named(make: Callable[[], Any], match: str) -> None:
     with pytest.raises(ValueError, match=match):
         gm.torch.convert(make())
+
+
+def test_a_module_of_your_own_that_is_a_chain() -> None:
+    model = Chained(torch.tanh)
+    net = gm.torch.convert(model)
+    assert [type(layer).__name__ for layer in net.modules] == ["Linear", "Activation"] * 2 + ["Linear"]
+    x, _ = data()
+    np.testing.assert_allclose(net(x.numpy()), model(x).detach().numpy(), rtol=1e-12, atol=1e-14)
 
 
 def test_what_is_no_module() -> None:

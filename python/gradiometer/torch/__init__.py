@@ -7,8 +7,19 @@ try:
 except ImportError as error:
     raise ImportError('gradiometer.torch needs PyTorch: pip install "gradiometer[torch]"') from error
 
-from gradiometer.torch.conversion import DenseSkip, Residual, convert, to_torch
+from gradiometer.torch.conversion import GRU, LSTM, RNN, DenseSkip, Residual, convert, to_torch
 from gradiometer.torch.instrument import measure
 from gradiometer.torch.monitors import GradientMonitor, Monitor
 
-__all__ = ["DenseSkip", "GradientMonitor", "Monitor", "Residual", "convert", "measure", "to_torch"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "DenseSkip",
+    "GradientMonitor",
+    "Monitor",
+    "Residual",
+    "convert",
+    "measure",
+    "to_torch",
+]

@@ -7,13 +7,16 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from gradiometer import layers as ours
+from gradiometer.arguments import choice
 from gradiometer.networks import Sequential
 from gradiometer.torch.activations import of_module, to_module
 from gradiometer.torch.arrays import array
+from gradiometer.torch.reading import Part, Unreadable, read
 
-__all__ = ["DenseSkip", "Residual", "convert", "to_torch"]
+__all__ = ["GRU", "LSTM", "RNN", "DenseSkip", "Residual", "convert", "to_torch"]
 
 _DTYPES = {torch.float32: "float32", torch.float64: "float64"}
 
@@ -55,6 +58,71 @@ class DenseSkip(nn.Sequential):  # type: ignore[misc,unused-ignore]
         return torch.cat([x, super().forward(x)], dim=1)
 
 
+class _OneTensor:
+    """nn.LSTM, GRU or RNN that gives one tensor, so that nn.Sequential may hold it."""
+
+    def __init__(self, *args: Any, output: str = "last", **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.output = choice("output", output, ("last", "all"))
+
+    # Not forward(): hooks are given all that a recurrent module returns.
+    def __call__(self, x: torch.Tensor | PackedSequence) -> torch.Tensor:
+        """h of every step, padded with 0; or that after each sample's last, directions side by side."""
+        module: Any = self
+        y, last = nn.Module.__call__(module, x)
+        if self.output == "all":
+            return pad_packed_sequence(y, module.batch_first)[0] if isinstance(y, PackedSequence) else y
+        h = last[0] if isinstance(last, tuple) else last
+        return torch.cat(list(h[-1 - module.bidirectional :]), dim=-1)
+
+
+class LSTM(_OneTensor, nn.LSTM):  # type: ignore[misc,unused-ignore]
+    """nn.LSTM that gives one tensor: what `to_torch` makes of ``gm.LSTM``, and `convert` understands.
+
+    Parameters
+    ----------
+    *args, **options
+        Of nn.LSTM.
+    output : "last" or "all"
+        h after each sample's last step, its directions side by side, or h of every step.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> model = nn.Sequential(LSTM(3, 5, batch_first=True), nn.Linear(5, 2))
+    >>> model(torch.zeros(4, 7, 3)).shape
+    torch.Size([4, 2])
+    """
+
+
+class GRU(_OneTensor, nn.GRU):  # type: ignore[misc,unused-ignore]
+    """nn.GRU that gives one tensor; as `LSTM`."""
+
+
+class RNN(_OneTensor, nn.RNN):  # type: ignore[misc,unused-ignore]
+    """nn.RNN that gives one tensor; as `LSTM`."""
+
+
+_RECURRENT_ARGUMENTS = (
+    "input_size",
+    "hidden_size",
+    "num_layers",
+    "nonlinearity",
+    "bias",
+    "batch_first",
+    "dropout",
+    "bidirectional",
+)
+
+# What has the arguments and names of tensors of one of ours.
+_RECURRENT: dict[type, type[ours.Module]] = {
+    kind: getattr(ours, kind.__name__)
+    for kind in (nn.LSTM, nn.GRU, nn.RNN, LSTM, GRU, RNN)
+    if hasattr(ours, kind.__name__)
+}
+
+
 def convert(module: nn.Module) -> Sequential:
     """Our network with the layers, weights and running statistics of a PyTorch model.
 
@@ -64,8 +132,11 @@ def convert(module: nn.Module) -> Sequential:
     ----------
     module : nn.Module
         nn.Sequential, nested or not, of Linear, BatchNorm1d, LayerNorm, RMSNorm, GroupNorm, Dropout, PReLU, Softmax,
-        LogSoftmax, activations that ``gm.kernels.activations()`` has, Identity, Flatten, `Residual` and `DenseSkip`; or
-        one such layer. All work on (N, features). Whether the model is in training does not matter: here every call
+        LogSoftmax, activations that ``gm.kernels.activations()`` has, Identity, Flatten, `Residual` and `DenseSkip`,
+        all on (N, features), and the `LSTM`, `GRU` and `RNN` of here; or one such layer, or nn.LSTM, nn.GRU or nn.RNN
+        for its y. Or a module of your own whose forward torch.fx reads as a chain of these: what follows an nn.LSTM,
+        with batch_first and without states, may take y, ``y[:, -1]`` or ``h_n[-1]``. Its layers are numbered as they
+        run, and in a state dict have these numbers. Whether the model is in training does not matter: here every call
         says so itself, and ``gm.measure`` and ``fit`` drop units where ``net(x)`` does not.
 
     Returns
@@ -96,15 +167,35 @@ def convert(module: nn.Module) -> Sequential:
         names = ", ".join(sorted(str(dtype) for dtype in dtypes))
         raise ValueError(f"module has parameters of {names}; expected float32 or float64 throughout")
     dtype = _DTYPES[dtypes.pop()] if dtypes else "float32"
-    # Not named_children(), which passes over a module that comes again.
-    parts = list(module._modules.items()) if type(module) is nn.Sequential else [("", module)]
+    parts: list[Part]
+    if type(module) is nn.Sequential:
+        # Not named_children(), which passes over a module that comes again.
+        parts = [(name, part, None) for name, part in module._modules.items()]
+    else:
+        parts = _read(module, type(module).__name__) if _is_own(module) else [("", module, None)]
     if not parts:
         raise ValueError("module is an empty nn.Sequential; expected one layer or more")
     used: dict[int, str] = {}
-    return Sequential(*(_converted(part, name, dtype, used) for name, part in parts), dtype=dtype)
+    return Sequential(*(_converted(part, name, dtype, used, output) for name, part, output in parts), dtype=dtype)
 
 
-def _converted(module: Any, name: str, dtype: str, used: dict[int, str]) -> ours.Module:
+def _is_own(module: Any) -> bool:
+    """Whether its class is the user's, with a forward to be read."""
+    known = (*_SAME, *_RECURRENT, Residual, DenseSkip)
+    return not type(module).__module__.startswith("torch.") and type(module) not in known and not of_module(module)
+
+
+def _read(module: Any, where: str) -> list[Part]:
+    try:
+        return read(module, (nn.LSTM, nn.GRU, nn.RNN), leaves=(Residual, DenseSkip))
+    except Unreadable as error:
+        raise ValueError(
+            f"{where} cannot be converted: {error} (gm.torch.measure takes any module as it is)"
+        ) from error
+
+
+def _converted(module: Any, name: str, dtype: str, used: dict[int, str], output: str | None = None) -> ours.Module:
+    """A layer of ours; `output` is what a recurrent one gives, if it does not say so itself."""
     where = f"{name} ({type(module).__name__})" if name else type(module).__name__
     if next(module.parameters(), None) is not None:
         if id(module) in used:
@@ -118,6 +209,14 @@ def _converted(module: Any, name: str, dtype: str, used: dict[int, str]) -> ours
         return (ours.DenseSkip if kind is DenseSkip else ours.Chain)(*parts, dtype=dtype)
     if kind is nn.Identity or (kind is nn.Flatten and module.start_dim == 1) or (kind is nn.Dropout and not module.p):
         return ours.Chain(dtype=dtype)
+    if kind in _RECURRENT:
+        if name and output is None and kind.__module__.startswith("torch."):
+            raise ValueError(f"{where} gives y and its last state; expected gm.torch.{kind.__name__}, which gives one")
+        if module.proj_size:
+            raise ValueError(f"{where} has proj_size {module.proj_size}; expected 0")
+        options = {key: getattr(module, key) for key in _RECURRENT_ARGUMENTS if hasattr(module, key)}
+        make: Any = _RECURRENT[kind]
+        return _filled(make(**options, output=output or getattr(module, "output", "all"), dtype=dtype), module, where)
     if kind in _SAME:
         if kind is nn.BatchNorm1d and not module.track_running_stats:
             raise ValueError(f"{where} keeps no running statistics; expected track_running_stats")
@@ -131,6 +230,10 @@ def _converted(module: Any, name: str, dtype: str, used: dict[int, str]) -> ours
         except (TypeError, ValueError) as error:
             raise ValueError(f"{where}: {error}") from error
         return _filled(made, module, where)
+    if _is_own(module):
+        return ours.Chain(
+            *(_converted(part, f"{name}.{of}", dtype, used, out) for of, part, out in _read(module, where)), dtype=dtype
+        )
     function = None if kind is nn.PReLU else of_module(module)
     if function is None:
         raise ValueError(
@@ -199,7 +302,8 @@ def to_torch(net: ours.Module) -> nn.Module:
         if made is None:
             raise ValueError(f"{net!r} has no module in torch.nn")
         return made
-    kind = next((theirs for theirs, mine in _SAME.items() if type(net) is mine), None)
+    # of two kinds of recurrent ones the last, which keeps `output`
+    kind = next((theirs for theirs, mine in [*_SAME.items(), *reversed(_RECURRENT.items())] if type(net) is mine), None)
     if kind is None:
         raise TypeError(f"net holds {type(net).__name__}; expected a layer of gradiometer that torch.nn has")
     config = {key: value for key, value in net._config().items() if key != "dtype"}

@@ -101,7 +101,7 @@ class Recurrence:
         gradient can reach, or, with a warning, that cannot be run again."""
         if not self.y.requires_grad:
             return ()
-        why = "our kernels have no proj_size" if self.projected else None
+        why = "gradiometer.recurrent has no proj_size" if self.projected else None
         ran = [] if why else self._run_again()
         if not (why or ran):
             why = "its dropout is not drawn as PyTorch does on the CPU; module.eval() has none"

@@ -28,6 +28,7 @@ __all__ = ["Layer", "Seen", "Trace"]
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _OTHER_LAYERS = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention, nn.Bilinear)
+_FORWARDS = (nn.LSTM.forward, nn.GRU.forward, nn.RNN.forward)  # a class of the user's may return anything
 _LAYERS = (nn.Linear, *_CONVOLUTIONS, *_OTHER_LAYERS)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _NORMS: tuple[tuple[Any, str], ...] = (
@@ -215,7 +216,7 @@ class Trace:
         for other in outputs[1:]:
             self._await(other, seen)
         layer = self._new(name, module, key, x, out, seen)
-        if isinstance(module, nn.RNNBase):
+        if isinstance(module, nn.RNNBase) and type(module).forward in _FORWARDS:
             recurrence = Recurrence(name, layer.call, module, args, kwargs, output, drawn_from)
             self.recurrences.append(recurrence)
             self._handles.extend(recurrence.handles)
