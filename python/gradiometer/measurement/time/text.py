@@ -147,7 +147,7 @@ def compact_table(measured: Sequence[TimeMeasurement]) -> Table:
         Column("a step", times),
         Column("half in"),
         Column("1/1000"),
-        Column("gradient, first to last", align="left", terminal_only=True),
+        Column("gradient by step", align="left", terminal_only=True),
         Column("gates", align="left"),
     ]
     rows = []
