@@ -497,3 +497,16 @@ def test_a_cell_called_once() -> None:
     assert (m.layers[0].name, m.time) == ("cell GRUCell 5", ())
     assert m.layers[0].grad_norm == pytest.approx(model.h.grad.norm().item(), rel=1e-5)
     assert m.layers[0].out_mean == pytest.approx(model.h.mean().item(), rel=1e-5)
+
+
+def test_a_monitor_keeps_steps_on_request() -> None:
+    model, (x, y) = Classifier("lstm"), sequences()
+    monitor = gm.torch.Monitor(model, every=2, x=x, y=y, time=True)
+    other = gm.torch.Monitor(model, every=2, x=x, y=y)
+    for _ in range(4):
+        monitor.step()
+        other.step()
+    assert [step for step, _ in monitor.time] == [2, 4]
+    ((_, (seen,)), _), (again,) = monitor.time, gm.torch.measure(model, x, y).time
+    assert (seen.name, seen.grad_h, seen.grad_c) == (again.name, again.grad_h, again.grad_c)
+    assert other.time == []

@@ -14,6 +14,8 @@ from gradiometer.torch.instrument import Loss, measure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from gradiometer.measurement.time import TimeMeasurement
+
 __all__ = ["GradientMonitor", "Monitor"]
 
 
@@ -61,6 +63,8 @@ class Monitor(_Recorder):
         Steps between two measurements.
     x, y, loss
         As `measure` takes them: the same samples each time.
+    time : bool
+        Also keep what is measured inside recurrent modules, step by step.
 
     Attributes
     ----------
@@ -68,6 +72,8 @@ class Monitor(_Recorder):
         Calls of `step` so far.
     attenuation : list of (int, Attenuation)
         Step and what was measured after it.
+    time : list of (int, tuple of TimeMeasurement)
+        The same of ``Measurement.time``; empty unless asked for.
 
     Examples
     --------
@@ -88,21 +94,34 @@ class Monitor(_Recorder):
     [2, 4]
     """
 
-    def __init__(self, module: nn.Module, *, every: int = 100, x: Any, y: Any, loss: Loss = "cross_entropy") -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        every: int = 100,
+        x: Any,
+        y: Any,
+        loss: Loss = "cross_entropy",
+        time: bool = False,
+    ) -> None:
         self.module = module
         self.every = _steps(every)
         self.x, self.y, self.loss = x, y, loss
         self.steps = 0
         self.attenuation: list[tuple[int, Attenuation]] = []
+        self.time: list[tuple[int, tuple[TimeMeasurement, ...]]] = []
+        self._through_time = bool(time)
 
     def step(self) -> Attenuation | None:
         """Count a step, after the optimiser's; measure when its turn has come, and return what was measured."""
         self.steps += 1
         if self.steps % self.every:
             return None
-        measured = measure(self.module, self.x, self.y, self.loss).attenuation
-        self.attenuation.append((self.steps, measured))
-        return measured
+        measured = measure(self.module, self.x, self.y, self.loss)
+        self.attenuation.append((self.steps, measured.attenuation))
+        if self._through_time:
+            self.time.append((self.steps, measured.time))
+        return measured.attenuation
 
 
 class GradientMonitor(_Recorder):
