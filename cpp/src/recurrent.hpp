@@ -279,10 +279,7 @@ class Recurrent {
         const int64_t s1 = s0 + L < l_.T ? s0 + L : l_.T, r0 = steps.row(s0);
         T* const rows = kept ? cache + r0 * width() : m.rows;
         if (!stepwise || s0 == 0) team.barrier();
-        if (!stepwise) {
-          input_product(m, steps, x, rows_of(steps, s0, s1, team), r0, rows);
-          team.barrier();
-        }
+        if (!stepwise) input_product_together(m, steps, x, s0, s1, rows, mine, team);
         for (int64_t s = s0; s < s1; s++) {
           go_on(m, runners, mine, s, h_n, c_n);
           if (s == s0 && cache && l_.recompute && layout_.memory)
@@ -584,6 +581,23 @@ class Recurrent {
     const T* const from = steps.in_place() ? x + share.begin * l_.I : m.x + (share.begin - r0) * l_.I;
     input_product(m, share.size(), from, l_.I, rows + (share.begin - r0) * m.ld);
   }
+  // Of a segment by the whole team, which divides the weights where it divides units (25 x 1 x 512 has 12
+  // rows for each of two members).
+  void input_product_together(const ForwardMemory& m, const Steps& steps, const T* x, int64_t s0, int64_t s1,
+                              T* rows, const Part& mine, Team team) const {
+    const int64_t r0 = steps.row(s0);
+    const Range share = rows_of(steps, s0, s1, team);
+    if (mine.units.size() == l_.H) {
+      input_product(m, steps, x, share, r0, rows);
+      team.barrier();
+      return;
+    }
+    if (!steps.in_place()) {
+      gather(m, steps, x, share, r0);
+      team.barrier();
+    }
+    input_product(m, steps.row(s1) - r0, steps.in_place() ? x + r0 * l_.I : m.x, l_.I, rows, mine.units);
+  }
   void input_product(const ForwardMemory& m, const Steps& steps, const Runners& runners, int64_t s,
                      const T* x, T* row) const {
     if (runners.count() == 0) return;
@@ -596,18 +610,28 @@ class Recurrent {
     input_product(m, runners.count(), to, l_.I, row);
   }
   void input_product(const ForwardMemory& m, int64_t n, const T* x, int64_t apart, T* row) const {
+    input_product(m, n, x, apart, row, all_units());
+  }
+  void input_product(const ForwardMemory& m, int64_t n, const T* x, int64_t apart, T* row,
+                     Range units) const {
+    const bool whole = units.size() == l_.H;
     for (int p = 0; p < layout_.parts; p++) {
       const CellPart& part = layout_.part[p];
+      const int64_t columns = part.planes * l_.H;
       Gemm<T> g = {};
-      g.M = n, g.N = part.planes * l_.H, g.K = l_.I;
+      g.M = n, g.N = whole ? columns : units.size(), g.K = l_.I;
       g.a = x, g.a_row = apart, g.a_col = 1;
-      g.packed = m.packed_ih[p];
-      g.c = row + part.plane * l_.H, g.ldc = m.ld;
-      g.bias = m.bias + part.plane * l_.H;
-      k_.gemm(g);
+      g.ldc = m.ld;
+      for (int64_t begin = units.begin; begin < columns; begin += whole ? columns : l_.H) {
+        g.packed = m.packed_ih[p] + begin * l_.I;
+        g.c = row + part.plane * l_.H + begin;
+        g.bias = m.bias + part.plane * l_.H + begin;
+        k_.gemm(g);
+      }
     }
     for (int64_t i = 0; layout_.bare >= 0 && i < n; i++)
-      copy(row + i * m.ld + layout_.bare * l_.H, m.bias + layout_.bare * l_.H, l_.H);
+      copy(row + i * m.ld + layout_.bare * l_.H + units.begin, m.bias + layout_.bare * l_.H + units.begin,
+           units.size());
   }
   void state_product(const ForwardMemory& m, int64_t n, const T* h, int64_t apart, Range units,
                      T* rows) const {
