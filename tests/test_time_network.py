@@ -139,6 +139,20 @@ def test_plot(tmp_path: Path) -> None:
     assert path.stat().st_size > 10_000
 
 
+def test_networks_side_by_side() -> None:
+    x, y = sequences(dtype="float32")
+    nets = {"lstm": gm.LSTM(3, 6, rng=0), "lstm, bias 1": gm.LSTM(3, 6, forget_bias=1.0, rng=0)}
+    seen = {name: gm.measure(gm.Sequential(layer, gm.Linear(6, 3, rng=1)), x, y) for name, layer in nets.items()}
+    compared = gm.compare({**seen, "no memory": gm.measure(gm.mlp(3, [4], 3, rng=0), x.x[:, 0], y)})
+    first, second, last = compared.table().rows
+    assert first[1] == seen["lstm"].time[0].decay.factor < second[1]
+    assert last[1:] == (None, None, None)
+    [chart] = compared.charts()
+    assert [line.name for line in chart.series] == ["lstm", "lstm, bias 1"]
+    assert "1/1000 in" in str(compared)
+    assert "<svg" in compared._repr_html_()
+
+
 def test_bad_memory_is_named() -> None:
     x, y = sequences(dtype="float32")
     net = gm.Sequential(gm.LSTM(3, 6, rng=0), gm.Linear(6, 3, rng=1))

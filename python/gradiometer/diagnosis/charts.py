@@ -41,7 +41,8 @@ def reaches_chart(cures: CureResult) -> LineChart:
     """What is left of the last step's gradient by steps back, at initialisation; of each network's layer that reaches
     furthest."""
     rows = [cures.as_given, *(row for row in cures.rows if row.id not in ("as-given", *SAME))]
-    return reach_chart({row.title: far for row in rows if (far := row.furthest) is not None})
+    found = {row.title: far for row in rows if (far := row.furthest) is not None}
+    return reach_chart(found, ", before and after each cure")
 
 
 def gradients_chart(cures: CureResult) -> LineChart:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradiometer.measurement.result import Measurement, plain
 from gradiometer.measurement.time import TimeMeasurement
+from gradiometer.measurement.time.text import furthest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,7 +89,7 @@ class CureRow:
         """The recurrent layer by which the last step's gradient reaches furthest back, at initialisation; None without
         one."""
         seen = self.measurement.time
-        return max(seen, key=lambda each: (each.horizon.thousandth, each.decay.factor)) if seen else None
+        return furthest(seen) if seen else None
 
     def __repr__(self) -> str:
         from gradiometer.diagnosis.text import row_line

@@ -6,14 +6,9 @@ import math
 from collections.abc import Sequence
 
 from gradiometer.measurement.time import GateTrace, TimeMeasurement
-from gradiometer.measurement.time.text import average
+from gradiometer.measurement.time.text import average, furthest
 
 __all__ = ["at_first_step", "average", "carry", "furthest", "weakest"]
-
-
-def furthest(measured: Sequence[TimeMeasurement]) -> TimeMeasurement:
-    """The layer by which the gradient of the last step reaches furthest back: a long way needs one that passes it."""
-    return max(measured, key=lambda each: (each.horizon.thousandth, each.decay.factor))
 
 
 def weakest(measured: Sequence[TimeMeasurement]) -> TimeMeasurement:

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from gradiometer.measurement.charts import gradient_chart, spread_chart
 from gradiometer.measurement.result import Measurement
 from gradiometer.measurement.text import factor_in_words, known_interval
+from gradiometer.measurement.time.charts import reach_chart
+from gradiometer.measurement.time.text import furthest, reach
+from gradiometer.report.chart import LineChart
 from gradiometer.report.notebook import fragment
 from gradiometer.report.text import Column, Table, interval, scientific, times
 
@@ -47,7 +50,16 @@ class Comparison:
 
     def table(self) -> Table:
         """A row a measurement: factor a layer, its interval, theory's, |dL/dh| of the first hidden layer over that of
-        the last, spread between samples in the last."""
+        the last, spread between samples in the last; of recurrent networks factor a step, its interval and the horizon
+        to 1/1000."""
+        if any(m.time for m in self.measurements):
+            columns = [
+                Column("network", align="left"),
+                Column("a step", times),
+                Column("95 %", lambda ends: interval(*ends)),
+                Column("1/1000 in"),
+            ]
+            return Table(columns, [_row_in_time(name, m) for name, m in self.by_name.items()])
         columns = [
             Column("network", align="left"),
             Column("a layer", times),
@@ -59,7 +71,8 @@ class Comparison:
         return Table(columns, [_row(name, m) for name, m in self.by_name.items()])
 
     def plot(self, path: str | os.PathLike[str] | None = None, *, ax: Axes | None = None) -> Axes:
-        """Draw |dL/dh| by layer over one another, and below it the spread between samples.
+        """Draw |dL/dh| by layer over one another, and below it the spread between samples; of recurrent networks
+        what is left of the last step's gradient by steps back.
 
         Parameters
         ----------
@@ -82,15 +95,20 @@ class Comparison:
         """
         from gradiometer import plotting
 
-        return plotting.draw([gradient_chart(self.by_name), spread_chart(self.by_name)], path, ax=ax)
+        return plotting.draw(self.charts(), path, ax=ax)
+
+    def charts(self) -> list[LineChart]:
+        """|dL/dh| and spread by layer; of recurrent networks what is left of the last step's gradient by steps back, in
+        the layer that reaches furthest."""
+        in_time = {name: furthest(m.time) for name, m in self.by_name.items() if m.time}
+        return [reach_chart(in_time)] if in_time else [gradient_chart(self.by_name), spread_chart(self.by_name)]
 
     def __repr__(self) -> str:
         named = [f"{name} {factor_in_words(m.attenuation, len(m.hidden))}" for name, m in self.by_name.items()]
         return f"<Comparison of {len(named)}: {'; '.join(named[:3])}{'; ...' * (len(named) > 3)}>"
 
     def _repr_html_(self) -> str:
-        charts = [gradient_chart(self.by_name), spread_chart(self.by_name)]
-        return fragment(f"{len(self.names)} networks", [], charts, self.table(), "Side by side")
+        return fragment(f"{len(self.names)} networks", [], self.charts(), self.table(), "Side by side")
 
     def __str__(self) -> str:
         return self.table().text()
@@ -165,4 +183,17 @@ def _row(name: str, measurement: Measurement) -> tuple[Any, ...]:
         None if math.isnan(attenuation.theory) else attenuation.theory,
         first / last if last and len(layers) > 1 else None,
         layers[-1].sample_spread,
+    )
+
+
+def _row_in_time(name: str, measurement: Measurement) -> tuple[Any, ...]:
+    if not measurement.time:
+        return (name, None, None, None)
+    decay = furthest(measurement.time).decay
+    far = decay.horizon
+    return (
+        name,
+        None if math.isnan(decay.factor) else decay.factor,
+        None if math.isnan(decay.ci95[0]) else decay.ci95,
+        reach(far.thousandth, far.thousandth_measured),
     )

@@ -67,10 +67,10 @@ def time_charts(measured: Sequence[TimeMeasurement]) -> list[HeatMap | LineChart
     return [time_map(measured), decay_chart(measured), *([gates_chart(top)] if top.gates else [])]
 
 
-def reach_chart(by_name: Mapping[str, TimeMeasurement]) -> LineChart:
+def reach_chart(by_name: Mapping[str, TimeMeasurement], when: str = "") -> LineChart:
     """The same of one layer in several networks."""
     return LineChart(
-        "What is left of the last step's gradient, before and after each cure",
+        f"What is left of the last step's gradient{when}",
         [
             Series(
                 name,

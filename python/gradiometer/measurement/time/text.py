@@ -107,6 +107,11 @@ def average(by_step: Sequence[float], rows: Sequence[int]) -> float:
     return math.fsum(value * n for value, n in seen) / sum(n for _, n in seen) if seen else math.nan
 
 
+def furthest(measured: Sequence[TimeMeasurement]) -> TimeMeasurement:
+    """The layer by which the gradient of the last step reaches furthest back: a long way needs one that passes it."""
+    return max(measured, key=lambda each: (each.horizon.thousandth, each.decay.factor))
+
+
 def time_line(measured: TimeMeasurement) -> str:
     """A layer in a line, as ``repr`` shows it."""
     said = [f"{measured.steps} steps", decay_in_words(measured.decay), horizon_in_words(measured.decay)]
