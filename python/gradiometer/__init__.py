@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gradiometer import report as report
     from gradiometer import schedules as schedules
     from gradiometer import sklearn as sklearn
+    from gradiometer import tasks as tasks
     from gradiometer import theory as theory
     from gradiometer import torch as torch
     from gradiometer.diagnosis import cure as cure
@@ -66,6 +67,7 @@ _MODULES = (
     "recurrent",
     "report",
     "schedules",
+    "tasks",
     "theory",
 )
 _EXTRAS = ("sklearn", "torch")  # need more than NumPy, so `from gradiometer import *` leaves them out

@@ -1,4 +1,4 @@
-"""The command line: ``gradiometer diagnose | explain | info | selftest``.
+"""The command line: ``gradiometer diagnose | task | explain | info | selftest``.
 
 Data go to stdout, progress and errors to stderr. Exit status: 0, 2 for wrong use or input, 3 under ``--check`` when a
 rule fails (and when ``selftest`` finds a fault).
@@ -28,6 +28,13 @@ FAILED = 3
 """Exit status of ``--check`` and ``selftest``."""
 
 SAMPLES = 256
+
+STEPS_OF_TIME = 100
+IN_TIME = ("vowels", "adding", "copy", "pixels", "sunspots", "text")
+"""Data sets of sequences, by the names of ``--data``."""
+MODELS = ("mlp", "rnn", "lstm", "gru")
+OF_MLP = ("depth", "width", "activation", "norm", "residual", "init", "gain")
+OF_TIME = ("hidden", "layers", "forget_bias")
 
 Task = Literal["classification", "regression"]
 LOSSES: dict[str, Task] = {
@@ -61,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("\n")
         return 130
-    except (ValueError, TypeError, IndexError, OSError, MemoryError) as error:
+    except (ValueError, TypeError, IndexError, ImportError, OSError, MemoryError) as error:
         sys.stderr.write(f"gradiometer: error: {' '.join(str(error).split())}\n")
         return 2
 
@@ -82,8 +89,12 @@ def parser() -> argparse.ArgumentParser:
     )
     data = diagnose.add_argument_group("data")
     data.add_argument(
-        "--data", default="digits", metavar="digits|FILE", help="handwritten digits, or a .csv or .npz file"
+        "--data",
+        default="digits",
+        metavar="NAME|FILE",
+        help=f"digits, or a .csv or .npz file; in time {', '.join(IN_TIME)}",
     )
+    data.add_argument("--steps-of-time", type=positive, metavar="T", help="of adding and copy (default: 100)")
     data.add_argument(
         "--target", metavar="COLUMN", help="column of a .csv to predict, by name or number (default: last)"
     )
@@ -91,6 +102,12 @@ def parser() -> argparse.ArgumentParser:
     data.add_argument("--one-hot", action="store_true", help="make a feature of every word in a .csv")
     data.add_argument("--samples", type=positive, default=SAMPLES, help="training samples to measure on")
     network = diagnose.add_argument_group("network")
+    network.add_argument("--model", choices=MODELS, help="mlp, or in time rnn, lstm or gru (default: mlp, in time rnn)")
+    network.add_argument("--hidden", type=positive, metavar="N", help="units of a recurrent layer (default: 64)")
+    network.add_argument("--layers", type=positive, metavar="N", help="recurrent layers (default: 1)")
+    network.add_argument(
+        "--forget-bias", type=real_number, metavar="B", help="of an lstm (default: as torch's, near 0)"
+    )
     network.add_argument("--depth", type=positive, default=20, help="hidden layers")
     network.add_argument("--width", type=positive, default=128, help="units of a hidden layer")
     network.add_argument("--activation", default="relu", help="see gradiometer info")
@@ -124,6 +141,25 @@ def parser() -> argparse.ArgumentParser:
     output.add_argument("--html", metavar="FILE", type=Path, help="write a report as well")
     output.add_argument("--check", action="store_true", help=f"exit with {FAILED} when a rule fails")
     diagnose.set_defaults(command=run_diagnose, parser=diagnose)
+
+    task = commands.add_parser(
+        "task",
+        help="train recurrent networks on a task that asks for memory, beside its baseline",
+        formatter_class=Help,
+    )
+    task.add_argument("name", metavar="NAME", help="vowels, digits, adding, copy, forecast or text")
+    task.add_argument("--steps-of-time", type=positive, metavar="T", help="of adding and copy (default: 100)")
+    task.add_argument("--series", metavar="FILE", help="of forecast: a .csv in the order of time (default: sunspots)")
+    task.add_argument("--column", metavar="COLUMN", help="of that file, by name or number (default: last)")
+    task.add_argument("--horizon", type=positive, metavar="N", help="of forecast: steps to foretell (default: 6)")
+    task.add_argument("--text", metavar="FILE", help="of text (default: the help of this Python)")
+    task.add_argument("--hidden", type=positive, metavar="N", help="units (default: the task's)")
+    task.add_argument(
+        "--steps", type=positive, metavar="N", help="training steps of each network (default: the task's)"
+    )
+    task.add_argument("--seed", type=natural, default=0, help="of weights, order and made data")
+    task.add_argument("--json", action="store_true", help="print JSON in place of text")
+    task.set_defaults(command=run_task, parser=task)
 
     explain = commands.add_parser("explain", help="what a rule means; without ID, the list of rules")
     explain.add_argument("id", metavar="ID", nargs="?", help="for example vanishing-gradient")
@@ -191,6 +227,10 @@ def seconds(text: str) -> float:
     return float(number(text, float, 0.01, "seconds, 0.01 or more"))
 
 
+def real_number(text: str) -> float:
+    return float(number(text, float, -1e6, "a number"))
+
+
 def number(text: str, kind: Callable[[str], Any], lowest: float, expected: str) -> Any:
     try:
         value = kind(text)
@@ -223,7 +263,7 @@ def run_diagnose(arguments: argparse.Namespace) -> int:
             f"gradiometer: --samples is {arguments.samples}: all {len(data.train)} for training are used\n"
         )
     net = build(arguments, data)
-    measurement = gm.measure(net, *data.train[: arguments.samples], loss=loss)
+    measurement = gm.measure(net, *data.train[: arguments.samples], loss=loss, memory=memory(arguments))
     diagnosis = gm.diagnose(measurement)
     if not (arguments.json or arguments.no_cure):
         show_diagnosis(arguments, data, diagnosis)
@@ -278,10 +318,14 @@ def load(arguments: argparse.Namespace) -> Splits:
 
     if arguments.loss is not None:
         choice("--loss", arguments.loss, LOSSES)
-    if arguments.data == "digits":
+    if arguments.steps_of_time is not None and arguments.data not in ("adding", "copy"):
+        raise ValueError("--steps-of-time is for --data adding and copy")
+    if arguments.data in ("digits", *IN_TIME):
         if arguments.target is not None:
-            raise ValueError("--target is for a .csv file, the digits have one target")
-        return datasets.digits()
+            raise ValueError(f"--target is for a .csv file, {arguments.data} has one target")
+        name, options = in_package(arguments)
+        made: Splits = getattr(datasets, name)(**options)
+        return made
     task = LOSSES.get(arguments.loss)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", UserWarning)
@@ -308,10 +352,33 @@ def with_labels(data: Splits) -> Splits:
     return dataclasses.replace(data, train=train, val=val, test=test)
 
 
+def in_package(arguments: argparse.Namespace) -> tuple[str, dict[str, int]]:
+    """The function of ``gm.datasets`` that makes a data set of that name, and its arguments."""
+    length = arguments.steps_of_time or STEPS_OF_TIME
+    calls: dict[str, tuple[str, dict[str, int]]] = {
+        "digits": ("digits", {}),
+        "vowels": ("vowels", {}),
+        "adding": ("adding", {"steps": length, "train": 5000, "rng": arguments.seed}),
+        "copy": ("copy_memory", {"steps": length, "train": 2000, "val": 200, "test": 200, "rng": arguments.seed}),
+        "pixels": ("sequential_digits", {}),
+        "sunspots": ("sunspots", {"window": 33, "horizon": 6}),
+        "text": ("characters", {"limit": 50_000}),
+    }
+    return calls[arguments.data]
+
+
+def memory(arguments: argparse.Namespace) -> int | None:
+    """Steps that the data are known to ask a network to bridge."""
+    length = arguments.steps_of_time or STEPS_OF_TIME
+    return {"adding": length // 2, "copy": length}.get(arguments.data)
+
+
 def data_code(arguments: argparse.Namespace, data: Splits, loss: str) -> str:
     """Lines of Python that make the very data."""
-    if arguments.data == "digits":
-        lines = ["train, val, test = gm.datasets.digits()"]
+    if arguments.data in ("digits", *IN_TIME):
+        name, settings = in_package(arguments)
+        said = ", ".join(f"{key}={value}" for key, value in settings.items())
+        lines = [f"train, val, test = gm.datasets.{name}({said})"]
     else:
         options = [quoted(arguments.data)]
         options += [quoted(arguments.target)] if arguments.target is not None else []
@@ -339,6 +406,8 @@ def build(arguments: argparse.Namespace, data: Splits) -> Sequential:
     import gradiometer as gm
     from gradiometer.arguments import choice
 
+    if model_of(arguments) != "mlp":
+        return build_recurrent(arguments, data)
     choice("--activation", arguments.activation, gm.kernels.activations())
     choice("--init", arguments.init, gm.init.names())
     return gm.mlp(
@@ -352,6 +421,37 @@ def build(arguments: argparse.Namespace, data: Splits) -> Sequential:
         gain=arguments.gain,
         rng=arguments.seed,
         dtype=arguments.dtype,
+    )
+
+
+def model_of(arguments: argparse.Namespace) -> str:
+    """The kind of network, and whether it fits the data and the other options."""
+    in_time = arguments.data in IN_TIME
+    model = str(arguments.model or ("rnn" if in_time else "mlp"))
+    if (model != "mlp") != in_time:
+        known = f"--data {', '.join(IN_TIME)}"
+        fits = "rnn, lstm or gru" if in_time else f"mlp; sequences are {known}"
+        raise ValueError(f"--model {model} does not fit --data {arguments.data}; expected {fits}")
+    get = arguments.parser.get_default
+    given = [name for name in (OF_MLP if in_time else OF_TIME) if getattr(arguments, name) != get(name)]
+    given += ["forget_bias"] if in_time and model != "lstm" and arguments.forget_bias is not None else []
+    if given:
+        raise ValueError(f"--{given[0].replace('_', '-')} is not for --model {model}")
+    return model
+
+
+def build_recurrent(arguments: argparse.Namespace, data: Splits) -> Sequential:
+    from gradiometer.tasks import recurrent
+
+    options = {} if arguments.forget_bias is None else {"forget_bias": arguments.forget_bias}
+    return recurrent(
+        model_of(arguments),
+        data,
+        arguments.hidden or 64,
+        arguments.layers or 1,
+        seed=arguments.seed,
+        dtype=arguments.dtype,
+        **options,
     )
 
 
@@ -371,10 +471,14 @@ def about_data(data: Splits) -> str:
 def setting(arguments: argparse.Namespace, diagnosis: Diagnosis) -> str:
     """The network in one line."""
     measurement = diagnosis.measurement
-    parts = [measurement.network, arguments.activation]
-    parts += [f"{arguments.norm} norm"] if arguments.norm != "none" else []
-    parts += ["residual"] if arguments.residual else []
-    parts += [arguments.init] + ([f"gain {arguments.gain:g}"] if arguments.gain != 1.0 else [])
+    if model_of(arguments) == "mlp":
+        parts = [measurement.network, arguments.activation]
+        parts += [f"{arguments.norm} norm"] if arguments.norm != "none" else []
+        parts += ["residual"] if arguments.residual else []
+        parts += [arguments.init] + ([f"gain {arguments.gain:g}"] if arguments.gain != 1.0 else [])
+    else:
+        parts = [measurement.network]
+        parts += [f"forget bias {arguments.forget_bias:g}"] if arguments.forget_bias is not None else []
     parts += [measurement.loss, measurement.dtype, f"{measurement.samples} samples"]
     return ", ".join([*parts, f"seed {arguments.seed}"])
 
@@ -411,7 +515,8 @@ def write_html(
     from gradiometer.diagnosis.page import report
 
     facts = [("data set", about_data(data)), ("setting", setting(arguments, diagnosis))]
-    title = f"{data.name}, {diagnosis.measurement.network} {arguments.activation}"
+    activation = f" {arguments.activation}" if model_of(arguments) == "mlp" else ""
+    title = f"{data.name}, {diagnosis.measurement.network}{activation}"
     report(diagnosis, cures, title=title, facts=facts, data=code).save(arguments.html)
 
 
@@ -453,7 +558,44 @@ class Progress:
             self.meter.show(gone / self.budget, f"{clock(self.budget - gone)} left  {text}")
 
 
-# explain, info, selftest
+# task, explain, info, selftest
+
+
+def run_task(arguments: argparse.Namespace) -> int:
+    """Train a task's networks; the table."""
+    from gradiometer import tasks
+    from gradiometer.arguments import choice
+
+    name = choice("NAME", arguments.name, tasks.names())
+    options = {
+        "length": ("--steps-of-time", arguments.steps_of_time, ("adding", "copy")),
+        "series": ("--series", arguments.series, ("forecast",)),
+        "column": ("--column", arguments.column, ("forecast",)),
+        "horizon": ("--horizon", arguments.horizon, ("forecast",)),
+        "file": ("--text", arguments.text, ("text",)),
+    }
+    given = {key: each for key, each in options.items() if each[1] is not None}
+    for option, _, fits in given.values():
+        if name not in fits:
+            raise ValueError(f"{option} is for {' and '.join(fits)}, not for {name}")
+    if arguments.column is not None and arguments.series is None:
+        raise ValueError("--column is one of --series FILE, which is missing")
+    with Progress() as progress:
+        result = tasks.run(
+            name,
+            hidden=arguments.hidden,
+            steps=arguments.steps,
+            seed=arguments.seed,
+            progress=progress,
+            **{key: value for key, (_, value, _) in given.items()},
+        )
+    if arguments.json:
+        print(result.to_json())
+    else:
+        from gradiometer.tasks.table import result_text
+
+        print(result_text(result, style()))
+    return 0
 
 
 def run_explain(arguments: argparse.Namespace) -> int:

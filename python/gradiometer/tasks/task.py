@@ -1,0 +1,227 @@
+"""A task in time: data, the networks that are compared on it, and what came of each."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gradiometer import optim
+from gradiometer.measurement import Measurement, measure
+from gradiometer.measurement.result import plain
+from gradiometer.tasks.networks import recurrent
+
+if TYPE_CHECKING:
+    from gradiometer.datasets import Splits
+    from gradiometer.networks import Sequential
+    from gradiometer.train import History
+
+__all__ = ["Contestant", "Row", "Task", "TaskResult"]
+
+MEASURED = 64
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A network on a task: a recurrent layer with its options, and a linear layer behind it.
+
+    Attributes
+    ----------
+    name : str
+        As the table has it.
+    cell : str
+        ``"rnn"``, ``"lstm"`` or ``"gru"``.
+    rate : float
+        Adam's.
+    options : mapping
+        Of the layer.
+    """
+
+    name: str
+    cell: str
+    rate: float
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained, on what, and for how long, where nothing else is asked for.
+
+    Attributes
+    ----------
+    id, title : str
+    data : Splits
+    contestants : tuple of Contestant
+    hidden, steps, batch_size : int
+        Units, training steps, and sequences a step.
+    memory : int or None
+        Steps that the task asks to be bridged.
+    errors : mapping of str to callable
+        More columns: a number of a network's predictions for ``data.test.x``.
+    patience : int or None
+        Epochs without a smaller validation loss after which training ends, and the best parameters are taken back.
+    baseline : str
+        What ``data.baseline`` is the loss of.
+    solved : float
+        Times the baseline: a smaller loss is said to be reached.
+    """
+
+    id: str
+    title: str
+    data: Splits
+    contestants: tuple[Contestant, ...]
+    hidden: int
+    steps: int
+    batch_size: int
+    memory: int | None = None
+    errors: Mapping[str, Callable[[Any, Splits], float]] = field(default_factory=dict)
+    patience: int | None = None
+    baseline: str = ""
+    solved: float = 1.0
+
+    @property
+    def loss(self) -> str:
+        """Name of the loss."""
+        return "cross_entropy" if self.data.task == "classification" else "mse"
+
+    def run(
+        self,
+        *,
+        hidden: int | None = None,
+        steps: int | None = None,
+        seed: int = 0,
+        progress: Callable[[str], None] | None = None,
+    ) -> TaskResult:
+        """Measure, train and measure again each contestant; other sizes where they are given."""
+        steps = steps or self.steps
+        rows = tuple(
+            self._row(each, hidden or self.hidden, steps, seed, progress or (lambda _: None))
+            for each in self.contestants
+        )
+        return TaskResult(self, rows, hidden or self.hidden, steps, seed)
+
+    def _row(self, each: Contestant, hidden: int, steps: int, seed: int, say: Callable[[str], None]) -> Row:
+        data = self.data
+        net = recurrent(each.cell, data, hidden, seed=seed, **each.options)
+        some = data.train[:MEASURED]
+        before = measure(net, *some, loss=self.loss)
+        began = time.perf_counter()
+        history = net.fit(
+            (data.train.x, data.train.y),
+            (data.val.x, data.val.y),
+            optim.Adam(each.rate),
+            steps=steps,
+            batch_size=min(self.batch_size, len(data.train)),
+            loss=self.loss,
+            clip_norm=1.0,
+            patience=self.patience,
+            rng=seed,
+            progress=lambda step, of, loss: say(f"{each.name}: {step}/{of}  loss {loss:.4g}"),
+        )
+        seconds = time.perf_counter() - began
+        seen = net.evaluate((data.test.x, data.test.y), self.loss)
+        return Row(
+            each,
+            net,
+            before,
+            measure(net, *some, loss=self.loss),
+            seen.loss,
+            seen.metric,
+            {name: error(net.predict(data.test.x), data) for name, error in self.errors.items()},
+            seconds,
+            history,
+        )
+
+
+@dataclass(frozen=True)
+class Row:
+    """One contestant, trained.
+
+    Attributes
+    ----------
+    contestant : Contestant
+    network : Sequential
+    before, after : Measurement
+        At initialisation and after training, on training sequences.
+    loss, metric : float
+        On the test part; the metric is accuracy or R^2.
+    errors : dict
+        The task's own columns.
+    seconds : float
+        Of training.
+    history : History
+    """
+
+    contestant: Contestant
+    network: Sequential
+    before: Measurement
+    after: Measurement
+    loss: float
+    metric: float
+    errors: dict[str, float]
+    seconds: float
+    history: History
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What came of a task; prints itself.
+
+    Attributes
+    ----------
+    task : Task
+    rows : tuple of Row
+    hidden, steps, seed : int
+    """
+
+    task: Task
+    rows: tuple[Row, ...]
+    hidden: int
+    steps: int
+    seed: int
+
+    def __getitem__(self, name: str) -> Row:
+        """The row of a contestant."""
+        return next(row for row in self.rows if row.contestant.name == name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers."""
+        return {
+            "task": self.task.id,
+            "data": str(self.task.data),
+            "loss": self.task.loss,
+            "baseline": self.task.data.baseline,
+            **{name: getattr(self, name) for name in ("hidden", "steps", "seed")},
+            "rows": [
+                {
+                    "name": row.contestant.name,
+                    "loss": row.loss,
+                    "metric": row.metric,
+                    **row.errors,
+                    "horizon_before": horizon(row.before),
+                    "horizon_after": horizon(row.after),
+                    "val_loss": [seen.loss for seen in row.history.val],
+                    "steps": row.history.steps,
+                    "seconds": row.seconds,
+                }
+                for row in self.rows
+            ],
+        }
+
+    def to_json(self) -> str:
+        """Standard JSON: a number that is not finite becomes the string "nan", "inf" or "-inf"."""
+        return json.dumps(plain(self.to_dict()), indent=2, allow_nan=False)
+
+    def __str__(self) -> str:
+        from gradiometer.tasks.table import result_text
+
+        return result_text(self)
+
+
+def horizon(measurement: Measurement) -> float:
+    """Steps over which the gradient falls to 1/1000, of the layer that reaches furthest; NaN where none was seen."""
+    known = [each.horizon.thousandth for each in measurement.time if not math.isnan(each.horizon.thousandth)]
+    return max(known, default=math.nan)
