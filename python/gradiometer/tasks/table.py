@@ -20,9 +20,8 @@ def result_text(result: TaskResult, style: Style = PLAIN) -> str:
     task = result.task
     every = f"{result.hidden} units, Adam, clipped at norm 1, seed {result.seed}"
     stop = "" if task.patience is None else f" or until {task.patience} epochs brought nothing"
-    head = (
-        f"{task.title}\n{wrap(f'{task.data}', hanging='  ')}\n{every}, {result.steps} steps of {task.batch_size}{stop}"
-    )
+    made = f"{every}, {result.steps} steps of {task.batch_size}{stop}"
+    head = "\n".join([task.title, wrap(str(task.data), hanging="  "), wrap(made, hanging="  ")])
     classes = task.data.task == "classification"
     columns = [
         Column("", align="left"),
