@@ -70,6 +70,65 @@ def test_against_the_definition(cell: str, T: int, N: int, I: int, H: int, dtype
             assert_close(ours(cell, given, recompute, **how), want, dtype)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("T", "N", "H"), [(6, 3, 7), (5, 9, 33), (4, 2, 64), (3, 1, 1), (0, 2, 3), (3, 0, 3)])
+def test_what_is_seen_of_every_step(cell: str, T: int, N: int, H: int, dtype: str, isa: str) -> None:
+    given = case(cell, T, N, 4, H, dtype)
+    given["weights"] = (given["weights"][0] * 3, *given["weights"][1:])  # some gates saturate
+    lengths = np.random.default_rng(T).integers(0, T + 1, N)
+    for how in ({}, {"reverse": True}, {"lengths": lengths}, {"lengths": lengths, "reverse": True}):
+        for recompute in (0, 2):
+            plain = ours(cell, given, recompute, **how)
+            want = reference.run(cell, **given, **how)["measured"]
+            got = measured(cell, given, recompute, **how)
+            for name, value in got.pop("measured").items():
+                assert value.dtype == np.float64
+                assert value.shape == want[name].shape
+                if name in ("rows", "low", "high"):
+                    np.testing.assert_array_equal(value, want[name], err_msg=name)
+                else:
+                    # Each step of its own: late ones must not hide behind early ones.
+                    tolerance = TOLERANCE * np.finfo(dtype).eps
+                    np.testing.assert_allclose(value, want[name], rtol=tolerance, atol=tolerance, err_msg=name)
+            for name, value in got.items():
+                np.testing.assert_array_equal(value, plain[name], err_msg=name)
+
+
+def measured(cell: str, given: dict[str, Any], recompute: int = 0, **how: Any) -> dict[str, Any]:
+    x, weights, h0 = given["x"], given["weights"], given.get("h0")
+    y, _, _, cache = _core.recurrent_forward(cell, x, weights, h0, given.get("c0"), recompute=recompute, **how)
+    above = {name: given.get(name) for name in ("dy", "dh_n", "dc_n")}
+    return _core.recurrent_backward(
+        cell, x, weights, y, cache, **above, h0=h0, recompute=recompute, measure=True, **how
+    )
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_what_is_seen_has_the_same_bits_for_any_number_of_threads(cell: str, thread_counts: Any) -> None:
+    given = case(cell, 30, 11, 40, 50, "float32")
+    ways: list[dict[str, Any]] = [{}, {"lengths": np.arange(11) * 3 % 31}, {"batch_first": True}]
+    given_first = given | {n: np.ascontiguousarray(given[n].swapaxes(0, 1)) for n in ("x", "dy")}
+
+    def bits(how: dict[str, Any]) -> list[bytes]:
+        seen = measured(cell, given_first if "batch_first" in how else given, **how)["measured"]
+        return [a.tobytes() for a in seen.values()]
+
+    seen = [[bits(how) for how in ways] for _ in thread_counts]
+    assert seen[0] == seen[1] == seen[2]
+    assert seen[0][0] == seen[0][2]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_the_path_is_the_gradient_with_h_cut(cell: str, isa: str) -> None:
+    """weight_hh of 0 leaves the memory's path alone: then it is the whole gradient."""
+    given = case(cell, 12, 3, 4, 9, "float64")
+    weights = given["weights"]
+    given["weights"] = (weights[0], 0 * weights[1], *weights[2:])
+    seen = measured(cell, given)["measured"]
+    np.testing.assert_allclose(seen["path"], seen["dc" if cell == "lstm" else "dh"], rtol=1e-12)
+
+
 BY_STEP = ("x", "dy", "y", "dx", "dh", "dc", "gates", "c")
 
 

@@ -90,6 +90,7 @@ gm_status gm_recurrent_sizes(gm_dtype dtype, const gm_recurrent* l, gm_recurrent
     out->cache = layer.cache_size() * static_cast<int64_t>(sizeof zero);
     out->forward = layer.forward_bytes();
     out->backward = layer.backward_bytes();
+    out->steps = layer.steps_bytes(false);
   });
   return ok(e);
 }
@@ -150,6 +151,10 @@ gm_status gm_recurrent_backward(gm_dtype dtype, const gm_recurrent* l, const voi
   GM_TRY(check_given(e, "weight_hh", l->weight_hh));
   GM_TRY(check_given(e, "gradients", gradients));
   GM_TRY(check_size(e, "gradients", gradients->struct_size, sizeof(gm_recurrent_gradients)));
+  if (gradients->steps) {
+    GM_TRY(check_size(e, "steps", gradients->steps->struct_size, sizeof(gm_recurrent_steps)));
+    GM_TRY(check_given(e, "steps", gradients->steps->workspace));
+  }
   gm_recurrent_gradients g = *gradients;
   if (!layout_of(l->cell).memory) g.dc_n = g.dc0 = g.dc = nullptr;
   with_layer(dtype, l, [&](auto layer, auto zero) {

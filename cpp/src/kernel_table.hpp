@@ -152,7 +152,17 @@ struct CellBackward {
   T *dh, *dc, *dc_total;  // dc_total: dc of the new c with the part through h, or null
   T* drow;
   int64_t ldd;
+  // What is seen of the step, or null: for each sample kSeen numbers and three for each gate. own: the part
+  // of dh that comes from no later step. path: derivative by the new state (c; GRU: h) by the paths that keep
+  // to it from here on without a weight, but for own; overwritten by that by the old state.
+  double* seen;
+  int64_t seen_ld;  // from sample to sample
+  const T* own;
+  T* path;
 };
+// Sums over a sample's units of h², dh², c², dc_total², path² (with own); of each gate its value, how many
+// are at most 0.1 and how many at least 0.9; of a tanh -0.9 and 0.9; of a relu 0 and inf.
+enum { kSeenH, kSeenDh, kSeenC, kSeenDc, kSeenPath, kSeen };
 // gates (N, gates H): the values of a row's gates, in torch's order; c: the new c, or null.
 template <class T>
 struct CellShow {

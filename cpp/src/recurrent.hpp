@@ -308,6 +308,7 @@ class Recurrent {
     parallel(members, [&](Team team) {
       const Part mine = part(steps, team);
       const bool meets = mine.units.size() < l_.H, stepwise = takes_steps(team, meets);
+      const StepsMemory seen = steps_memory(g, L);
       if (l_.recompute && !l_.packed) pack_forward(m.again, team);
       pack_backward(m, team);
       Runners runners(steps, mine.samples, m.runners + mine.samples.begin, l_.T);
@@ -332,8 +333,8 @@ class Recurrent {
           rows = m.again.rows;
         }
         for (int64_t s = s1 - 1; s >= s0; s--) {
-          make_room(m, runners, mine, s, g);
-          cells_back(m, steps, runners, mine, s, r0, rows, l_.recompute ? m.again.ld : width(), g);
+          make_room(m, seen, runners, mine, s, g);
+          cells_back(m, seen, steps, runners, mine, s, r0, rows, l_.recompute ? m.again.ld : width(), g);
           if (meets) {
             team.barrier();
             fetch(l_.N, gates(), m.drow + (steps.row(s) - r0) * m.ldd + layout_.recurrent * l_.H, m.ldd);
@@ -343,9 +344,11 @@ class Recurrent {
         }
         team.barrier();
         weight_gradients(m, steps, x, r0, r1, g, g.accumulate || i + 1 < segments, team.share(gates(), 16));
+        const Range looked = team.share(s1 - s0);
+        if (g.steps) sum_steps(seen, steps, {s0 + looked.begin, s0 + looked.end}, r0, *g.steps);
         if (g.dx && !stepwise) input_gradient(m, steps, share, r0, static_cast<T*>(g.dx));
       }
-      end_back(m, steps, runners, mine, g);
+      end_back(m, seen, steps, runners, mine, g);
     });
   }
 
@@ -390,25 +393,26 @@ class Recurrent {
     end(m, p.steps, runners, mine, h_n, c_n, y);
   }
   // After forward_samples of these samples, whose rows it overwrites. Of g, all but the gradients by weights
-  // and biases.
+  // and biases; g.steps needs a workspace of steps_bytes and, after all samples, finish_steps.
   void backward_samples(const Pass& p, Range samples, const T* x, const T* h0, const T* y,
                         const gm_recurrent_gradients& g) const {
     const BackwardMemory& m = p.m;
     const Part mine = {samples, all_units()};
+    const StepsMemory seen = steps_memory(g, m.steps);
     Runners runners(p.steps, samples, m.runners + samples.begin, l_.T);
     for (int64_t s = l_.T - 1; s >= 0; s--) {
-      make_room(m, runners, mine, s, g);
+      make_room(m, seen, runners, mine, s, g);
       const int64_t at = p.steps.row(s) + runners.before();
       for (int64_t i = 0; i < runners.count(); i++) {
         copy_old(m.h_old + (at + i) * l_.H, p.steps, s, runners[i], h0, y);
         if (!p.steps.in_place())
           copy(m.again.x + (at + i) * l_.I, x + p.steps.place(s, runners[i]) * l_.I, l_.I);
       }
-      cells_back(m, p.steps, runners, mine, s, 0, m.again.rows, m.again.ld, g);
+      cells_back(m, seen, p.steps, runners, mine, s, 0, m.again.rows, m.again.ld, g);
       state_gradient(m, p.steps, runners, mine, s, 0);
       if (g.dx) input_gradient(m, p.steps, runners, s, 0, static_cast<T*>(g.dx));
     }
-    end_back(m, p.steps, runners, mine, g);
+    end_back(m, seen, p.steps, runners, mine, g);
   }
   // After backward_samples of all, for some of the H units: those rows of every gate. Of g, gradients by
   // weights and biases and `accumulate`.
@@ -416,6 +420,16 @@ class Recurrent {
     for (int64_t gate = 0; gate < layout_.gates; gate++)
       weight_gradients(p.m, p.steps, x, 0, p.steps.row(l_.T), g, g.accumulate != 0,
                        {gate * l_.H + units.begin, gate * l_.H + units.end});
+  }
+
+  // The sums of some of the T steps.
+  void finish_steps(const Pass& p, Range steps, const gm_recurrent_gradients& g) const {
+    sum_steps(steps_memory(g, p.m.steps), p.steps, steps, 0, *g.steps);
+  }
+  int64_t steps_bytes(bool pass) const {
+    Carver carver(nullptr);
+    StepsMemory(*this, carver, pass ? steps_or_1() : segment(false));
+    return carver.bytes();
   }
 
   void show(int members, const T* cache, T* gates_out, T* c, void* workspace) {
@@ -494,6 +508,27 @@ class Recurrent {
     }
   };
 
+  // What a measurement of steps needs: per row what was seen; own and path as in CellBackward.
+  struct StepsMemory {
+    double* seen = nullptr;
+    T *own = nullptr, *path = nullptr;
+    StepsMemory() = default;
+    StepsMemory(const Recurrent& r, Carver& carver, int64_t L) {
+      seen = carver.take<double>(L * r.l_.N * r.seen_of_row());
+      own = carver.take<T>(r.l_.N * r.l_.H);
+      path = carver.take<T>(r.l_.N * r.l_.H);
+    }
+  };
+  StepsMemory steps_memory(const gm_recurrent_gradients& g, int64_t L) const {
+    if (!g.steps) return {};
+    Carver carver(g.steps->workspace);
+    return StepsMemory(*this, carver, L);
+  }
+  // Sums are by blocks of units that no two members share.
+  int64_t seen_units() const { return shares_units() ? kUnits : l_.H; }
+  int64_t seen_of_block() const { return kSeen + 3 * layout_.gates; }
+  int64_t seen_of_row() const { return l_.H / seen_units() * seen_of_block(); }
+
   int64_t width() const { return layout_.width * l_.H; }
   int64_t gates() const { return layout_.gates * l_.H; }
   int64_t y_stride() const { return l_.y_stride ? l_.y_stride : l_.H; }
@@ -523,16 +558,17 @@ class Recurrent {
   bool takes_steps(Team team, bool meets) const { return !meets && l_.N >= 8 * team.size; }
   Range all_units() const { return {0, l_.H}; }
   Part part(const Steps& steps, Team team) const {
-    return meets(team) ? Part{{0, l_.N}, team.share(l_.H, k_.gemm_columns)}
-                       : Part{steps.share(team), all_units()};
+    return meets(team) ? Part{{0, l_.N}, team.share(l_.H, kUnits)} : Part{steps.share(team), all_units()};
   }
   // Whether the members share units instead of samples: each then reads its share of the state's weights
   // alone. LSTM training, float32, AVX-512, two threads, by samples and by units: 100 x 1 x 256 2.09 ms and
   // 1.22, 100 x 4 x 512 17.4 and 12.7, 14 x 16 x 1024 60 and 31, 8 x 64 x 1024 80 and 65; level at 100 x 16 x
   // 256 and 29 x 32 x 512, slower at 100 x 8 x 128 (1.47 and 1.59).
+  static constexpr int64_t kUnits = 64;  // a multiple of gemm_columns
+  bool shares_units() const { return !l_.lengths && l_.H % kUnits == 0 && kUnits % k_.gemm_columns == 0; }
   bool meets(Team team) const {
     const int64_t bytes = gates() * l_.H * static_cast<int64_t>(sizeof(T));
-    return team.size > 1 && !l_.lengths && l_.H % k_.gemm_columns == 0 &&
+    return team.size > 1 && shares_units() &&
            (bytes >= (8 << 20) || (bytes >= (512 << 10) && l_.N <= 8 * team.size) ||
             (bytes >= (128 << 10) && l_.N < team.size));
   }
@@ -732,32 +768,63 @@ class Recurrent {
     }
   }
 
-  void make_room(const BackwardMemory& m, Runners& runners, const Part& mine, int64_t s,
-                 const gm_recurrent_gradients& g) const {
+  void make_room(const BackwardMemory& m, const StepsMemory& seen, Runners& runners, const Part& mine,
+                 int64_t s, const gm_recurrent_gradients& g) const {
     const int64_t first = mine.samples.begin;
     runners.back_to(
         s,
         [&](int64_t n, int64_t i) {
           set(m.dh, first + i, static_cast<const T*>(g.dh_n), n, mine.units);
           if (layout_.memory) set(m.dc, first + i, static_cast<const T*>(g.dc_n), n, mine.units);
+          if (!seen.seen) return;
+          set(seen.own, first + i, static_cast<const T*>(g.dh_n), n, mine.units);
+          set(seen.path, first + i, layout_.memory ? static_cast<const T*>(g.dc_n) : nullptr, n, mine.units);
         },
         [&](int64_t to, int64_t from) {
           set(m.dh, first + to, m.dh, first + from, mine.units);
           if (layout_.memory) set(m.dc, first + to, m.dc, first + from, mine.units);
+          if (!seen.seen) return;
+          set(seen.own, first + to, nullptr, 0, mine.units);
+          set(seen.path, first + to, seen.path, first + from, mine.units);
         });
   }
   // A part's cells of step s, after make_room: drow. rows, h_old and drow begin with row r0.
-  void cells_back(const BackwardMemory& m, const Steps& steps, const Runners& runners, const Part& mine,
-                  int64_t s, int64_t r0, const T* rows, int64_t ld, const gm_recurrent_gradients& g) const {
+  void cells_back(const BackwardMemory& m, const StepsMemory& seen, const Steps& steps,
+                  const Runners& runners, const Part& mine, int64_t s, int64_t r0, const T* rows, int64_t ld,
+                  const gm_recurrent_gradients& g) const {
     const int64_t H = l_.H, n = runners.count(), row = steps.row(s) - r0 + runners.before(),
                   unit = mine.units.begin, at = mine.samples.begin * H + unit;
     if (n == 0) return;
     if (g.dy) add(m.dh, static_cast<const T*>(g.dy), steps, runners, mine, s);
     if (g.dh) put(static_cast<T*>(g.dh), H, m.dh, steps, runners, mine, s);
     T* const dc_total = layout_.memory && g.dc ? m.dc_total : nullptr;
-    cell_.backward({n, H, mine.units.size(), const_cast<T*>(rows) + row * ld + unit, ld,
-                    m.h_old + row * H + unit, m.dh + at, layout_.memory ? m.dc + at : nullptr,
-                    dc_total ? dc_total + at : nullptr, m.drow + row * m.ldd + unit, m.ldd});
+    const auto cells = [&](int64_t units, int64_t j) {
+      return CellBackward<T>{n,
+                             H,
+                             units,
+                             const_cast<T*>(rows) + row * ld + unit + j,
+                             ld,
+                             m.h_old + row * H + unit + j,
+                             m.dh + at + j,
+                             layout_.memory ? m.dc + at + j : nullptr,
+                             dc_total ? dc_total + at + j : nullptr,
+                             m.drow + row * m.ldd + unit + j,
+                             m.ldd};
+    };
+    if (!seen.seen) {
+      cell_.backward(cells(mine.units.size(), 0));
+    } else {
+      if (g.dy) add(seen.own, static_cast<const T*>(g.dy), steps, runners, mine, s);
+      const int64_t block = seen_units();
+      for (int64_t j = 0; j < mine.units.size(); j += block) {
+        CellBackward<T> c = cells(block, j);
+        c.seen = seen.seen + row * seen_of_row() + (unit + j) / block * seen_of_block();
+        c.seen_ld = seen_of_row();
+        c.own = seen.own + at + j, c.path = seen.path + at + j;
+        cell_.backward(c);
+      }
+      for (int64_t i = 0; i < n; i++) clear(seen.own + at + i * H, mine.units.size());
+    }
     if (dc_total) put(static_cast<T*>(g.dc), H, dc_total, steps, runners, mine, s);
   }
   // After the cells of all units: a part's derivatives by h of the step before.
@@ -772,9 +839,9 @@ class Recurrent {
     p.accumulate = layout_.passes;
     k_.gemm(p);
   }
-  void end_back(const BackwardMemory& m, const Steps& steps, Runners& runners, const Part& mine,
-                const gm_recurrent_gradients& g) const {
-    make_room(m, runners, mine, -1, g);
+  void end_back(const BackwardMemory& m, const StepsMemory& seen, const Steps& steps, Runners& runners,
+                const Part& mine, const gm_recurrent_gradients& g) const {
+    make_room(m, seen, runners, mine, -1, g);
     for (int64_t i = 0; i < runners.count(); i++) {
       if (g.dh0) set(static_cast<T*>(g.dh0), runners[i], m.dh, mine.samples.begin + i, mine.units);
       if (g.dc0) set(static_cast<T*>(g.dc0), runners[i], m.dc, mine.samples.begin + i, mine.units);
@@ -784,6 +851,25 @@ class Recurrent {
       if (g.dh) clear(static_cast<T*>(g.dh) + place * l_.H, l_.H);
       if (g.dc) clear(static_cast<T*>(g.dc) + place * l_.H, l_.H);
     });
+  }
+
+  // What was seen of some steps, whose first row is r0 or later, summed over samples in their order.
+  void sum_steps(const StepsMemory& m, const Steps& steps, Range some, int64_t r0,
+                 const gm_recurrent_steps& out) const {
+    double* const squares[kSeen] = {out.h, out.dh, out.c, out.dc, out.path};
+    double* const gate[3] = {out.gate, out.low, out.high};
+    const int64_t width = seen_of_block(), blocks = l_.H / seen_units();
+    for (int64_t s = some.begin; s < some.end; s++) {
+      double total[kSeen + 3 * 4] = {};
+      const double* block = m.seen + (steps.row(s) - r0) * seen_of_row();
+      for (int64_t b = 0; b < steps.running(s) * blocks; b++, block += width)
+        for (int64_t i = 0; i < width; i++) total[i] += block[i];
+      if (out.rows) out.rows[s] = static_cast<double>(steps.running(s));
+      for (int i = 0; i < kSeen; i++)
+        if (squares[i]) squares[i][s] = total[i];
+      for (int64_t i = kSeen; i < width; i++)
+        if (gate[(i - kSeen) % 3]) gate[(i - kSeen) % 3][s * layout_.gates + (i - kSeen) / 3] = total[i];
+    }
   }
 
   // Row `to` of a state from one of another, null for 0.

@@ -242,7 +242,7 @@ void bind_recurrent(py::module_& m) {
       "recurrent_backward",
       [](const std::string& cell, py::object x_, py::tuple weights, py::object y_, py::object cache_,
          py::object dy, py::object dh_n, py::object dc_n, py::object h0_, py::object lengths, bool reverse,
-         std::int64_t recompute, bool steps, bool batch_first) {
+         std::int64_t recompute, bool steps, bool batch_first, bool measure) {
         Input x = input(x_, "x");
         Layer l(cell, sequence(x), x.dtype, weights, lengths, reverse, recompute, batch_first);
         const void* h0 = l.optional(h0_, "h0", l.states());
@@ -275,8 +275,27 @@ void bind_recurrent(py::module_& m) {
         if (l.memory_cell()) g.dc0 = made("dc0", l.states());
         if (steps) g.dh = made("dh", l.outputs());
         if (steps && l.memory_cell()) g.dc = made("dc", l.outputs());
-        Workspace work(l.memory.backward);
+        gm_recurrent_steps sums = {};
+        sums.struct_size = sizeof sums;
+        if (measure) {
+          py::dict measured;
+          auto row = [&](const char* name, const Shape& shape) {
+            py::array_t<double> a(shape);
+            measured[name] = a;
+            return a.mutable_data();
+          };
+          const Shape by_gate = {l.T, kGates[l.c.cell]};
+          sums.rows = row("rows", {l.T});
+          sums.h = row("h", {l.T}), sums.dh = row("dh", {l.T});
+          if (l.memory_cell()) sums.c = row("c", {l.T}), sums.dc = row("dc", {l.T});
+          if (kGates[l.c.cell] > 1) sums.path = row("path", {l.T});
+          sums.gate = row("gate", by_gate), sums.low = row("low", by_gate), sums.high = row("high", by_gate);
+          g.steps = &sums;
+          out["measured"] = measured;
+        }
+        Workspace work(l.memory.backward + (measure ? l.memory.steps : 0));
         void* wp = work.data();
+        sums.workspace = static_cast<char*>(wp) + l.memory.backward;
         native([&](Error* e) {
           return gm_recurrent_backward(l.dtype, &l.c, x.data(), h0, yp, cache, &g, wp, e);
         });
@@ -285,7 +304,8 @@ void bind_recurrent(py::module_& m) {
       py::arg("cell"), py::arg("x"), py::arg("weights"), py::arg("y"), py::arg("cache"),
       py::arg("dy") = py::none(), py::arg("dh_n") = py::none(), py::arg("dc_n") = py::none(),
       py::arg("h0") = py::none(), py::arg("lengths") = py::none(), py::arg("reverse") = false,
-      py::arg("recompute") = 0, py::arg("steps") = false, py::arg("batch_first") = false);
+      py::arg("recompute") = 0, py::arg("steps") = false, py::arg("batch_first") = false,
+      py::arg("measure") = false);
 
   m.def(
       "recurrent_gates",

@@ -89,6 +89,7 @@ def recurrent_backward(
     recompute: int = 0,
     steps: bool = False,
     batch_first: bool = False,
+    measure: bool = False,
 ) -> dict[str, Any]: ...
 def recurrent_gates(
     cell: str,

@@ -169,7 +169,8 @@ def backward(
     recompute: int = 0,
     steps: bool = False,
     batch_first: bool = False,
-) -> dict[str, Array]:
+    measure: bool = False,
+) -> dict[str, Any]:
     """Gradients of `forward`: ``dx``, ``dh0``, ``dc0`` of the LSTM, and ``d`` before the name of each parameter.
 
     Parameters
@@ -183,6 +184,8 @@ def backward(
     steps : bool
         Also ``dh`` and, of the LSTM, ``dc`` (layers * directions, T, N, H): the derivative of the loss by h and c of
         every step of every layer, by all paths.
+    measure : bool
+        Also ``measured``: what `kernels.lstm_backward` says of the steps, a dict for each layer and direction.
 
     Examples
     --------
@@ -224,6 +227,7 @@ def backward(
                 recompute,
                 steps,
                 batch_first,
+                measure,
             )
             dx = made.pop("dx") if dx is None else np.add(dx, made.pop("dx"), out=dx)
             for name, value in made.items():
@@ -232,7 +236,8 @@ def backward(
                 else:
                     found.setdefault(name, []).append(value)
         above = dx
-    return {"dx": above, **out, **{name: np.stack(values[::-1]) for name, values in found.items()}}
+    measured = {"measured": tuple(found.pop("measured")[::-1])} if measure else {}
+    return {"dx": above, **out, **{name: np.stack(values[::-1]) for name, values in found.items()}, **measured}
 
 
 def _layers(cell: str, parameters: Mapping[str, ArrayLike]) -> list[list[tuple[ArrayLike | None, ...]]]:

@@ -90,6 +90,29 @@ class Step:
             "dbias_hh": by_h,
         }
 
+    def path(self, along: Array, own: Array) -> tuple[Array, Array]:
+        """The derivative by the new c (GRU: h) if weight_hh had none, and what is left of it at the old one.
+
+        ``along``: what later steps hand down; ``own``: the derivative by h from no later step.
+        """
+        if self.cell == "lstm":
+            _, f, _, o = np.split(self.gates, 4)
+            kept = along + own * o * tanh_slope(self.new_c)
+            return kept, kept * f
+        if self.cell == "gru":
+            return along + own, (along + own) * np.split(self.gates, 3)[1]
+        return 0 * own, 0 * own
+
+
+MEASURED = ("rows", "h", "c", "dh", "dc", "path")
+# From where on a gate counts as low and high, for each of a cell's gates.
+BOUNDS = {
+    "lstm": ([0.1, 0.1, -0.9, 0.1], [0.9] * 4),
+    "gru": ([0.1, 0.1, -0.9], [0.9] * 3),
+    "rnn_tanh": ([-0.9], [0.9]),
+    "rnn_relu": ([0.0], [np.inf]),
+}
+
 
 def run(
     cell: str,
@@ -117,6 +140,8 @@ def run(
     out |= {name: np.zeros((N, H)) for name in ("h_n", "c_n", "dh0", "dc0")}
     sums = ("dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh")
     out |= {name: np.zeros_like(w) for name, w in zip(sums, full, strict=True)}
+    measured = {name: np.zeros(T) for name in MEASURED}
+    measured |= {name: np.zeros((T, GATES[cell])) for name in ("gate", "low", "high")}
     for n in range(N):
         times = list(range(lengths[n]))[:: -1 if reverse else 1]
         h, c, steps = h0[n], c0[n], []
@@ -127,12 +152,22 @@ def run(
             out["y"][t, n], out["c"][t, n], out["gates"][t, n] = h, c, step.gates
         out["h_n"][n], out["c_n"][n] = h, c
         dh, dc = dh_n[n], dc_n[n]
+        along, last = (dc_n[n] if cell == "lstm" else 0 * dc_n[n]), dh_n[n]
         for t, step in zip(times[::-1], steps[::-1], strict=True):
             dh = dh + dy[t, n]
+            kept, along = step.path(along, dy[t, n] + last)
+            last = 0 * last
             back = step.backward(dh, dc)
             out["dh"][t, n], out["dc"][t, n], out["dx"][t, n] = dh, back["dc"], back["dx"]
             for name in sums:
                 out[name] += back[name]
+            seen = {"rows": np.ones(1), "h": step.new_h, "c": step.new_c, "dh": dh, "dc": back["dc"], "path": kept}
+            for name, value in seen.items():
+                measured[name][times.index(t)] += np.sum(value**2)
+            values, (low, high) = step.gates.reshape(GATES[cell], H), BOUNDS[cell]
+            measured["gate"][times.index(t)] += values.sum(1)
+            measured["low"][times.index(t)] += (values <= np.array(low)[:, None]).sum(1)
+            measured["high"][times.index(t)] += (values >= np.array(high)[:, None]).sum(1)
             dh, dc = back["dh_old"], back["dc_old"]
         out["dh0"][n], out["dc0"][n] = dh, dc
-    return out
+    return out | {"measured": measured}

@@ -208,6 +208,7 @@ GM_API void gm_recurrent_packed_free(gm_recurrent_packed* packed);
 typedef struct gm_recurrent_memory {
   size_t struct_size;
   int64_t cache, forward, backward;
+  int64_t steps; /* the workspace of gm_recurrent_steps */
 } gm_recurrent_memory;
 GM_API gm_status gm_recurrent_sizes(gm_dtype dtype, const gm_recurrent* layer, gm_recurrent_memory* out,
                                     gm_error* error);
@@ -221,6 +222,7 @@ GM_API gm_status gm_recurrent_forward(gm_dtype dtype, const gm_recurrent* layer,
  * read. The others are written and may be null. dh, dc (T, N, H): derivative of the loss by h and c of every
  * step, through y and through all later steps; 0 beyond a sample's length, as dx. accumulate adds to the
  * weights' and biases'. */
+typedef struct gm_recurrent_steps gm_recurrent_steps;
 typedef struct gm_recurrent_gradients {
   size_t struct_size;
   const void *dy, *dh_n, *dc_n;
@@ -228,7 +230,23 @@ typedef struct gm_recurrent_gradients {
   void *dweight_ih, *dweight_hh, *dbias_ih, *dbias_hh;
   void *dh, *dc;
   int accumulate;
+  const gm_recurrent_steps* steps; /* null, or what backward is to see of every step */
 } gm_recurrent_gradients;
+/* Sums over the units of the samples that run at a step, in float64, in an order that does not depend on the
+ * number of threads: entry s is the s-th step that each of them takes (with reverse from its last time on).
+ * Each (T), or (T, G); each may be null.
+ * rows: samples running; h, c: squares of the state after the step; dh, dc: squares of the loss's derivative
+ * by them, by all paths; path: squares of the part of dc (GRU: of dh) that came along the memory alone, as if
+ * the products with weight_hh had no derivative: by dy, dh_n, dc_n, and from step to step times the forget
+ * gate (GRU: z). c and dc are 0 but for the LSTM, path for an RNN. gate: of the gates' values in the order of
+ * the weights; low, high: how many are at most 0.1, at least 0.9 (g, n and an RNN's tanh: -0.9 and 0.9; relu:
+ * 0, and none). */
+struct gm_recurrent_steps {
+  size_t struct_size;
+  void* workspace; /* gm_recurrent_memory.steps bytes */
+  double *rows, *h, *c, *dh, *dc, *path;
+  double *gate, *low, *high;
+};
 /* x, h0, y and cache as forward had and left them, in the same instruction set or another. */
 GM_API gm_status gm_recurrent_backward(gm_dtype dtype, const gm_recurrent* layer, const void* x,
                                        const void* h0, const void* y, const void* cache,

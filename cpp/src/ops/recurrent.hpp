@@ -39,6 +39,74 @@ inline void each_unit(int64_t N, int64_t units, F f) {
     for_lanes<V<T>::lanes>(units, [&](int64_t j, auto lanes) { f(n, j, lanes); });
 }
 
+// What backward sees of a sample (CellBackward::seen), and what it does where nobody looks.
+template <class T>
+class Seen {
+ public:
+  template <class Lanes>
+  void square(int what, V<T> v, Lanes lanes) {
+    const V<T> a = within(v, V<T>::set1(T(0)), lanes);
+    V<double>& s = squares_[what];
+    if constexpr (sizeof(T) == 8) {
+      s = fma(a, a, s);
+    } else {
+      const V<double> low = widen_low(a);
+      s = fma(low, low, s);
+      if constexpr (V<T>::lanes > V<double>::lanes) {
+        const V<double> high = widen_high(a);
+        s = fma(high, high, s);
+      }
+    }
+  }
+  // The value of gate k, and the bounds from which on it counts as low or high.
+  template <class Lanes>
+  void gate(int k, V<T> value, double least, double most, Lanes lanes) {
+    const V<T> zero = V<T>::set1(T(0)), middle = V<T>::set1(T(least + 0.5));
+    const V<T> v = within(value, middle, lanes);
+    sum_[k] = sum_[k] + within(value, zero, lanes);
+    low_[k] += count(le(v, V<T>::set1(T(least))));
+    high_[k] += count(le(V<T>::set1(T(most)), v));
+  }
+  template <class Lanes>
+  void sigmoid_gate(int k, V<T> value, Lanes lanes) {
+    gate(k, value, 0.1, 0.9, lanes);
+  }
+  template <class Lanes>
+  void tanh_gate(int k, V<T> value, Lanes lanes) {
+    gate(k, value, -0.9, 0.9, lanes);
+  }
+  void put(int gates, double* out) const {
+    for (int i = 0; i < kSeen; i++) out[i] = sum(squares_[i]);
+    for (int k = 0; k < gates; k++) {
+      out[kSeen + 3 * k] = static_cast<double>(sum(sum_[k]));
+      out[kSeen + 3 * k + 1] = static_cast<double>(low_[k]);
+      out[kSeen + 3 * k + 2] = static_cast<double>(high_[k]);
+    }
+  }
+
+ private:
+  V<double> squares_[kSeen] = {};
+  V<T> sum_[4] = {};
+  int64_t low_[4] = {}, high_[4] = {};
+};
+struct Unseen {};
+// f(n, j, lanes, seen) for all units, where seen is a Seen<T> or Unseen.
+template <int gates, class T, class F>
+inline void each_unit_seen(const CellBackward<T>& s, F f) {
+  if (!s.seen)
+    return each_unit<T>(s.N, s.units, [&](int64_t n, int64_t j, auto lanes) {
+      Unseen seen;
+      f(n, j, lanes, seen);
+    });
+  for (int64_t n = 0; n < s.N; n++) {
+    Seen<T> seen;
+    for_lanes<V<T>::lanes>(s.units, [&](int64_t j, auto lanes) { f(n, j, lanes, seen); });
+    seen.put(gates, s.seen + n * s.seen_ld);
+  }
+}
+template <class Look>  // decltype(seen)
+constexpr bool looks = !__is_same(Look, Unseen&);
+
 // i, f, o = σ, g = tanh; c = f c + i g; h = o tanh(c). Hochreiter, Schmidhuber 1997; forget gate: Gers 2000.
 // Planes: i, f, g, o, the old c.
 struct Lstm {
@@ -60,13 +128,28 @@ struct Lstm {
   }
   template <class T>
   static void backward(const CellBackward<T>& s) {
-    each_unit<T>(s.N, s.units, [&](int64_t n, int64_t j, auto lanes) {
+    each_unit_seen<4>(s, [&](int64_t n, int64_t j, auto lanes, auto& seen) {
       Row<T, decltype(lanes)> r{s.row + n * s.ld, s.H, j, lanes}, d{s.drow + n * s.ldd, s.H, j, lanes};
       T* const dc = s.dc + n * s.H + j;
       const Gate<T> i{r.get(0)}, f{r.get(1)}, o{r.get(3)};
       const V<T> a = r.get(2), old = r.get(4), g = tanh(a), c = fma(f.value(), old, i.value() * g);
       const V<T> dh = load(static_cast<const T*>(s.dh) + n * s.H + j, lanes);
       const V<T> total = fma(dh * o.value(), tanh_slope(c), load(static_cast<const T*>(dc), lanes));
+      if constexpr (looks<decltype(seen)>) {
+        T* const path = s.path + n * s.H + j;
+        const V<T> own = load(s.own + n * s.H + j, lanes);
+        const V<T> kept = fma(own * o.value(), tanh_slope(c), load(static_cast<const T*>(path), lanes));
+        store(kept * f.value(), path, lanes);
+        seen.square(kSeenH, o.value() * tanh(c), lanes);
+        seen.square(kSeenDh, dh, lanes);
+        seen.square(kSeenC, c, lanes);
+        seen.square(kSeenDc, total, lanes);
+        seen.square(kSeenPath, kept, lanes);
+        seen.sigmoid_gate(0, i.value(), lanes);
+        seen.sigmoid_gate(1, f.value(), lanes);
+        seen.tanh_gate(2, g, lanes);
+        seen.sigmoid_gate(3, o.value(), lanes);
+      }
       d.put(0, total * g * i.slope());
       d.put(1, total * old * f.slope());
       d.put(2, total * i.value() * tanh_slope(a));
@@ -108,12 +191,24 @@ struct Gru {
   }
   template <class T>
   static void backward(const CellBackward<T>& s) {
-    each_unit<T>(s.N, s.units, [&](int64_t n, int64_t j, auto lanes) {
+    each_unit_seen<3>(s, [&](int64_t n, int64_t j, auto lanes, auto& seen) {
       Row<T, decltype(lanes)> p{s.row + n * s.ld, s.H, j, lanes}, d{s.drow + n * s.ldd, s.H, j, lanes};
       T* const carried = s.dh + n * s.H + j;
       const Gate<T> r{p.get(1)}, z{p.get(2)};
       const V<T> a = p.get(0), dh = load(static_cast<const T*>(carried), lanes);
       const V<T> da = dh * z.complement() * tanh_slope(a);
+      if constexpr (looks<decltype(seen)>) {
+        T* const path = s.path + n * s.H + j;
+        const V<T> kept = load(static_cast<const T*>(path), lanes) + load(s.own + n * s.H + j, lanes);
+        store(kept * z.value(), path, lanes);
+        const V<T> h = fma(z.value(), load(s.h_old + n * s.H + j, lanes), z.complement() * tanh(a));
+        seen.square(kSeenH, h, lanes);
+        seen.square(kSeenDh, dh, lanes);
+        seen.square(kSeenPath, kept, lanes);
+        seen.sigmoid_gate(0, r.value(), lanes);
+        seen.sigmoid_gate(1, z.value(), lanes);
+        seen.tanh_gate(2, tanh(a), lanes);
+      }
       d.put(0, da);
       d.put(1, da * p.get(3) * r.slope());
       d.put(2, dh * (load(s.h_old + n * s.H + j, lanes) - tanh(a)) * z.slope());
@@ -134,6 +229,7 @@ struct Gru {
 
 // h = φ(a), φ tanh or relu. Elman 1990. Plane: a.
 struct TanhUnit {
+  static constexpr double least = -0.9, most = 0.9;
   template <class T>
   static V<T> value(V<T> a) {
     return tanh(a);
@@ -144,6 +240,7 @@ struct TanhUnit {
   }
 };
 struct ReluUnit {
+  static constexpr double least = 0, most = __builtin_inf();
   template <class T>
   static V<T> value(V<T> a) {
     return max(V<T>::set1(T(0)), a);
@@ -165,9 +262,16 @@ struct Rnn {
   }
   template <class T>
   static void backward(const CellBackward<T>& s) {
-    each_unit<T>(s.N, s.units, [&](int64_t n, int64_t j, auto lanes) {
+    each_unit_seen<1>(s, [&](int64_t n, int64_t j, auto lanes, auto& seen) {
       Row<T, decltype(lanes)> r{s.row + n * s.ld, s.H, j, lanes}, d{s.drow + n * s.ldd, s.H, j, lanes};
-      d.put(0, load(static_cast<const T*>(s.dh) + n * s.H + j, lanes) * Unit::slope(r.get(0)));
+      const V<T> a = r.get(0), dh = load(static_cast<const T*>(s.dh) + n * s.H + j, lanes);
+      if constexpr (looks<decltype(seen)>) {
+        const V<T> h = Unit::value(a);
+        seen.square(kSeenH, h, lanes);
+        seen.square(kSeenDh, dh, lanes);
+        seen.gate(0, h, Unit::least, Unit::most, lanes);
+      }
+      d.put(0, dh * Unit::slope(a));
     });
   }
   template <class T>
