@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import numpy as np
@@ -517,6 +518,110 @@ def test_outputs_with_gaps_between_rows(N: int, isa: str) -> None:
             np.testing.assert_array_equal(got[name], value)
     with pytest.raises(ValueError, match="out is not a writable float32 array"):
         _core.recurrent_forward("lstm", x, weights, out=wide[:, :, :8:2])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_step_at_a_time_has_the_bits_of_the_sequence(cell: str, layers: int, dtype: str, isa: str) -> None:
+    given, parameters = stack(cell, layers, 1, dtype)
+    y, h_n, c_n, _ = recurrent.forward(cell, given["x"], parameters)
+    stepper = recurrent.Stepper(cell, parameters, batch=3)
+    for _ in range(2):
+        np.testing.assert_array_equal([stepper.step(x) for x in given["x"]], y)
+        np.testing.assert_array_equal(stepper.h, h_n)
+        if cell == "lstm":
+            np.testing.assert_array_equal(stepper.c, c_n)
+        stepper.reset()
+    stepper.h[:] = given["h0"]
+    if cell == "lstm":
+        stepper.c[:] = given["c0"]
+    y = recurrent.forward(cell, given["x"], parameters, given["h0"], given.get("c0"))[0]
+    np.testing.assert_array_equal([stepper.step(x) for x in given["x"]], y)
+
+
+def test_a_stepper_packs_what_was_written_and_refuses_what_cannot_be() -> None:
+    given, parameters = stack("gru", 2, 1, "float32")
+    stepper = recurrent.Stepper("gru", parameters, batch=3)
+    before = stepper.step(given["x"][0])
+    parameters["weight_ih_l0"] *= 2
+    stepper.pack()
+    stepper.reset()
+    after = recurrent.forward("gru", given["x"][:1], parameters)[0][0]
+    np.testing.assert_array_equal(stepper.step(given["x"][0]), after)
+    assert not np.array_equal(before, after)
+    with pytest.raises(ValueError, match=r"x has shape \(2, 4\); expected \(3, 4\)"):
+        stepper.step(given["x"][0, :2])
+    with pytest.raises(TypeError, match="x has dtype float64; expected float32"):
+        stepper.step(given["x"][0].astype("float64"))
+    with pytest.raises(ValueError, match="batch is 0"):
+        recurrent.Stepper("gru", parameters, batch=0)
+    with pytest.raises(ValueError, match="expected one direction"):
+        recurrent.Stepper("gru", stack("gru", 1, 2, "float32")[1])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_dropout_between_layers(cell: str) -> None:
+    given, parameters = stack(cell, 3, 2, "float64")
+    names = ("h0", "c0", "dh_n", "dc_n")
+
+    def layer(k: int) -> dict[str, Array]:
+        return {n.replace(f"_l{k}", "_l0"): p for n, p in parameters.items() if f"_l{k}" in n}
+
+    def state(k: int, *wanted: str) -> dict[str, Array]:
+        return {n: given[n][2 * k : 2 * k + 2] for n in wanted if n in given}
+
+    xs, caches = [given["x"]], []
+    for k in range(3):
+        y, _, _, cache = recurrent.forward(cell, xs[-1], layer(k), **state(k, "h0", "c0"))
+        caches.append(cache)
+        xs.append(kernels.dropout(y, 0.4, seed=7, node=k) if k < 2 else y)
+    y, _, _, cache = recurrent.forward(
+        cell, given["x"], parameters, **{n: given[n] for n in names[:2] if n in given}, dropout=0.4, seed=7
+    )
+    np.testing.assert_array_equal(y, xs[-1])
+    assert cache is not None
+    got = recurrent.backward(
+        cell, given["x"], parameters, cache, given["dy"], **{n: given[n] for n in names if n in given and n != "c0"}
+    )
+    above = given["dy"]
+    for k in reversed(range(3)):
+        made = recurrent.backward(cell, xs[k], layer(k), caches[k], above, **state(k, "h0", "dh_n", "dc_n"))  # type: ignore[arg-type]
+        for name, value in made.items():
+            if name.startswith(("dw", "db")):
+                np.testing.assert_array_equal(got[name.replace("_l0", f"_l{k}")], value, err_msg=name)
+        above = kernels.dropout(made["dx"], 0.4, seed=7, node=k - 1) if k else made["dx"]
+    np.testing.assert_array_equal(got["dx"], above)
+    plain = recurrent.forward(cell, given["x"], parameters, dropout=0.4, training=False)[0]
+    np.testing.assert_array_equal(plain, recurrent.forward(cell, given["x"], parameters)[0])
+    with pytest.raises(ValueError, match=r"dropout is 1.5; expected 0 to 1"):
+        recurrent.forward(cell, given["x"], parameters, dropout=1.5)
+
+
+@pytest.mark.parametrize(("T", "N", "H", "recompute"), [(4000, 16, 256, 0), (4000, 2, 512, 0), (200_000, 1, 64, 500)])
+def test_a_long_call_can_be_left(T: int, N: int, H: int, recompute: int, thread_counts: Any) -> None:
+    """The call takes some tenths of a second, the signal comes at its beginning: the end is not written."""
+    weights = (np.zeros((4 * H, 1), "float32"), np.zeros((4 * H, H), "float32"), None, None)
+    x = np.zeros((T, N, 1), "float32")
+
+    class Left(Exception):
+        pass
+
+    def leave(*_: Any) -> None:
+        raise Left
+
+    before = signal.signal(signal.SIGALRM, leave)
+    try:
+        for _ in thread_counts:
+            y = np.full((T, N, H), 7, "float32")
+            signal.setitimer(signal.ITIMER_REAL, 0.02)
+            with pytest.raises(Left):
+                _core.recurrent_forward("lstm", x, weights, recompute=recompute, training=recompute > 0, out=y)
+            assert np.all(y[0] == 0)
+            assert np.all(y[-1] == 7)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def call(**changed: Any) -> Any:

@@ -700,6 +700,15 @@ gm_status gm_log_softmax_backward(gm_dtype dtype, int64_t N, int64_t C, const vo
   });
 }
 
+gm_status gm_dropout(gm_dtype dtype, int64_t n, const void* x, double p, uint64_t seed, uint32_t step,
+                     uint32_t node, void* y, gm_error* e) {
+  if (!(p >= 0 && p <= 1)) return fail(e, GM_INVALID_ARGUMENT, "p", "p is %g; expected 0 to 1", p);
+  return share_rows(dtype, n, 1, e, [=](const auto& k, Range r) {
+    k.dropout(r.size(), r.begin, {p, seed, step, node}, from_row(k, x, r.begin, 1),
+              from_row(k, y, r.begin, 1));
+  });
+}
+
 // ---- losses
 
 int gm_loss_count(void) { return kernels().loss_count; }

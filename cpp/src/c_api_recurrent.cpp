@@ -60,6 +60,8 @@ gm_status check_given(gm_error* e, const char* argument, const void* p) {
   return p ? GM_OK : fail(e, GM_INVALID_ARGUMENT, argument, "%s is null", argument);
 }
 
+gm_status cancelled(gm_error* e) { return fail(e, GM_CANCELLED, "cancel", "cancelled by the caller"); }
+
 int members_for(const gm_recurrent* l) {
   const double flops = 2.0 * static_cast<double>(l->T) * static_cast<double>(l->N) *
                        static_cast<double>(layout_of(l->cell).gates) * static_cast<double>(l->H) *
@@ -71,12 +73,19 @@ int members_for(const gm_recurrent* l) {
 
 // f(Recurrent<T>, T{}) for the type that dtype names.
 template <class F>
-void with_layer(gm_dtype dtype, const gm_recurrent* l, F f) {
+void with_layer(const KernelTable& table, gm_dtype dtype, const gm_recurrent* l, F f) {
   if (dtype == GM_FLOAT32)
-    f(Recurrent<float>(l->packed ? *l->packed->table : kernels(), *l), float{});
+    f(Recurrent<float>(table, *l), float{});
   else
-    f(Recurrent<double>(l->packed ? *l->packed->table : kernels(), *l), double{});
+    f(Recurrent<double>(table, *l), double{});
 }
+template <class F>
+void with_layer(gm_dtype dtype, const gm_recurrent* l, F f) {
+  with_layer(l->packed ? *l->packed->table : kernels(), dtype, l, f);
+}
+
+// The memory of steps begins with the kernels that it was packed for.
+void* after_table(void* memory) { return static_cast<char*>(memory) + kAlign; }
 
 }  // namespace
 
@@ -91,6 +100,7 @@ gm_status gm_recurrent_sizes(gm_dtype dtype, const gm_recurrent* l, gm_recurrent
     out->forward = layer.forward_bytes();
     out->backward = layer.backward_bytes();
     out->steps = layer.steps_bytes(false);
+    out->stepper = kAlign + layer.stepper_bytes();
   });
   return ok(e);
 }
@@ -132,14 +142,15 @@ gm_status gm_recurrent_forward(gm_dtype dtype, const gm_recurrent* l, const void
     GM_TRY(check_given(e, "weight_ih", l->weight_ih));
     GM_TRY(check_given(e, "weight_hh", l->weight_hh));
   }
+  bool whole = true;
   with_layer(dtype, l, [&](auto layer, auto zero) {
     using T = decltype(zero);
-    layer.forward(members_for(l), static_cast<const T*>(x), static_cast<const T*>(h0),
-                  static_cast<const T*>(c0), static_cast<T*>(y), static_cast<T*>(h_n),
-                  layout_of(l->cell).memory ? static_cast<T*>(c_n) : nullptr, static_cast<T*>(cache),
-                  workspace);
+    whole = layer.forward(members_for(l), static_cast<const T*>(x), static_cast<const T*>(h0),
+                          static_cast<const T*>(c0), static_cast<T*>(y), static_cast<T*>(h_n),
+                          layout_of(l->cell).memory ? static_cast<T*>(c_n) : nullptr, static_cast<T*>(cache),
+                          workspace);
   });
-  return ok(e);
+  return whole ? ok(e) : cancelled(e);
 }
 
 gm_status gm_recurrent_backward(gm_dtype dtype, const gm_recurrent* l, const void* x, const void* h0,
@@ -157,10 +168,42 @@ gm_status gm_recurrent_backward(gm_dtype dtype, const gm_recurrent* l, const voi
   }
   gm_recurrent_gradients g = *gradients;
   if (!layout_of(l->cell).memory) g.dc_n = g.dc0 = g.dc = nullptr;
+  bool whole = true;
   with_layer(dtype, l, [&](auto layer, auto zero) {
     using T = decltype(zero);
-    layer.backward(members_for(l), static_cast<const T*>(x), static_cast<const T*>(h0),
-                   static_cast<const T*>(y), static_cast<const T*>(cache), g, workspace);
+    whole = layer.backward(members_for(l), static_cast<const T*>(x), static_cast<const T*>(h0),
+                           static_cast<const T*>(y), static_cast<const T*>(cache), g, workspace);
+  });
+  return whole ? ok(e) : cancelled(e);
+}
+
+gm_status gm_recurrent_step_pack(gm_dtype dtype, const gm_recurrent* l, void* memory, gm_error* e) {
+  GM_TRY(check(dtype, l, e));
+  GM_TRY(check_given(e, "memory", memory));
+  GM_TRY(check_given(e, "weight_ih", l->weight_ih));
+  GM_TRY(check_given(e, "weight_hh", l->weight_hh));
+  gm_recurrent plain = *l;
+  plain.packed = nullptr;
+  const KernelTable* const table = &kernels();
+  memcpy(memory, &table, sizeof table);
+  with_layer(*table, dtype, &plain, [&](auto layer, auto) { layer.pack_steps(after_table(memory)); });
+  return ok(e);
+}
+
+gm_status gm_recurrent_step(gm_dtype dtype, const gm_recurrent* l, void* memory, const void* x, void* h,
+                            void* c, gm_error* e) {
+  GM_TRY(check(dtype, l, e));
+  GM_TRY(check_given(e, "memory", memory));
+  GM_TRY(check_given(e, "x", x));
+  GM_TRY(check_given(e, "h", h));
+  if (layout_of(l->cell).memory) GM_TRY(check_given(e, "c", c));
+  gm_recurrent plain = *l;
+  plain.packed = nullptr;
+  const KernelTable* table;
+  memcpy(&table, memory, sizeof table);
+  with_layer(*table, dtype, &plain, [&](auto layer, auto zero) {
+    using T = decltype(zero);
+    layer.step(after_table(memory), static_cast<const T*>(x), static_cast<T*>(h), static_cast<T*>(c));
   });
   return ok(e);
 }

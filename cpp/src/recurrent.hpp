@@ -18,6 +18,7 @@
 #pragma once
 #include <string.h>
 
+#include "cancel.hpp"
 #include "dispatch.hpp"
 #include "gradiometer/gradiometer.h"
 #include "loops/parallel.hpp"
@@ -212,6 +213,36 @@ struct Part {
   Range samples, units;
 };
 
+// Where a call ends that its caller cancels: before a step that members who meet at every step all reach, or
+// have all passed.
+class Stop {
+ public:
+  explicit Stop(const gm_recurrent& l) : cancel_(l.cancel, l.cancel_data, nullptr) {}
+  // Whether step k of the walk is not to be taken; it costs so much.
+  bool before(int64_t k, Team team, double flops) {
+    if (cancel_.poll(team, flops) && team.rank == 0 && end_ > k + 1)
+      __atomic_store_n(&end_, k + 1, __ATOMIC_RELAXED);
+    return k >= __atomic_load_n(&end_, __ATOMIC_RELAXED);
+  }
+  // f(range) in panels, each of which costs `flops` an item; the next step is then the last.
+  template <class F>
+  void panels(Team team, Range range, int64_t least, double flops, F f) {
+    const double fits = kFlopsPerPanel / flops;
+    const int64_t step = fits > static_cast<double>(range.size()) ? range.size()
+                         : fits > static_cast<double>(least)      ? static_cast<int64_t>(fits) / least * least
+                                                                  : least;
+    for (int64_t i = range.begin; i < range.end; i += step) {
+      if (cancel_.poll(team, flops * static_cast<double>(step))) return;
+      f(Range{i, i + step < range.end ? i + step : range.end});
+    }
+  }
+  bool asked() const { return cancel_.stopped(); }
+
+ private:
+  Cancel cancel_;
+  int64_t end_ = INT64_MAX;
+};
+
 template <class T>
 void copy(T* to, const T* from, int64_t n) {
   memcpy(to, from, static_cast<size_t>(n) * sizeof(T));
@@ -261,7 +292,8 @@ class Recurrent {
     return carver.bytes();
   }
 
-  void forward(int members, const T* x, const T* h0, const T* c0, T* y, T* h_n, T* c_n, T* cache,
+  // False where the caller cancelled it.
+  bool forward(int members, const T* x, const T* h0, const T* c0, T* y, T* h_n, T* c_n, T* cache,
                void* workspace) {
     const bool kept = cache && !l_.recompute;
     const int64_t L = kept ? steps_or_1() : segment(true);
@@ -270,6 +302,7 @@ class Recurrent {
     steps.count();
     const ForwardMemory m(*this, carver, kept ? 0 : L, L);
     if (!l_.packed) add_biases(m);
+    Stop stop(l_);
     parallel(members, [&](Team team) {
       const Part mine = part(steps, team);
       const bool meets = mine.units.size() < l_.H, stepwise = takes_steps(team, meets);
@@ -279,8 +312,9 @@ class Recurrent {
         const int64_t s1 = s0 + L < l_.T ? s0 + L : l_.T, r0 = steps.row(s0);
         T* const rows = kept ? cache + r0 * width() : m.rows;
         if (!stepwise || s0 == 0) team.barrier();
-        if (!stepwise) input_product_together(m, steps, x, s0, s1, rows, mine, team);
+        if (!stepwise) input_product_together(m, steps, x, s0, s1, rows, mine, team, stop);
         for (int64_t s = s0; s < s1; s++) {
+          if (stop.before(s, team, step_flops(mine))) break;
           go_on(m, runners, mine, s, h_n, c_n);
           if (s == s0 && cache && l_.recompute && layout_.memory)
             for (int64_t i = 0; i < runners.count(); i++)
@@ -295,9 +329,10 @@ class Recurrent {
       }
       end(m, steps, runners, mine, h_n, c_n, y);
     });
+    return !stop.asked();
   }
 
-  void backward(int members, const T* x, const T* h0, const T* y, const T* cache,
+  bool backward(int members, const T* x, const T* h0, const T* y, const T* cache,
                 const gm_recurrent_gradients& g, void* workspace) {
     const int64_t L = segment(false), segments = (steps_or_1() + L - 1) / L;
     Carver carver(workspace);
@@ -305,6 +340,7 @@ class Recurrent {
     steps.count();
     const BackwardMemory m(*this, carver, L, false);
     if (l_.recompute && !l_.packed) add_biases(m.again);
+    Stop stop(l_);
     parallel(members, [&](Team team) {
       const Part mine = part(steps, team);
       const bool meets = mine.units.size() < l_.H, stepwise = takes_steps(team, meets);
@@ -320,19 +356,22 @@ class Recurrent {
           copy_old(m.h_old + (row - r0) * l_.H, steps, s, n, h0, y);
         });
         if (l_.recompute) {
-          input_product(m.again, steps, x, share, r0, m.again.rows);
-          state_product(m.again, share.size(), m.h_old + (share.begin - r0) * l_.H, l_.H, all_units(),
-                        m.again.rows + (share.begin - r0) * m.again.ld);
+          stop.panels(team, share, 64, 2 * input_flops(), [&](Range r) {
+            input_product(m.again, steps, x, r, r0, m.again.rows);
+            state_product(m.again, r.size(), m.h_old + (r.begin - r0) * l_.H, l_.H, all_units(),
+                          m.again.rows + (r.begin - r0) * m.again.ld);
+          });
         } else if (!steps.in_place()) {
           gather(m.again, steps, x, share, r0);
         }
         team.barrier();
         const T* rows = cache + r0 * width();
         if (l_.recompute) {
-          step_again(m, steps, mine, s0, s1, cache + i * l_.N * l_.H);
+          if (!stop.asked()) step_again(m, steps, mine, s0, s1, cache + i * l_.N * l_.H);
           rows = m.again.rows;
         }
         for (int64_t s = s1 - 1; s >= s0; s--) {
+          if (stop.before(l_.T - 1 - s, team, 2 * step_flops(mine))) break;
           make_room(m, seen, runners, mine, s, g);
           cells_back(m, seen, steps, runners, mine, s, r0, rows, l_.recompute ? m.again.ld : width(), g);
           if (meets) {
@@ -343,13 +382,39 @@ class Recurrent {
           if (g.dx && stepwise) input_gradient(m, steps, runners, s, r0, static_cast<T*>(g.dx));
         }
         team.barrier();
-        weight_gradients(m, steps, x, r0, r1, g, g.accumulate || i + 1 < segments, team.share(gates(), 16));
+        stop.panels(team, team.share(gates(), 16), 8, weight_flops(r1 - r0), [&](Range out) {
+          weight_gradients(m, steps, x, r0, r1, g, g.accumulate || i + 1 < segments, out);
+        });
         const Range looked = team.share(s1 - s0);
         if (g.steps) sum_steps(seen, steps, {s0 + looked.begin, s0 + looked.end}, r0, *g.steps);
-        if (g.dx && !stepwise) input_gradient(m, steps, share, r0, static_cast<T*>(g.dx));
+        if (g.dx && !stepwise)
+          stop.panels(team, share, 64, input_flops(),
+                      [&](Range r) { input_gradient(m, steps, r, r0, static_cast<T*>(g.dx)); });
       }
       end_back(m, seen, steps, runners, mine, g);
     });
+    return !stop.asked();
+  }
+
+  // One step at a time of N samples, in memory of stepper_bytes that keeps the packed weights.
+  int64_t stepper_bytes() const {
+    Carver carver(nullptr);
+    ForwardMemory(*this, carver, 1, 0);
+    return carver.bytes();
+  }
+  void pack_steps(void* memory) const {
+    Carver carver(memory);
+    const ForwardMemory m(*this, carver, 1, 0);
+    add_biases(m);
+    pack_forward(m, {0, 1, nullptr});
+  }
+  // h and c: the old state, overwritten by the new.
+  void step(void* memory, const T* x, T* h, T* c) const {
+    Carver carver(memory);
+    const ForwardMemory m(*this, carver, 1, 0);
+    input_product(m, l_.N, x, l_.I, m.rows);
+    state_product(m, l_.N, h, l_.H, all_units(), m.rows);
+    cell_.forward({l_.N, l_.H, l_.H, m.rows, m.ld, h, c});
   }
 
   // One pass for the owner of a parallel region. y and dy have rows y_stride apart; recompute is not looked
@@ -531,6 +596,14 @@ class Recurrent {
 
   int64_t width() const { return layout_.width * l_.H; }
   int64_t gates() const { return layout_.gates * l_.H; }
+  double input_flops() const { return 2.0 * static_cast<double>(gates()) * static_cast<double>(l_.I); }
+  double step_flops(const Part& mine) const {
+    return static_cast<double>(mine.samples.size()) * static_cast<double>(mine.units.size()) * 2.0 *
+           layout_.gates * static_cast<double>(l_.I + l_.H);
+  }
+  double weight_flops(int64_t rows) const {
+    return 2.0 * static_cast<double>(rows) * static_cast<double>(l_.I + l_.H);
+  }
   int64_t y_stride() const { return l_.y_stride ? l_.y_stride : l_.H; }
   int64_t steps_or_1() const { return l_.T > 0 ? l_.T : 1; }
   bool gathers() const { return l_.lengths || l_.reverse || (l_.batch_first && l_.N > 1); }
@@ -620,11 +693,11 @@ class Recurrent {
   // Of a segment by the whole team, which divides the weights where it divides units (25 x 1 x 512 has 12
   // rows for each of two members).
   void input_product_together(const ForwardMemory& m, const Steps& steps, const T* x, int64_t s0, int64_t s1,
-                              T* rows, const Part& mine, Team team) const {
+                              T* rows, const Part& mine, Team team, Stop& stop) const {
     const int64_t r0 = steps.row(s0);
     const Range share = rows_of(steps, s0, s1, team);
     if (mine.units.size() == l_.H) {
-      input_product(m, steps, x, share, r0, rows);
+      stop.panels(team, share, 64, input_flops(), [&](Range r) { input_product(m, steps, x, r, r0, rows); });
       team.barrier();
       return;
     }
@@ -632,7 +705,10 @@ class Recurrent {
       gather(m, steps, x, share, r0);
       team.barrier();
     }
-    input_product(m, steps.row(s1) - r0, steps.in_place() ? x + r0 * l_.I : m.x, l_.I, rows, mine.units);
+    const T* const from = steps.in_place() ? x + r0 * l_.I : m.x;
+    stop.panels(team, {0, steps.row(s1) - r0}, 64, input_flops(), [&](Range r) {
+      input_product(m, r.size(), from + r.begin * l_.I, l_.I, rows + r.begin * m.ld, mine.units);
+    });
   }
   void input_product(const ForwardMemory& m, const Steps& steps, const Runners& runners, int64_t s,
                      const T* x, T* row) const {
@@ -809,7 +885,11 @@ class Recurrent {
                              layout_.memory ? m.dc + at + j : nullptr,
                              dc_total ? dc_total + at + j : nullptr,
                              m.drow + row * m.ldd + unit + j,
-                             m.ldd};
+                             m.ldd,
+                             nullptr,
+                             0,
+                             nullptr,
+                             nullptr};
     };
     if (!seen.seen) {
       cell_.backward(cells(mine.units.size(), 0));

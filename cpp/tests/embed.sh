@@ -22,6 +22,9 @@ fi
 
 LD_LIBRARY_PATH=$(dirname "$(find "$work/prefix" -name libgradiometer.so)")
 export LD_LIBRARY_PATH
+"$work/build/lstm" >"$work/lstm"
+cat "$work/lstm"
+grep -qx 'remembers' "$work/lstm"
 for program in $programs; do
   "$program" tanh >"$work/tanh"
   "$program" sigmoid >"$work/sigmoid"

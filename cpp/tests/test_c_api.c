@@ -82,15 +82,27 @@ static void slopes_and_softmax(void) {
   CHECK(gm_softmax_forward(GM_FLOAT32, -1, 2, logits, p, &error) == GM_INVALID_ARGUMENT);
 }
 
+static int stop(void* asked) {
+  ++*(int*)asked;
+  return 1;
+}
+
 /* h = relu(x + h / 2), T 3, two samples of lengths 3 and 1, y in the second column of a wider matrix. */
 static void recurrent_in_the_callers_memory(void) {
   const double one = 1, half = 0.5, bias = 0;
   const int64_t lengths[] = {3, 1};
   double x[] = {4, 1, 8, 9, 2, 9}, wide[12], dy[12] = {0}, dx[6], dh[6];
   double dweight_ih = 10, dweight_hh = 10, dbias_ih = 10, h_n[2], cache[6];
-  gm_recurrent layer = {sizeof layer, GM_RNN_RELU, 3,     2,    1,   1, lengths, 0, 0, 0, 2,
-                        &one,         &half,       &bias, NULL, NULL};
-  gm_recurrent_memory memory = {sizeof memory, 0, 0, 0};
+  gm_recurrent layer = {.struct_size = sizeof layer,
+                        .cell = GM_RNN_RELU,
+                        .T = 3,
+                        .N = 2,
+                        .I = 1,
+                        .H = 1,
+                        .lengths = lengths,
+                        .y_stride = 2};
+  layer.weight_ih = &one, layer.weight_hh = &half, layer.bias_ih = &bias;
+  gm_recurrent_memory memory = {.struct_size = sizeof memory};
   gm_error error = {sizeof error, GM_OK, "", ""};
   CHECK(gm_recurrent_sizes(GM_FLOAT64, &layer, &memory, NULL) == GM_OK);
   CHECK(memory.cache == sizeof cache);
@@ -101,8 +113,9 @@ static void recurrent_in_the_callers_memory(void) {
   const double y[] = {4, 1, 10, 0, 7, 0};
   for (int i = 0; i < 6; i++) CHECK(wide[2 * i] == -7 && wide[2 * i + 1] == y[i]);
   CHECK(h_n[0] == 7 && h_n[1] == 1);
-  gm_recurrent packed = {sizeof packed, GM_RNN_RELU, 3,    2,    1,   1, lengths, 0, 0, 0, 0,
-                         NULL,          NULL,        NULL, NULL, NULL};
+  gm_recurrent packed = layer;
+  packed.y_stride = 0;
+  packed.weight_ih = packed.weight_hh = packed.bias_ih = NULL;
   gm_recurrent_packed* weights = NULL;
   CHECK(gm_recurrent_pack(GM_FLOAT64, &packed, &weights, &error) == GM_INVALID_ARGUMENT);
   CHECK(gm_recurrent_pack(GM_FLOAT64, &layer, &weights, NULL) == GM_OK);
@@ -116,8 +129,8 @@ static void recurrent_in_the_callers_memory(void) {
   CHECK(strcmp(error.argument, "packed") == 0);
   gm_recurrent_packed_free(weights);
   dy[8] = 1; /* step 2 of sample 0, in the first column */
-  gm_recurrent_gradients g = {sizeof g,    dy,          NULL,      NULL, dx, NULL, NULL,
-                              &dweight_ih, &dweight_hh, &dbias_ih, NULL, dh, NULL, 1};
+  gm_recurrent_gradients g = {sizeof g,    dy,        NULL, NULL, dx,   NULL, NULL, &dweight_ih,
+                              &dweight_hh, &dbias_ih, NULL, dh,   NULL, 1,    NULL};
   CHECK(gm_recurrent_backward(GM_FLOAT64, &layer, x, NULL, wide + 1, cache, &g, workspace, NULL) == GM_OK);
   const double want[] = {0.25, 0, 0.5, 0, 1, 0};
   for (int i = 0; i < 6; i++) CHECK(dx[i] == want[i] && dh[i] == want[i]);
@@ -128,6 +141,30 @@ static void recurrent_in_the_callers_memory(void) {
   CHECK(dbias_ih == 1.75);
   free(workspace);
 
+  /* What is seen of every step: dh is 1 at step 2, of sample 0 alone, and halves. */
+  double rows[3], squares[3];
+  gm_recurrent_steps steps = {.struct_size = sizeof steps, .rows = rows, .dh = squares};
+  g.steps = &steps;
+  steps.workspace = malloc((size_t)memory.steps);
+  workspace = malloc((size_t)memory.backward);
+  CHECK(gm_recurrent_backward(GM_FLOAT64, &layer, x, NULL, wide + 1, cache, &g, workspace, NULL) == GM_OK);
+  CHECK(rows[0] == 2 && rows[1] == 1 && rows[2] == 1);
+  CHECK(squares[0] == 0.0625 && squares[1] == 0.25 && squares[2] == 1);
+  free(steps.workspace);
+  free(workspace);
+
+  /* A step at a time. */
+  double h[2] = {0, 0};
+  void* stepper = malloc((size_t)memory.stepper);
+  CHECK(gm_recurrent_step_pack(GM_FLOAT64, &layer, stepper, NULL) == GM_OK);
+  CHECK(gm_recurrent_step(GM_FLOAT64, &layer, stepper, x, h, NULL, NULL) == GM_OK);
+  CHECK(h[0] == 4 && h[1] == 1);
+  CHECK(gm_recurrent_step(GM_FLOAT64, &layer, stepper, x + 2, h, NULL, NULL) == GM_OK);
+  CHECK(h[0] == 10 && h[1] == 9.5);
+  CHECK(gm_recurrent_step(GM_FLOAT64, &layer, stepper, x, NULL, NULL, &error) == GM_INVALID_ARGUMENT);
+  CHECK(strcmp(error.argument, "h") == 0);
+  free(stepper);
+
   layer.y_stride = 0;
   layer.recompute = 2;
   CHECK(gm_recurrent_gates(GM_FLOAT64, &layer, cache, wide, NULL, wide, &error) == GM_INVALID_ARGUMENT);
@@ -135,6 +172,33 @@ static void recurrent_in_the_callers_memory(void) {
   layer.struct_size = 8;
   CHECK(gm_recurrent_sizes(GM_FLOAT64, &layer, &memory, &error) == GM_INVALID_ARGUMENT);
   CHECK(strcmp(error.argument, "layer") == 0);
+}
+
+/* 0.2 s of work or more, left at the first look. */
+static void a_recurrent_call_can_be_cancelled(void) {
+  enum { T = 2000, N = 16, H = 256 };
+  int asked = 0;
+  float* const ones = calloc((size_t)T * N * H, sizeof(float));
+  gm_recurrent layer = {.struct_size = sizeof layer, .cell = GM_LSTM, .T = T, .N = N, .I = H, .H = H};
+  layer.weight_ih = layer.weight_hh = ones;
+  layer.cancel = stop, layer.cancel_data = &asked;
+  gm_recurrent_memory memory = {.struct_size = sizeof memory};
+  gm_error error = {sizeof error, GM_OK, "", ""};
+  CHECK(gm_recurrent_sizes(GM_FLOAT32, &layer, &memory, NULL) == GM_OK);
+  void *workspace = malloc((size_t)(memory.forward > memory.backward ? memory.forward : memory.backward)),
+       *cache = calloc((size_t)memory.cache, 1);
+  float* y = calloc((size_t)T * N * H, sizeof(float));
+  CHECK(gm_recurrent_forward(GM_FLOAT32, &layer, ones, NULL, NULL, y, NULL, NULL, cache, workspace, &error) ==
+        GM_CANCELLED);
+  CHECK(asked == 1 && strcmp(error.argument, "cancel") == 0);
+  gm_recurrent_gradients g = {.struct_size = sizeof g, .dy = ones};
+  CHECK(gm_recurrent_backward(GM_FLOAT32, &layer, ones, NULL, y, cache, &g, workspace, &error) ==
+        GM_CANCELLED);
+  CHECK(asked == 2);
+  free(y);
+  free(cache);
+  free(workspace);
+  free(ones);
 }
 
 static void batch_norm_over_lines(void) {
@@ -418,6 +482,7 @@ int main(void) {
   group_norm();
   slopes_and_softmax();
   recurrent_in_the_callers_memory();
+  a_recurrent_call_can_be_cancelled();
   network_in_the_callers_memory();
   training_lowers_the_loss_and_taps_see_every_node();
   a_cancelled_step_changes_nothing();

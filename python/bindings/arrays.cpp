@@ -136,6 +136,13 @@ py::array targets(py::handle t, const char* name, gm_target kind, gm_dtype dtype
   return a.dtype().equal(numpy_dtype(dtype)) && is_ready(a) ? a : contiguous(a, numpy_dtype(dtype));
 }
 
+int signals_pending(void*) {
+  PyGILState_STATE state = PyGILState_Ensure();
+  int raised = PyErr_CheckSignals();
+  PyGILState_Release(state);
+  return raised != 0;
+}
+
 void check(gm_status status, const Error& error) {
   switch (status) {
     case GM_OK:

@@ -55,3 +55,7 @@ struct Error : gm_error {
 };
 // GM_OK returns; else ValueError, IndexError, MemoryError, or the Python exception that cancelled the call.
 void check(gm_status status, const Error& error);
+
+// A cancel callback. Runs Python's pending signal handlers on the calling thread; an exception of theirs
+// (Ctrl-C) cancels.
+int signals_pending(void*);

@@ -592,6 +592,16 @@ void bind_softmax(py::module_& m) {
   bind_row_backward(m, "softmax_backward", gm_softmax_backward);
   bind_row_forward(m, "log_softmax_forward", gm_log_softmax_forward);
   bind_row_backward(m, "log_softmax_backward", gm_log_softmax_backward);
+  m.def(
+      "dropout",
+      [](py::object x_, double p, std::uint64_t seed, std::uint32_t step, std::uint32_t node) {
+        Input x = input(x_, "x");
+        py::array y(numpy_dtype(x.dtype), Shape(x.array.shape(), x.array.shape() + x.array.ndim()));
+        Error e;
+        check(gm_dropout(x.dtype, x.array.size(), x.data(), p, seed, step, node, y.mutable_data(), &e), e);
+        return y;
+      },
+      py::arg("x"), py::arg("p"), py::arg("seed"), py::arg("step") = 0, py::arg("node") = 0);
 }
 
 void bind_losses(py::module_& m) {

@@ -30,14 +30,6 @@ struct Optimizer {
   int slots() const { return gm_optimizer_slots(index); }
 };
 
-// Runs Python's pending signal handlers on the calling thread; an exception of theirs (Ctrl-C) cancels.
-int signals_pending(void*) {
-  PyGILState_STATE state = PyGILState_Ensure();
-  int raised = PyErr_CheckSignals();
-  PyGILState_Release(state);
-  return raised != 0;
-}
-
 int process_id() {
 #ifdef _WIN32
   return _getpid();

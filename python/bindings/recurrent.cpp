@@ -2,6 +2,7 @@
 #include <gradiometer/gradiometer.h>
 
 #include <atomic>
+#include <cstring>
 #include <memory>
 #include <optional>
 
@@ -62,6 +63,7 @@ struct Layer {
     c.reverse = reverse;
     c.batch_first = batch_first;
     c.recompute = recompute;
+    c.cancel = signals_pending;
     if (!lengths.is_none()) {
       lengths_ = py::reinterpret_borrow<py::object>(lengths);
       const py::array given = py::module_::import("numpy").attr("asarray")(lengths).cast<py::array>();
@@ -177,6 +179,72 @@ Outputs written(py::handle out, gm_dtype dtype, const Shape& shape) {
   return Outputs(out, "out", dtype, shape, true);
 }
 
+// Layers of one direction above each other, a step at a time: weights packed once, the state kept.
+class Stepper {
+ public:
+  py::array h;
+  py::object c;
+  Stepper(const std::string& cell, const py::list& layers, py::ssize_t N) {
+    const gm_dtype dtype = input(layers[0].cast<py::tuple>()[0], "weight_ih").dtype;
+    py::ssize_t features = 0, H = 0;
+    for (const py::handle each : layers) {
+      const py::tuple weights = each.cast<py::tuple>();
+      Input weight_ih = input(weights[0], "weight_ih", dtype);
+      expect_ndim(weight_ih.array, "weight_ih", 2);
+      if (layers_.empty()) features = weight_ih.array.shape(1);
+      layers_.push_back(
+          std::make_unique<Layer>(cell, Shape{1, N, features}, dtype, weights, py::none(), false, 0, false));
+      Layer& l = *layers_.back();
+      memory_.emplace_back(new unsigned char[static_cast<std::size_t>(l.memory.stepper)]);
+      features = H = l.H;
+    }
+    const Layer& first = *layers_[0];
+    for (const auto& l : layers_)
+      if (l->H != H) throw py::value_error("weight_hh differs in size between layers");
+    const Shape shape = {static_cast<py::ssize_t>(layers_.size()), N, H};
+    h = first.fresh(shape);
+    c = first.memory_cell() ? py::object(first.fresh(shape)) : py::none();
+    reset();
+    pack();
+  }
+  void reset() {
+    std::memset(h.mutable_data(), 0, static_cast<std::size_t>(h.nbytes()));
+    if (!c.is_none()) {
+      py::array a = c.cast<py::array>();
+      std::memset(a.mutable_data(), 0, static_cast<std::size_t>(a.nbytes()));
+    }
+  }
+  void pack() {
+    Error e;
+    for (std::size_t i = 0; i < layers_.size(); i++)
+      check(gm_recurrent_step_pack(layers_[i]->dtype, &layers_[i]->c, memory_[i].get(), &e), e);
+  }
+  py::array step(py::handle x_) {
+    const Layer& first = *layers_[0];
+    const Input x = input(x_, "x", first.dtype);
+    expect_shape(x.array, "x", {first.N, first.I});
+    const std::int64_t size = first.N * first.H * h.itemsize();
+    char* hp = static_cast<char*>(h.mutable_data());
+    char* cp =
+        c.is_none() ? nullptr : static_cast<char*>(py::reinterpret_borrow<py::array>(c).mutable_data());
+    const void* from = x.data();
+    Error e;
+    for (std::size_t i = 0; i < layers_.size(); i++) {
+      check(gm_recurrent_step(first.dtype, &layers_[i]->c, memory_[i].get(), from, hp, cp, &e), e);
+      from = hp;
+      hp += size;
+      if (cp) cp += size;
+    }
+    py::array y = first.fresh({first.N, first.H});
+    std::memcpy(y.mutable_data(), from, static_cast<std::size_t>(size));
+    return y;
+  }
+
+ private:
+  std::vector<std::unique_ptr<Layer>> layers_;
+  std::vector<std::unique_ptr<unsigned char[]>> memory_;
+};
+
 Shape sequence(const Input& x) {
   expect_ndim(x.array, "x", 3);
   return Shape(x.array.shape(), x.array.shape() + 3);
@@ -204,12 +272,21 @@ void bind_recurrent(py::module_& m) {
       [](const std::string& cell, py::tuple weights) {
         Input weight_ih = input(weights[0], "weight_ih");
         expect_ndim(weight_ih.array, "weight_ih", 2);
-        Layer l(cell, {0, 0, weight_ih.array.shape(1)}, weight_ih.dtype, weights, py::none(), false, 0, false);
+        Layer l(cell, {0, 0, weight_ih.array.shape(1)}, weight_ih.dtype, weights, py::none(), false, 0,
+                false);
         auto packed = std::make_unique<PackedRecurrent>(l.c.cell, l.dtype, l.I, l.H);
         native([&](Error* e) { return gm_recurrent_pack(l.dtype, &l.c, &packed->handle, e); });
         return packed;
       },
       py::arg("cell"), py::arg("weights"));
+  py::class_<Stepper>(m, "RecurrentStepper")
+      .def(py::init<const std::string&, const py::list&, py::ssize_t>(), py::arg("cell"), py::arg("layers"),
+           py::arg("batch"))
+      .def("step", &Stepper::step, py::arg("x"))
+      .def("reset", &Stepper::reset)
+      .def("pack", &Stepper::pack)
+      .def_readonly("h", &Stepper::h)
+      .def_readonly("c", &Stepper::c);
 
   m.def(
       "recurrent_forward",

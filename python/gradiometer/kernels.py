@@ -496,6 +496,34 @@ def log_softmax_backward(y: ArrayLike, dy: ArrayLike, out: Array | None = None) 
     return _core.log_softmax_backward(y, dy, out)
 
 
+def dropout(x: ArrayLike, p: float, *, seed: int, step: int = 0, node: int = 0) -> Array:
+    """``x`` times a mask: 0 with probability `p`, else ``1 / (1 - p)``. Backward is the same call on dy.
+
+    The mask of an element is a function of its place, `seed`, `step` and `node` alone (Philox 4x32-10; Salmon et al.
+    2011), whatever the number of threads. Srivastava et al. 2014.
+
+    Parameters
+    ----------
+    x : array_like, float32 or float64, any shape
+    p : float
+        0 to 1.
+    seed, step, node : int
+        0 to 2^64 - 1, and to 2^32 - 1: the same three give the same mask.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For p outside 0 to 1, numbers that do not fit, another dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sorted(set(dropout(np.ones(1000), 0.5, seed=1).tolist()))
+    [0.0, 2.0]
+    """
+    return _core.dropout(x, p, seed, step, node)
+
+
 def lstm_forward(
     x: ArrayLike,
     weights: Sequence[ArrayLike | None],

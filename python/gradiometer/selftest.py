@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gradiometer import _core, kernels
 from gradiometer.definitions import ACTIVATIONS, LOSSES, OPTIMIZERS, RECURRENT, Real, log_softmax, sigmoid
+from gradiometer.recurrent import Stepper
 
 __all__ = ["Check", "about", "checks"]
 
@@ -298,6 +299,9 @@ def optimizer_checks(dtype: np.dtype[Any], isa: str) -> Found:
         yield close(f"optimizer {name}", w, definition(start.astype(np.longdouble), wide, 0.125), 16.0)
 
 
+LAYER = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+
+
 def recurrent_checks(dtype: np.dtype[Any], isa: str) -> Found:
     """Sequences and steps against one sample a step at a time; gradients along a direction against differences."""
     T, N, I, H = 5, 3, 4, 19
@@ -334,6 +338,13 @@ def recurrent_checks(dtype: np.dtype[Any], isa: str) -> Found:
             last = (values[0] if cell == "lstm" else values)[0, 0, H : 2 * H]  # f of an LSTM, z of a GRU
             a = sum(wide[k + 1] @ (wide[0][0, 0], wide[5][0])[k] + wide[k + 3] for k in (0, 1))
             yield close(f"{cell} gates", last, sigmoid(a[H : 2 * H]))
+
+        stepper = Stepper("rnn_tanh" if cell == "rnn" else cell, dict(zip(LAYER, weights, strict=True)), N)
+        stepper.h[:] = h0
+        yield close(f"{cell} a step at a time", np.stack([stepper.step(part) for part in x]), y)
+        seen = backward(x, weights, got[0], got[-1], dy, dh_n, h0=h0, steps=True, measure=True)
+        for name, truth in (("h", y), ("dh", seen["dh"].astype(np.longdouble))):
+            yield close(f"{cell} steps, {name}", seen["measured"][name].astype(dtype), (truth**2).sum((1, 2)))
 
         directions = [rng.standard_normal(a.shape) for a in wide]
         names = ("dx", "dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh", "dh0")

@@ -176,6 +176,11 @@ GM_API gm_status gm_log_softmax_forward(gm_dtype dtype, int64_t N, int64_t C, co
 GM_API gm_status gm_log_softmax_backward(gm_dtype dtype, int64_t N, int64_t C, const void* y, const void* dy,
                                          void* dx, gm_error* error);
 
+/* y = x m, m = 0 with probability p, else 1 / (1 - p): of element i of a tensor a function of i, seed, step
+ * and node alone. Backward is the same call on dy. y may be x. */
+GM_API gm_status gm_dropout(gm_dtype dtype, int64_t n, const void* x, double p, uint64_t seed, uint32_t step,
+                            uint32_t node, void* y, gm_error* error);
+
 /* ---- recurrent layers over (T, N, I) ----------------------------------------------------------------------
  */
 /* Weights and their order are torch.nn's: G gates of H rows each, weight_ih (G H, I), weight_hh (G H, H),
@@ -194,7 +199,10 @@ typedef struct gm_recurrent {
   int64_t y_stride; /* distance between the rows of y and of dy, 0 for H */
   const void *weight_ih, *weight_hh, *bias_ih, *bias_hh;
   const struct gm_recurrent_packed*
-      packed; /* what forward then reads instead of weights and biases, or null */
+      packed;                /* what forward then reads instead of weights and biases, or null */
+  int (*cancel)(void* data); /* null, or asked some 50 times a second on the calling thread; non-zero: the
+                              * call ends with GM_CANCELLED, and what it would have written is not whole */
+  void* cancel_data;
 } gm_recurrent;
 /* The weights and biases of a layer of any T and N laid out once for many calls of forward, which otherwise
  * does it every time. Safe to share between threads; free(null) is allowed. */
@@ -208,7 +216,8 @@ GM_API void gm_recurrent_packed_free(gm_recurrent_packed* packed);
 typedef struct gm_recurrent_memory {
   size_t struct_size;
   int64_t cache, forward, backward;
-  int64_t steps; /* the workspace of gm_recurrent_steps */
+  int64_t steps;   /* the workspace of gm_recurrent_steps */
+  int64_t stepper; /* for gm_recurrent_step */
 } gm_recurrent_memory;
 GM_API gm_status gm_recurrent_sizes(gm_dtype dtype, const gm_recurrent* layer, gm_recurrent_memory* out,
                                     gm_error* error);
@@ -252,6 +261,16 @@ GM_API gm_status gm_recurrent_backward(gm_dtype dtype, const gm_recurrent* layer
                                        const void* h0, const void* y, const void* cache,
                                        const gm_recurrent_gradients* gradients, void* workspace,
                                        gm_error* error);
+/* One step at a time, as data come: gm_recurrent_step_pack lays the weights out in memory that the caller
+ * keeps (gm_recurrent_memory.stepper bytes) and packs again when they change; gm_recurrent_step takes x (N,
+ * I) and the state h, and for the LSTM c, (N, H), which it overwrites by the new one. It allocates nothing,
+ * begins no thread, and gives the bits of gm_recurrent_forward. T, lengths, reverse and y_stride are not
+ * looked at.
+ */
+GM_API gm_status gm_recurrent_step_pack(gm_dtype dtype, const gm_recurrent* layer, void* memory,
+                                        gm_error* error);
+GM_API gm_status gm_recurrent_step(gm_dtype dtype, const gm_recurrent* layer, void* memory, const void* x,
+                                   void* h, void* c, gm_error* error);
 /* From a cache without recompute: gates (T, N, G H), the values of the gates of every step (RNN: h), and of
  * the LSTM c (T, N, H), which may be null; 0 beyond a sample's length. workspace: that of forward. */
 GM_API gm_status gm_recurrent_gates(gm_dtype dtype, const gm_recurrent* layer, const void* cache, void* gates,

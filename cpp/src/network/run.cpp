@@ -2,8 +2,8 @@
 
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
+#include "../cancel.hpp"
 #include "../losses.hpp"
 #include "taps.hpp"
 
@@ -14,47 +14,15 @@ namespace {
 // takes 25 us on one thread, and a fork and join 1 us on an idle machine but a time slice of 4 to 8 ms on a
 // shared one.
 constexpr double kFlopsPerThread = 5e6;
-// The clock is looked at after so much work, some 10 us.
-constexpr double kFlopsPerLook = 2e6;
-// A piece of work between two looks at the cancel callback takes some 20 ms at most on one slow core.
-constexpr double kFlopsPerPanel = 5e8;
-
-class Cancel {
- public:
-  Cancel(const gm_context& context, double* asked) : context_(context), last_(asked ? asked : &own_) {
-    if (*last_ == 0) *last_ = now();
-  }
-  // Asks the callback every 20 ms, on the calling thread only; true once it has said so.
-  bool poll(Team team, double flops) {
-    if (team.rank == 0 && context_.cancel && (worked_ += flops) >= kFlopsPerLook && !stopped()) {
-      worked_ = 0;
-      double t = now();
-      if (t - *last_ > 0.02) {
-        *last_ = t;
-        if (context_.cancel(context_.cancel_data)) __atomic_store_n(&stop_, 1, __ATOMIC_RELAXED);
-      }
-    }
-    return stopped();
-  }
-  bool stopped() const { return __atomic_load_n(&stop_, __ATOMIC_RELAXED) != 0; }
-
- private:
-  static double now() {
-    timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-  }
-  const gm_context& context_;
-  double* last_;
-  double own_ = 0, worked_ = 0;
-  int stop_ = 0;
-};
-
 template <class T>
 class Pass {
  public:
   Pass(Network& net, const PassArguments& a)
-      : net_(net), a_(a), context_(*a.context), k_(of<T>(*net.table)), cancel_(context_, a.asked) {}
+      : net_(net),
+        a_(a),
+        context_(*a.context),
+        k_(of<T>(*net.table)),
+        cancel_(a.context->cancel, a.context->cancel_data, a.asked) {}
 
   gm_status run(gm_error* e) {
     const int size = team_size();
