@@ -1,4 +1,4 @@
-/* Trains an LSTM on sequences built here (what was the sign of the first of 20 numbers?), then runs it a step
+/* Trains an LSTM on sequences built here (what was the first of 20 numbers, 1 or -1?), then runs it a step
  * at a time, as data come, in memory given once. */
 #include <gradiometer/gradiometer.h>
 #include <math.h>
@@ -15,6 +15,7 @@ static void draw(float x[N][T], int64_t target[N]) {
   for (int n = 0; n < N; n++) {
     for (int t = 0; t < T; t++) x[n][t] = uniform();
     target[n] = x[n][0] > 0;
+    x[n][0] = target[n] ? 1 : -1;
   }
 }
 
