@@ -1,6 +1,6 @@
-"""Recurrent layers: a training step (forward, backward by x and all weights), inference with weights packed
-once (`open` beside it packs them every time), sequences of different length,
-memory, and states kept every k-th step only (`plain` beside it keeps all).
+"""Recurrent layers: a training step (forward, backward by x and all weights), inference with weights packed once
+(`open` beside it packs them every time), one step of one sample (torch's LSTMCell), sequences of different length,
+memory; every k-th state kept only, and every step and gate seen (`plain` beside both: the training step without).
 """
 
 from __future__ import annotations
@@ -43,6 +43,10 @@ def cases() -> Iterator[Case]:
             yield _case("lstm inference", dtype, T, N, H, H, work="inference")
         for T, _, H in SQUARE[:4]:
             yield _case("lstm inference", dtype, T, 1, H, H, work="inference")
+        for H in (8, 16, 32, 64):
+            case = _case("lstm, a step", dtype, 1, 1, H, H, work="step")
+            yield Case(case.name, dtype, case.args, rtol=case.rtol, latency=True)
+        yield _case("lstm training, every step and gate seen,", dtype, 100, 32, 128, 128, measure=True)
         T, N, H = LONG
         yield _case("every 316th state kept,", dtype, T, N, H, H, recompute=316)
         for more in ({}, {"recompute": 10}):
@@ -179,7 +183,7 @@ def reference(
             made.append(_direction(cell, x, four, steps, bool(back)))
         ways.append([way for _, way in made])
         x = np.concatenate([y for y, _ in made], axis=2)
-    if work == "inference":
+    if work != "training":
         return [x]
     d = v["dy"]
     for k in reversed(range(layers)):
@@ -190,12 +194,23 @@ def reference(
     return [x, d, *(gradients[name] for name in sorted(gradients))]
 
 
-def ours(v: Arrays, cell: str, work: str = "training", recompute: int = 0, **_: Any) -> Made:
+def ours(v: Arrays, cell: str, work: str = "training", recompute: int = 0, measure: bool = False, **_: Any) -> Made:
     from gradiometer import recurrent
 
     x, dy, lengths, parameters = v["x"], v["dy"], v["lengths"], _parameters(v)
     kept: list[Any] = []
 
+    if work == "step":
+        stepper, row = recurrent.Stepper(cell, parameters), x[0]
+
+        def step() -> None:
+            kept[:] = [stepper.step(row)]
+
+        def first() -> list[Any]:
+            stepper.reset()
+            return [stepper.step(row)[None]]
+
+        return step, first
     if work == "inference":
         packed = recurrent.pack(cell, parameters)
 
@@ -204,7 +219,7 @@ def ours(v: Arrays, cell: str, work: str = "training", recompute: int = 0, **_: 
 
     def training() -> None:
         y, _, _, cache = recurrent.forward(cell, x, parameters, lengths=lengths, recompute=recompute)
-        g = recurrent.backward(cell, x, parameters, cache, dy, lengths=lengths, recompute=recompute)
+        g = recurrent.backward(cell, x, parameters, cache, dy, lengths=lengths, recompute=recompute, measure=measure)
         kept[:] = [y, g["dx"], *(g[f"d{name}"] for name in sorted(parameters))]
 
     return inference if work == "inference" else training, lambda: kept
@@ -218,8 +233,8 @@ def open(v: Arrays, cell: str, work: str = "training", **_: Any) -> Made | None:
     return (lambda: recurrent.forward(cell, x, parameters, training=False), None) if work == "inference" else None
 
 
-def plain(v: Arrays, cell: str, recompute: int = 0, **_: Any) -> Made | None:
-    return (ours(v, cell)[0], None) if recompute else None
+def plain(v: Arrays, cell: str, recompute: int = 0, measure: bool = False, **_: Any) -> Made | None:
+    return (ours(v, cell)[0], None) if recompute or measure else None
 
 
 def torch(
@@ -234,6 +249,8 @@ def torch(
 ) -> Made:
     import torch as t
 
+    if work == "step":
+        return _torch_step(v, H)
     made = {"lstm": t.nn.LSTM, "gru": t.nn.GRU, "rnn_tanh": t.nn.RNN}[cell](
         I, H, num_layers=layers, bidirectional=bidirectional, dtype=getattr(t, str(v["x"].dtype))
     )
@@ -262,6 +279,25 @@ def torch(
         return [value.numpy() for value in (*kept, *gradients)]
 
     return inference if work == "inference" else training, results
+
+
+def _torch_step(v: Arrays, H: int) -> Made:
+    import torch as t
+
+    cell = t.nn.LSTMCell(H, H, dtype=getattr(t, str(v["x"].dtype)))
+    cell.load_state_dict({name[:-3]: t.from_numpy(value) for name, value in _parameters(v).items()})
+    row, state = t.from_numpy(v["x"][0]), None
+
+    def step() -> None:
+        nonlocal state
+        with t.inference_mode():
+            state = cell(row, state)
+
+    def first() -> list[Any]:
+        with t.inference_mode():
+            return [cell(row)[0][None].numpy()]
+
+    return step, first
 
 
 def onnxruntime(v: Arrays, cell: str, H: int, work: str = "training", **_: Any) -> Made | None:
