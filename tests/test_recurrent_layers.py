@@ -419,3 +419,60 @@ def test_initial_weights():
     assert not layer.bias_ih_l0.any()
     assert not layer.bias_hh_l0.any()
     assert layer.weight_ih_l0.std() == pytest.approx(1e-3, rel=0.1)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("lengths", [None, [5, 9, 1, 7, 9]])
+def test_taps_of_steps(cell, dtype, lengths):
+    """Sums by step of both directions, against the reference, the same for any team."""
+    kind, options = CELLS[cell]
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((5, 9, 4)).astype(dtype)
+    layer = kind(4, 64, output="last", bidirectional=True, rng=1, dtype=dtype, **options)
+    for array in layer._arrays.values():
+        array *= 6  # some gates beyond 0.1 and 0.9
+    net = gm.Sequential(layer, gm.Linear(128, 3, rng=2, dtype=dtype))
+    y = rng.integers(0, 3, 5)
+    network = net._compile().network
+    seen = []
+    before = gm.kernels.threads()
+    try:
+        for threads in (1, 2):
+            gm.kernels.set_threads(threads)
+            network.gradient(x, "cross_entropy", y, lengths=lengths, taps=_core.TAP_STEPS)
+            seen.append([network.tap(node)["steps"] for node in range(1, 5)])
+            dy = network.tap(5)
+    finally:
+        gm.kernels.set_threads(before)
+    assert dy["steps"] is None
+    assert seen[0][2] is None
+    for one, two in zip(*(part[:2] for part in seen), strict=True):
+        assert all(np.array_equal(one[name], two[name]) for name in one)
+    out = net.predict(x if lengths is None else gm.Sequences(x, lengths))
+    above = gm.losses.CrossEntropy()(out, y)[1].astype(float) @ net[1].weight.astype(float)
+    T = np.full(5, 9) if lengths is None else np.asarray(lengths)
+    for way, suffix in enumerate(("_l0", "_l0_reverse")):
+        dh_n = above[:, way * 64 : (way + 1) * 64]
+        expected = reference.run(
+            cell, x.swapaxes(0, 1), weights_of(layer, suffix), lengths=lengths, reverse=way == 1, dh_n=dh_n
+        )
+        sums = seen[0][way]
+        place = np.array([[T[n] - 1 - s if way else s for n in range(5)] for s in range(9)])
+        runs = np.arange(9)[:, None] < T
+        assert np.array_equal(sums["rows"], runs.sum(axis=1))
+
+        def by_step(values, place=place, runs=runs):
+            taken = values[np.maximum(place, 0), np.arange(5)]
+            return np.where(runs[:, :, None], taken, 0)
+
+        for name, values in (("h", "y"), ("dh", "dh"), ("c", "c"), ("dc", "dc")):
+            if name in ("c", "dc") and cell != "lstm":
+                assert not sums[name].any()
+                continue
+            squares = (by_step(expected[values]) ** 2).sum(axis=(1, 2))
+            np.testing.assert_allclose(sums[name], squares, rtol=2e-4 if dtype == "float32" else 1e-10)
+        gates = np.stack(np.split(by_step(expected["gates"]), reference.GATES[cell], axis=2), axis=1)
+        np.testing.assert_allclose(
+            sums["gate"], gates.sum(axis=(2, 3)), rtol=1e-4, atol=1e-3 if dtype == "float32" else 1e-10
+        )

@@ -255,6 +255,7 @@ class Network {
     t.struct_size = sizeof t;
     std::vector<double> value_rows, gradient_rows;
     std::vector<unsigned char> active;
+    py::object steps = py::none();
     {
       auto one = turn_.alone();  // the arena that rows point into stays where it is
       Error e;
@@ -262,6 +263,7 @@ class Network {
       if (t.value_row_norms) value_rows.assign(t.value_row_norms, t.value_row_norms + t.rows);
       if (t.gradient_row_norms) gradient_rows.assign(t.gradient_row_norms, t.gradient_row_norms + t.rows);
       if (t.active) active.assign(t.active, t.active + t.features);
+      if (t.T) steps = steps_dict(t);
     }
     py::dict d;
     d["rows"] = t.rows;
@@ -278,6 +280,7 @@ class Network {
     d["value_row_norms"] = array(t.value_row_norms, value_rows);
     d["gradient_row_norms"] = array(t.gradient_row_norms, gradient_rows);
     d["active"] = array(t.active, active);
+    d["steps"] = steps;
     return d;
   }
 
@@ -309,6 +312,25 @@ class Network {
   }
 
   // What a pass with a loss holds while it runs: the context points into it.
+  // Copies of a recurrent node's sums by step, (T) or (T, gates).
+  static py::dict steps_dict(const gm_tap& t) {
+    const gm_recurrent_steps& s = t.steps;
+    py::dict d;
+    const auto put = [&](const char* name, const double* from, const Shape& shape) {
+      d[name] = py::array_t<double>(shape, from);
+    };
+    put("rows", s.rows, {t.T});
+    put("h", s.h, {t.T});
+    put("c", s.c, {t.T});
+    put("dh", s.dh, {t.T});
+    put("dc", s.dc, {t.T});
+    put("path", s.path, {t.T});
+    put("gate", s.gate, {t.T, t.gates});
+    put("low", s.low, {t.T, t.gates});
+    put("high", s.high, {t.T, t.gates});
+    return d;
+  }
+
   using Lengths = std::optional<py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>>;
   struct Batch {
     py::array x, target;
@@ -464,6 +486,7 @@ void bind_network(py::module_& m) {
   m.attr("TAP_MOMENTS") = static_cast<int>(GM_TAP_MOMENTS);
   m.attr("TAP_ROWS") = static_cast<int>(GM_TAP_ROWS);
   m.attr("TAP_COLUMNS") = static_cast<int>(GM_TAP_COLUMNS);
+  m.attr("TAP_STEPS") = static_cast<int>(GM_TAP_STEPS);
 
   py::class_<Optimizer>(m, "Optimizer")
       .def(py::init<const std::string&, const py::kwargs&>(), py::arg("name"))

@@ -122,6 +122,7 @@ def layer_types() -> dict[str, dict[str, tuple[float, float, float]]]: ...
 TAP_MOMENTS: int
 TAP_ROWS: int
 TAP_COLUMNS: int
+TAP_STEPS: int
 
 class Loss:
     def __init__(self, name: str, class_weights: Any = None, **params: float) -> None: ...

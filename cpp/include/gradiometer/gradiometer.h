@@ -336,7 +336,8 @@ typedef enum gm_taps {
   GM_TAP_NONE = 0,
   GM_TAP_MOMENTS = 1, /* of every node's value and gradient */
   GM_TAP_ROWS = 2,    /* squared norms by sample, of value and gradient */
-  GM_TAP_COLUMNS = 4  /* spread between samples, saturation and activity by unit */
+  GM_TAP_COLUMNS = 4, /* spread between samples, saturation and activity by unit */
+  GM_TAP_STEPS = 8    /* of lstm, gru and rnn what gm_recurrent_steps holds */
 } gm_taps;
 /* steps: of a sequence, 0 where the input is none. */
 GM_API gm_status gm_network_memory(const gm_graph* graph, gm_dtype dtype, int64_t batch, int64_t steps,
@@ -471,6 +472,8 @@ typedef struct gm_tap {
   double spread;    /* sqrt(mean_j Var_n v_nj / mean_nj v_nj^2), GM_TAP_COLUMNS */
   double saturated; /* activations that flatten on both sides: share with |f'| < 0.05 max|f'|; else NaN */
   const unsigned char* active; /* activations: (features) 1 where f' is not 0 for some row; else null */
+  int64_t T, gates;         /* GM_TAP_STEPS, of a recurrent node: the sizes of the arrays in steps; else 0 */
+  gm_recurrent_steps steps; /* and the arrays; else null */
 } gm_tap;
 GM_API gm_status gm_network_tap(const gm_network* network, int node, gm_tap* tap, gm_error* error);
 

@@ -73,9 +73,10 @@ struct Call {
   T* gradients[kMaxTensors] = {};  // null where frozen
   T* state[kMaxTensors] = {};
   double* cache =
-      nullptr;             // written by forward (of a type that knows time by prepare, too), read by backward
+      nullptr;             // written by forward (and by prepare, where the type knows time), read by backward
   T* packed = nullptr;     // written by prepare, read by forward; null where the node is shared by columns
   T* workspace = nullptr;  // a member's own, as big as workspace_size says
+  double* seen = nullptr;  // where a measurement of steps is made, as big as seen_size says; or null
 };
 
 template <class T>
@@ -94,6 +95,8 @@ struct LayerFunctions {
   // What a successful training pass leaves behind (running statistics), at its very end, by one thread. May
   // be null.
   void (*commit)(const Call<T>&);
+  // What `seen` holds of the steps after the backward pass of all samples.
+  void (*tap_steps)(const Call<T>&, gm_tap*) = nullptr;
 };
 
 struct LayerType {
@@ -119,6 +122,8 @@ struct LayerType {
   Time time = Time::rows;
   // Bytes of the cache over N samples of T steps, in place of the two above; null for none.
   int64_t (*cache_size_of_time)(const Node&, const KernelTable&, gm_dtype, int64_t N, int64_t T) = nullptr;
+  // Doubles of what is seen of the steps; null for none.
+  int64_t (*seen_size)(const Node&, const KernelTable&, gm_dtype, int64_t N, int64_t T) = nullptr;
 };
 
 template <class T>

@@ -237,7 +237,7 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
   // Who reads what, when.
   for (int id = 0, s = 0; id < count; id++) {
     plan->nodes.push(
-        {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, {false, false}, false, false, false, 0});
+        {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, {false, false}, false, false, false, 0});
     plan->nodes[id].leads = id > 0 && leads_to_parameter(graph, *plan, id);
     while (id >= plan->cut[s].end) s++;
     if (plan->nodes[id].leads || every) plan->cut[s].leads = true;
@@ -389,6 +389,8 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
       p.value_parts = layout.take(blocks, sizeof(MomentsPart));
       p.gradient_parts = layout.take(blocks, sizeof(MomentsPart));
     }
+    if (room.taps & GM_TAP_STEPS && id > 0 && node.type->seen_size)
+      p.seen = layout.take(node.type->seen_size(node, table, dtype, batch, steps), 8);
     if (room.taps & GM_TAP_COLUMNS) {
       p.columns = layout.take(blocks, sizeof(ColumnsPart));
       p.means = layout.take(blocks, node.features, 8);

@@ -22,6 +22,7 @@ struct NodePlan {
   int64_t packed;                  // within the group's packed weights, -1 where there are none
   // For taps: rows; and, of each block of them, sums, means of columns, which columns have a slope.
   int64_t value_rows, gradient_rows, value_parts, gradient_parts, columns, means, active;
+  int64_t seen;           // for taps of steps, -1 where there is none
   int slope;              // in plan.slopes, -1 where nothing is measured of one
   bool adds[kMaxInputs];  // the gradient by this input has been written by a later node
   bool leads;             // the gradient by its value is on the way to a parameter that is not frozen

@@ -107,6 +107,7 @@ class Pass {
     c.first_row = context_.first_row * parts;
     c.y = value(id);
     c.cache = at<double>(net_.plan.nodes[id].cache);
+    if (measures()) c.seen = at<double>(net_.plan.nodes[id].seen);
     c.packed = packed(id);
     for (int i = 0; i < n.input_count; i++) c.x[i] = value(n.inputs[i]);
     for (int i = 0; i < n.parameter_count; i++) {
@@ -356,8 +357,10 @@ class Pass {
   // What is left of taps when all rows have been seen, a node a member.
   void taps(Team team) {
     double* mean = at<double>(net_.plan.scratch + team.rank * net_.plan.scratch_each);
-    for (int id = team.rank; id < count() && !cancel_.stopped(); id += team.size)
+    for (int id = team.rank; id < count() && !cancel_.stopped(); id += team.size) {
       finish_tap<T>(net_, id, batch(), value(id), mean, &net_.taps[id]);
+      if (net_.plan.nodes[id].seen >= 0) layer(id).tap_steps(call(id), &net_.taps[id]);
+    }
     if (a_.dx && team.rank == 0 && a_.dx != gradient(0))
       __builtin_memcpy(a_.dx, gradient(0),
                        static_cast<size_t>(a_.N * rows_of(0) * node(0).features) * sizeof(T));

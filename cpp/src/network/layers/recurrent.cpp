@@ -78,8 +78,38 @@ void forward(const Call<T>& c, Range samples) {
                        nullptr, nullptr);
 }
 
-template <class T>
-gm_recurrent_gradients gradients_of(const Call<T>& c) {
+// Sums by step, then what the walk needs for them.
+gm_recurrent_steps steps_of(gm_cell cell, int64_t T, double* at) {
+  const int64_t all = T * layout_of(cell).gates;
+  gm_recurrent_steps s = {};
+  s.struct_size = sizeof s;
+  double** const by_step[] = {&s.rows, &s.h, &s.c, &s.dh, &s.dc, &s.path};
+  double** const by_gate[] = {&s.gate, &s.low, &s.high};
+  for (double** sums : by_step) *sums = at, at += T;
+  for (double** sums : by_gate) *sums = at, at += all;
+  s.workspace = at;
+  return s;
+}
+
+template <gm_cell cell>
+int64_t seen_size(const Node& node, const KernelTable& table, gm_dtype dtype, int64_t N, int64_t T) {
+  if (cache_size<cell>(node, table, dtype, N, T) == INT64_MAX) return INT64_MAX;
+  gm_recurrent l = layer_of<cell>(node, N, T);
+  static const int64_t some = 0;
+  const int64_t* const both[] = {nullptr, &some};
+  int64_t most = 0;
+  for (const int64_t* lengths : both) {
+    l.lengths = lengths;
+    const int64_t bytes = dtype == GM_FLOAT32 ? Recurrent<float>(table, l).steps_bytes(true)
+                                              : Recurrent<double>(table, l).steps_bytes(true);
+    if (bytes > most) most = bytes;
+  }
+  return T * (6 + 3 * layout_of(cell).gates) + (most + 7) / 8;
+}
+
+// steps: as long as the result is used.
+template <gm_cell cell, class T>
+gm_recurrent_gradients gradients_of(const Call<T>& c, gm_recurrent_steps* steps) {
   gm_recurrent_gradients g = {};
   g.struct_size = sizeof g;
   g.dy = c.dy;
@@ -89,6 +119,10 @@ gm_recurrent_gradients gradients_of(const Call<T>& c) {
   g.dbias_ih = c.gradients[2];
   g.dbias_hh = c.gradients[3];
   g.accumulate = c.accumulate;
+  if (c.seen) {
+    *steps = steps_of(cell, c.steps, c.seen);
+    g.steps = steps;
+  }
   return g;
 }
 
@@ -96,14 +130,27 @@ template <gm_cell cell, class T>
 void backward(const Call<T>& c, Range samples) {
   const gm_recurrent l = layer_of<cell>(c);
   const Recurrent<T> walk(c.table, l);
-  walk.backward_samples(walk.pass(c.cache, true), samples, c.x[0], nullptr, c.y, gradients_of(c));
+  gm_recurrent_steps steps;
+  walk.backward_samples(walk.pass(c.cache, true), samples, c.x[0], nullptr, c.y,
+                        gradients_of<cell>(c, &steps));
+}
+
+template <gm_cell cell, class T>
+void tap_steps(const Call<T>& c, gm_tap* tap) {
+  const gm_recurrent l = layer_of<cell>(c);
+  const Recurrent<T> walk(c.table, l);
+  walk.finish_steps(walk.pass(c.cache, true), {0, c.steps}, gradients_of<cell>(c, &tap->steps));
+  tap->steps.workspace = nullptr;
+  tap->T = c.steps;
+  tap->gates = layout_of(cell).gates;
 }
 
 template <gm_cell cell, class T>
 void parameter_gradient(const Call<T>& c, Range units) {
   const gm_recurrent l = layer_of<cell>(c);
   const Recurrent<T> walk(c.table, l);
-  walk.weight_gradients(walk.pass(c.cache, true), units, c.x[0], gradients_of(c));
+  gm_recurrent_steps steps;
+  walk.weight_gradients(walk.pass(c.cache, true), units, c.x[0], gradients_of<cell>(c, &steps));
 }
 
 template <gm_cell cell>
@@ -114,7 +161,8 @@ double flops(const Node& node) {
 
 template <gm_cell cell, class T>
 constexpr LayerFunctions<T> all() {
-  return {prepare<cell, T>, forward<cell, T>, backward<cell, T>, parameter_gradient<cell, T>, nullptr};
+  return {prepare<cell, T>, forward<cell, T>,  backward<cell, T>, parameter_gradient<cell, T>,
+          nullptr,          tap_steps<cell, T>};
 }
 
 template <gm_cell cell>
@@ -136,7 +184,8 @@ constexpr LayerType type(const char* name, int attribute_count) {
           all<cell, float>(),
           all<cell, double>(),
           Time::sequence,
-          cache_size<cell>};
+          cache_size<cell>,
+          seen_size<cell>};
 }
 
 }  // namespace
