@@ -671,3 +671,13 @@ def test_bad_arguments_of_backward() -> None:
         kernels.rnn_forward(x, weights, nonlinearity="sin")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="x has shape"):
         kernels.gru_cell_forward(x, weights)
+
+
+def test_kernels_measure_too() -> None:
+    for cell in ("lstm", "gru", "rnn"):
+        given = case("rnn_tanh" if cell == "rnn" else cell, 4, 2, 3, 5, "float64")
+        made = getattr(kernels, f"{cell}_forward")(given["x"], given["weights"])
+        got = getattr(kernels, f"{cell}_backward")(
+            given["x"], given["weights"], made[0], made[-1], given["dy"], measure=True
+        )
+        np.testing.assert_allclose(got["measured"]["h"], (made[0] ** 2).sum((1, 2)), rtol=1e-12)

@@ -849,6 +849,7 @@ def rnn_backward(
         recompute,
         steps,
         batch_first,
+        measure,
     )
 
 
