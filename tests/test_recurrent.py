@@ -205,6 +205,21 @@ def test_same_bits_for_any_number_of_threads(cell: str, T: int, N: int, H: int, 
 
 
 @pytest.mark.parametrize("cell", CELLS)
+def test_members_who_do_not_wait_keep_apart(cell: str, thread_counts: Any) -> None:
+    given = case(cell, 60, 40, 7, 33, "float32")
+    lengths = np.random.default_rng(0).integers(0, 61, 40)
+    states = {"h0": given["h0"], "c0": given.get("c0")}
+    want = _core.recurrent_forward(cell, given["x"], given["weights"], **states, lengths=lengths)[:3]
+    for _ in thread_counts:
+        for k in (1, 3, 25):
+            got = _core.recurrent_forward(
+                cell, given["x"], given["weights"], **states, lengths=lengths, recompute=k, training=k > 1
+            )
+            for a, b in zip(want, got[:3], strict=True):
+                np.testing.assert_array_equal(a, b, err_msg=f"{k} steps a segment")
+
+
+@pytest.mark.parametrize("cell", CELLS)
 def test_a_sample_does_not_depend_on_its_batch(cell: str, isa: str) -> None:
     given = case(cell, 9, 13, 6, 21, "float32")
     lengths = np.array([9, 1, 4, 9, 0, 7, 3, 2, 9, 5, 6, 8, 9])

@@ -306,6 +306,8 @@ class Recurrent {
     parallel(members, [&](Team team) {
       const Part mine = part(steps, team);
       const bool meets = mine.units.size() < l_.H, stepwise = takes_steps(team, meets);
+      // Members who do not wait are in different segments, where lengths put their rows in one place.
+      const bool own_rows = stepwise && !kept;
       if (!l_.packed) pack_forward(m, team);
       Runners runners = start(m, steps, mine, h0, c0);
       for (int64_t s0 = 0; s0 < l_.T; s0 += L) {
@@ -319,7 +321,7 @@ class Recurrent {
           if (s == s0 && cache && l_.recompute && layout_.memory)
             for (int64_t i = 0; i < runners.count(); i++)
               set(cache, s0 / L * l_.N + runners.before() + i, m.c, mine.samples.begin + i, mine.units);
-          T* const row = rows + (steps.row(s) + runners.before() - r0) * m.ld;
+          T* const row = rows + (own_rows ? mine.samples.begin : steps.row(s) + runners.before() - r0) * m.ld;
           if (stepwise) input_product(m, steps, runners, s, x, row);
           if (meets)
             step_together(m, steps, runners, mine, s, row, y, team);
