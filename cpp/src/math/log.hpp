@@ -79,7 +79,7 @@ inline V<T> log_sum(V<T> u, V<T> c) {
 // log(1 / inverse) + log1p(t), t = inverse (1 + f) - 1: no division.
 // Source: derived there.
 // Range: 0 <= f <= 1; subnormals pass.
-// Error: 1.3 ulp.
+// Error: 1.3 ulp, 1.95 by table.
 template <class T>
 inline V<T> log1p_of_small(V<T> f) {
   if constexpr (V<T>::table_entries == 16) {
