@@ -264,6 +264,48 @@ static gm_graph* small_graph(void) {
   return graph;
 }
 
+/* The same layer in a network, where samples come first, and the last steps 7 and 1 against 0. */
+static void recurrent_in_a_network(void) {
+  gm_graph* graph = NULL;
+  gm_network* net = NULL;
+  gm_error error = {sizeof error, GM_OK, "", ""};
+  const gm_attribute relu[] = {{"hidden", 1, NULL}, {"relu", 1, NULL}};
+  int node = 0;
+  CHECK(gm_graph_create_sequence(1, &graph, NULL) == GM_OK);
+  CHECK(gm_graph_add(graph, "rnn", &node, 1, relu, 2, &node, NULL) == GM_OK &&
+        gm_graph_is_sequence(graph, node));
+  CHECK(gm_graph_add(graph, "last_step", &node, 1, NULL, 0, &node, NULL) == GM_OK);
+  CHECK(!gm_graph_is_sequence(graph, node));
+  CHECK(gm_network_create(graph, GM_FLOAT64, NULL, NULL, NULL, &net, NULL) == GM_OK);
+  gm_graph_destroy(graph);
+  gm_tensor ih = {.struct_size = sizeof ih}, hh = {.struct_size = sizeof hh};
+  gm_network_parameter(net, 0, &ih);
+  gm_network_parameter(net, 1, &hh);
+  CHECK(strcmp(ih.name, "weight_ih") == 0 && strcmp(hh.name, "weight_hh") == 0);
+  ((double*)gm_network_parameters(net))[ih.offset] = 1;
+  ((double*)gm_network_parameters(net))[hh.offset] = 0.5;
+
+  const int64_t lengths[] = {3, 1};
+  const double x[] = {4, 8, 2, 1, 9, 9}, target[] = {0, 0}, want[] = {1.75, 3.5, 7, 1, 0, 0};
+  double y[2], dx[6], loss = 0;
+  gm_context context = {.struct_size = sizeof context, .steps = 3, .lengths = lengths};
+  CHECK(gm_network_forward(net, &context, 2, x, y, NULL) == GM_OK);
+  CHECK(y[0] == 7 && y[1] == 1);
+  CHECK(gm_network_gradient(net, &context, 2, x, gm_loss_find("mse"), target, &loss, dx, NULL) == GM_OK);
+  CHECK(loss == 25);
+  for (int i = 0; i < 6; i++) CHECK(dx[i] == want[i]);
+  const double* gradients = gm_network_gradients(net);
+  CHECK(gradients[ih.offset] == 1.75 * 4 + 3.5 * 8 + 7 * 2 + 1 && gradients[hh.offset] == 3.5 * 4 + 7 * 10);
+
+  context.steps = 0;
+  CHECK(gm_network_forward(net, &context, 2, x, y, &error) == GM_INVALID_ARGUMENT);
+  const int64_t beyond[] = {3, 4};
+  context.steps = 3, context.lengths = beyond;
+  CHECK(gm_network_forward(net, &context, 2, x, y, &error) == GM_INVALID_ARGUMENT);
+  CHECK(strcmp(error.argument, "lengths") == 0);
+  gm_network_destroy(net);
+}
+
 static void network_in_the_callers_memory(void) {
   gm_graph* graph = small_graph();
   gm_memory need = {sizeof need, 0, 0, 0};
@@ -483,6 +525,7 @@ int main(void) {
   slopes_and_softmax();
   recurrent_in_the_callers_memory();
   a_recurrent_call_can_be_cancelled();
+  recurrent_in_a_network();
   network_in_the_callers_memory();
   training_lowers_the_loss_and_taps_see_every_node();
   a_cancelled_step_changes_nothing();
