@@ -28,27 +28,36 @@ gm_status check(gm_dtype dtype, const gm_recurrent* l, gm_error* e) {
     const char* name;
     int64_t value, least;
   } const counts[] = {
-      {"T", l->T, 0}, {"N", l->N, 0}, {"I", l->I, 1}, {"H", l->H, 1}, {"recompute", l->recompute, 0}};
+      {"T", l->T, 0}, {"N", l->N, 0}, {"I", l->I, 1}, {"H", l->H, 1}, {"recompute", l->recompute, 0},
+      {"P", l->P, 0}};
   for (const auto& c : counts)
     if (c.value < c.least)
       return fail(e, GM_INVALID_ARGUMENT, c.name, "%s is %lld; expected %lld or more", c.name,
                   static_cast<long long>(c.value), static_cast<long long>(c.least));
-  if (l->y_stride && l->y_stride < l->H)
+  if (l->P && l->cell != GM_LSTM)
+    return fail(e, GM_INVALID_ARGUMENT, "P", "P is %lld; expected 0 for a cell other than GM_LSTM",
+                static_cast<long long>(l->P));
+  const int64_t outputs = l->P ? l->P : l->H;
+  if (l->y_stride && l->y_stride < outputs)
     return fail(e, GM_INVALID_ARGUMENT, "y_stride", "y_stride is %lld; expected %lld or more, or 0",
-                static_cast<long long>(l->y_stride), static_cast<long long>(l->H));
+                static_cast<long long>(l->y_stride), static_cast<long long>(outputs));
   const double T = static_cast<double>(l->T) + 1, N = static_cast<double>(l->N) + 1,
-               features = static_cast<double>(l->I) + static_cast<double>(l->H) + 64;
+               features =
+                   static_cast<double>(l->I) + static_cast<double>(l->H) + static_cast<double>(l->P) + 64;
   if (T * N * features * 256 > kMost || features * features * 256 > kMost)
     return fail(e, GM_INVALID_ARGUMENT, "x", "x of %lld x %lld x %lld elements with H = %lld is too big",
                 static_cast<long long>(l->T), static_cast<long long>(l->N), static_cast<long long>(l->I),
                 static_cast<long long>(l->H));
   if (const gm_recurrent_packed* p = l->packed)
-    if (p->dtype != dtype || p->cell != l->cell || p->I != l->I || p->H != l->H)
-      return fail(e, GM_INVALID_ARGUMENT, "packed",
-                  "packed is of dtype %d, cell %d, I = %lld, H = %lld; expected %d, %d, %lld, %lld",
-                  static_cast<int>(p->dtype), static_cast<int>(p->cell), static_cast<long long>(p->I),
-                  static_cast<long long>(p->H), static_cast<int>(dtype), static_cast<int>(l->cell),
-                  static_cast<long long>(l->I), static_cast<long long>(l->H));
+    if (p->dtype != dtype || p->cell != l->cell || p->I != l->I || p->H != l->H || p->P != l->P)
+      return fail(
+          e, GM_INVALID_ARGUMENT, "packed",
+          "packed is of dtype %d, cell %d, I = %lld, H = %lld, P = %lld; expected %d, %d, %lld, %lld, "
+          "%lld",
+          static_cast<int>(p->dtype), static_cast<int>(p->cell), static_cast<long long>(p->I),
+          static_cast<long long>(p->H), static_cast<long long>(p->P), static_cast<int>(dtype),
+          static_cast<int>(l->cell), static_cast<long long>(l->I), static_cast<long long>(l->H),
+          static_cast<long long>(l->P));
   for (int64_t n = 0; l->lengths && n < l->N; n++)
     if (l->lengths[n] < 0 || l->lengths[n] > l->T)
       return fail(e, GM_INVALID_ARGUMENT, "lengths", "lengths[%lld] is %lld; expected 0 to %lld",
@@ -58,6 +67,12 @@ gm_status check(gm_dtype dtype, const gm_recurrent* l, gm_error* e) {
 }
 gm_status check_given(gm_error* e, const char* argument, const void* p) {
   return p ? GM_OK : fail(e, GM_INVALID_ARGUMENT, argument, "%s is null", argument);
+}
+
+gm_status check_weights(gm_error* e, const gm_recurrent* l) {
+  GM_TRY(check_given(e, "weight_ih", l->weight_ih));
+  GM_TRY(check_given(e, "weight_hh", l->weight_hh));
+  return l->P ? check_given(e, "weight_hr", l->weight_hr) : GM_OK;
 }
 
 gm_status cancelled(gm_error* e) { return fail(e, GM_CANCELLED, "cancel", "cancelled by the caller"); }
@@ -109,13 +124,12 @@ gm_status gm_recurrent_pack(gm_dtype dtype, const gm_recurrent* l, gm_recurrent_
                             gm_error* e) {
   GM_TRY(check(dtype, l, e));
   GM_TRY(check_given(e, "packed", packed));
-  GM_TRY(check_given(e, "weight_ih", l->weight_ih));
-  GM_TRY(check_given(e, "weight_hh", l->weight_hh));
+  GM_TRY(check_weights(e, l));
   gm_recurrent plain = *l;
   plain.packed = nullptr;
   int64_t bytes = 0;
   auto* made = static_cast<gm_recurrent_packed*>(malloc(sizeof(gm_recurrent_packed)));
-  if (made) *made = {&kernels(), dtype, l->cell, l->I, l->H, nullptr};
+  if (made) *made = {&kernels(), dtype, l->cell, l->I, l->H, l->P, nullptr};
   with_layer(dtype, &plain, [&](auto layer, auto) {
     bytes = layer.packed_bytes();
     if (made) made->data = allocate_raw(bytes);
@@ -138,10 +152,7 @@ gm_status gm_recurrent_forward(gm_dtype dtype, const gm_recurrent* l, const void
                                gm_error* e) {
   GM_TRY(check(dtype, l, e));
   GM_TRY(check_given(e, "workspace", workspace));
-  if (!l->packed) {
-    GM_TRY(check_given(e, "weight_ih", l->weight_ih));
-    GM_TRY(check_given(e, "weight_hh", l->weight_hh));
-  }
+  if (!l->packed) GM_TRY(check_weights(e, l));
   bool whole = true;
   with_layer(dtype, l, [&](auto layer, auto zero) {
     using T = decltype(zero);
@@ -158,8 +169,7 @@ gm_status gm_recurrent_backward(gm_dtype dtype, const gm_recurrent* l, const voi
                                 void* workspace, gm_error* e) {
   GM_TRY(check(dtype, l, e));
   GM_TRY(check_given(e, "workspace", workspace));
-  GM_TRY(check_given(e, "weight_ih", l->weight_ih));
-  GM_TRY(check_given(e, "weight_hh", l->weight_hh));
+  GM_TRY(check_weights(e, l));
   GM_TRY(check_given(e, "gradients", gradients));
   GM_TRY(check_size(e, "gradients", gradients->struct_size, sizeof(gm_recurrent_gradients)));
   if (gradients->steps) {
@@ -180,8 +190,7 @@ gm_status gm_recurrent_backward(gm_dtype dtype, const gm_recurrent* l, const voi
 gm_status gm_recurrent_step_pack(gm_dtype dtype, const gm_recurrent* l, void* memory, gm_error* e) {
   GM_TRY(check(dtype, l, e));
   GM_TRY(check_given(e, "memory", memory));
-  GM_TRY(check_given(e, "weight_ih", l->weight_ih));
-  GM_TRY(check_given(e, "weight_hh", l->weight_hh));
+  GM_TRY(check_weights(e, l));
   gm_recurrent plain = *l;
   plain.packed = nullptr;
   const KernelTable* const table = &kernels();

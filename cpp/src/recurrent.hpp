@@ -29,7 +29,7 @@ struct gm_recurrent_packed {
   const gradiometer::KernelTable* table;
   gm_dtype dtype;
   gm_cell cell;
-  int64_t I, H;
+  int64_t I, H, P;
   void* data;
 };
 
@@ -355,12 +355,12 @@ class Recurrent {
         team.barrier();
         const Range share = rows_of(steps, s0, s1, team);
         steps.each(share, [&](int64_t row, int64_t s, int64_t n) {
-          copy_old(m.h_old + (row - r0) * l_.H, steps, s, n, h0, y);
+          copy_old(m.h_old + (row - r0) * outputs(), steps, s, n, h0, y);
         });
         if (l_.recompute) {
           stop.panels(team, share, 64, 2 * input_flops(), [&](Range r) {
             input_product(m.again, steps, x, r, r0, m.again.rows);
-            state_product(m.again, r.size(), m.h_old + (r.begin - r0) * l_.H, l_.H, all_units(),
+            state_product(m.again, r.size(), m.h_old + (r.begin - r0) * outputs(), outputs(), all_units(),
                           m.again.rows + (r.begin - r0) * m.again.ld);
           });
         } else if (!steps.in_place()) {
@@ -368,6 +368,7 @@ class Recurrent {
         }
         team.barrier();
         const T* rows = cache + r0 * width();
+        const int64_t ld = l_.recompute ? m.again.ld : width();
         if (l_.recompute) {
           if (!stop.asked()) step_again(m, steps, mine, s0, s1, cache + i * l_.N * l_.H);
           rows = m.again.rows;
@@ -375,7 +376,7 @@ class Recurrent {
         for (int64_t s = s1 - 1; s >= s0; s--) {
           if (stop.before(l_.T - 1 - s, team, 2 * step_flops(mine))) break;
           make_room(m, seen, runners, mine, s, g);
-          cells_back(m, seen, steps, runners, mine, s, r0, rows, l_.recompute ? m.again.ld : width(), g);
+          cells_back(m, seen, steps, runners, mine, s, r0, rows, ld, y, g);
           if (meets) {
             team.barrier();
             fetch(l_.N, gates(), m.drow + (steps.row(s) - r0) * m.ldd + layout_.recurrent * l_.H, m.ldd);
@@ -387,6 +388,11 @@ class Recurrent {
         stop.panels(team, team.share(gates(), 16), 8, weight_flops(r1 - r0), [&](Range out) {
           weight_gradients(m, steps, x, r0, r1, g, g.accumulate || i + 1 < segments, out);
         });
+        if (l_.P)
+          stop.panels(team, team.share(l_.H, k_.gemm_columns), k_.gemm_columns,
+                      2.0 * static_cast<double>(r1 - r0) * static_cast<double>(l_.P), [&](Range units) {
+                        projection_gradient(m, rows, ld, r1 - r0, g, g.accumulate || i + 1 < segments, units);
+                      });
         const Range looked = team.share(s1 - s0);
         if (g.steps) sum_steps(seen, steps, {s0 + looked.begin, s0 + looked.end}, r0, *g.steps);
         if (g.dx && !stepwise)
@@ -415,8 +421,9 @@ class Recurrent {
     Carver carver(memory);
     const ForwardMemory m(*this, carver, 1, 0);
     input_product(m, l_.N, x, l_.I, m.rows);
-    state_product(m, l_.N, h, l_.H, all_units(), m.rows);
-    cell_.forward({l_.N, l_.H, l_.H, m.rows, m.ld, h, c});
+    state_product(m, l_.N, h, outputs(), all_units(), m.rows);
+    cell_.forward({l_.N, l_.H, l_.H, m.rows, m.ld, l_.P ? m.hidden : h, c});
+    if (l_.P) project(m, l_.N, m.hidden, h);
   }
 
   // One pass for the owner of a parallel region. y and dy have rows y_stride apart; recompute is not looked
@@ -471,11 +478,11 @@ class Recurrent {
       make_room(m, seen, runners, mine, s, g);
       const int64_t at = p.steps.row(s) + runners.before();
       for (int64_t i = 0; i < runners.count(); i++) {
-        copy_old(m.h_old + (at + i) * l_.H, p.steps, s, runners[i], h0, y);
+        copy_old(m.h_old + (at + i) * outputs(), p.steps, s, runners[i], h0, y);
         if (!p.steps.in_place())
           copy(m.again.x + (at + i) * l_.I, x + p.steps.place(s, runners[i]) * l_.I, l_.I);
       }
-      cells_back(m, seen, p.steps, runners, mine, s, 0, m.again.rows, m.again.ld, g);
+      cells_back(m, seen, p.steps, runners, mine, s, 0, m.again.rows, m.again.ld, y, g);
       state_gradient(m, p.steps, runners, mine, s, 0);
       if (g.dx) input_gradient(m, p.steps, runners, s, 0, static_cast<T*>(g.dx));
     }
@@ -487,6 +494,7 @@ class Recurrent {
     for (int64_t gate = 0; gate < layout_.gates; gate++)
       weight_gradients(p.m, p.steps, x, 0, p.steps.row(l_.T), g, g.accumulate != 0,
                        {gate * l_.H + units.begin, gate * l_.H + units.end});
+    projection_gradient(p.m, p.m.again.rows, p.m.again.ld, p.steps.row(l_.T), g, g.accumulate != 0, units);
   }
 
   // The sums of some of the T steps.
@@ -518,12 +526,13 @@ class Recurrent {
 
  private:
   struct Weights {
-    T *bias, *packed_ih[2], *packed_hh;
+    T *bias, *packed_ih[2], *packed_hh, *packed_hr;
     Weights(const Recurrent& r, Carver& carver) {
       bias = carver.take<T>(r.width());
       for (int i = 0; i < r.layout_.parts; i++)
         packed_ih[i] = carver.take<T>(r.k_.gemm_packed_size(r.l_.I, r.layout_.part[i].planes * r.l_.H));
-      packed_hh = carver.take<T>(r.k_.gemm_packed_size(r.l_.H, r.gates()));
+      packed_hh = carver.take<T>(r.k_.gemm_packed_size(r.outputs(), r.gates()));
+      packed_hr = carver.take<T>(r.l_.P ? r.k_.gemm_packed_size(r.l_.H, r.l_.P) : 0);
     }
     Weights() = default;
     static Weights of(const Recurrent& r, Carver& carver) {
@@ -533,15 +542,16 @@ class Recurrent {
     }
   };
   struct ForwardMemory : Weights {
-    T *h, *c, *x, *rows;
-    int64_t ld;  // from row to row
+    T *h, *c, *x, *rows, *hidden;  // hidden: what is projected to h
+    int64_t ld;                    // from row to row
     int64_t* runners;
     // Rows of `own` steps, 0 where they are the caller's; x of L where it is gathered.
     ForwardMemory(const Recurrent& r, Carver& carver, int64_t own, int64_t L)
         : Weights(Weights::of(r, carver)) {
       const gm_recurrent& l = r.l_;
-      h = carver.take<T>(l.N * l.H);
+      h = carver.take<T>(l.N * r.outputs());
       c = carver.take<T>(r.layout_.memory ? l.N * l.H : 0);
+      hidden = carver.take<T>(l.P ? l.N * l.H : 0);
       x = carver.take<T>(r.gathers() ? L * l.N * l.I : 0);
       ld = own ? r.apart(r.width()) : r.width();
       rows = carver.take<T>(own * l.N * ld);
@@ -551,6 +561,7 @@ class Recurrent {
   };
   struct BackwardMemory {
     T *packed_hh, *dh, *dc, *dc_total, *h_old, *drow, *dx;
+    T *packed_hr, *dh_rows, *dhidden;  // of a projection; dh_rows: dh of every row
     int64_t ldd, steps;
     int64_t* runners;
     ForwardMemory again;  // of a recomputed segment, or of a pass; x also where rows are not those of x
@@ -558,11 +569,14 @@ class Recurrent {
     BackwardMemory(const Recurrent& r, Carver& carver, int64_t L, bool pass) {
       const gm_recurrent& l = r.l_;
       steps = L;
-      packed_hh = carver.take<T>(r.k_.gemm_packed_size(r.gates(), l.H));
-      dh = carver.take<T>(l.N * l.H);
+      packed_hh = carver.take<T>(r.k_.gemm_packed_size(r.gates(), r.outputs()));
+      packed_hr = carver.take<T>(l.P ? r.k_.gemm_packed_size(l.P, l.H) : 0);
+      dh_rows = carver.take<T>(L * l.N * l.P);
+      dhidden = carver.take<T>(l.P ? l.N * l.H : 0);
+      dh = carver.take<T>(l.N * r.outputs());
       dc = carver.take<T>(r.layout_.memory ? l.N * l.H : 0);
       dc_total = carver.take<T>(r.layout_.memory ? l.N * l.H : 0);
-      h_old = carver.take<T>(L * l.N * l.H);
+      h_old = carver.take<T>(L * l.N * r.outputs());
       dx = carver.take<T>(r.gathers() ? L * l.N * l.I : 0);
       runners = carver.take<int64_t>(l.N);
       again = {};
@@ -575,15 +589,17 @@ class Recurrent {
     }
   };
 
-  // What a measurement of steps needs: per row what was seen; own and path as in CellBackward.
+  // What a measurement of steps needs: per row what was seen; own and path as in CellBackward, own before the
+  // projection.
   struct StepsMemory {
     double* seen = nullptr;
-    T *own = nullptr, *path = nullptr;
+    T *own = nullptr, *path = nullptr, *own_hidden = nullptr;
     StepsMemory() = default;
     StepsMemory(const Recurrent& r, Carver& carver, int64_t L) {
       seen = carver.take<double>(L * r.l_.N * r.seen_of_row());
-      own = carver.take<T>(r.l_.N * r.l_.H);
+      own = carver.take<T>(r.l_.N * r.outputs());
       path = carver.take<T>(r.l_.N * r.l_.H);
+      own_hidden = carver.take<T>(r.l_.P ? r.l_.N * r.l_.H : 0);
     }
   };
   StepsMemory steps_memory(const gm_recurrent_gradients& g, int64_t L) const {
@@ -596,17 +612,19 @@ class Recurrent {
   int64_t seen_of_block() const { return kSeen + 3 * layout_.gates; }
   int64_t seen_of_row() const { return l_.H / seen_units() * seen_of_block(); }
 
-  int64_t width() const { return layout_.width * l_.H; }
+  // Of h. Where it is a projection, a row of the cache has what is projected in a plane after the cell's.
+  int64_t outputs() const { return l_.P ? l_.P : l_.H; }
+  int64_t width() const { return (layout_.width + (l_.P ? 1 : 0)) * l_.H; }
   int64_t gates() const { return layout_.gates * l_.H; }
   double input_flops() const { return 2.0 * static_cast<double>(gates()) * static_cast<double>(l_.I); }
   double step_flops(const Part& mine) const {
     return static_cast<double>(mine.samples.size()) * static_cast<double>(mine.units.size()) * 2.0 *
-           layout_.gates * static_cast<double>(l_.I + l_.H);
+           (layout_.gates * static_cast<double>(l_.I + outputs()) + static_cast<double>(l_.P));
   }
   double weight_flops(int64_t rows) const {
     return 2.0 * static_cast<double>(rows) * static_cast<double>(l_.I + l_.H);
   }
-  int64_t y_stride() const { return l_.y_stride ? l_.y_stride : l_.H; }
+  int64_t y_stride() const { return l_.y_stride ? l_.y_stride : outputs(); }
   int64_t steps_or_1() const { return l_.T > 0 ? l_.T : 1; }
   bool gathers() const { return l_.lengths || l_.reverse || (l_.batch_first && l_.N > 1); }
   // Rows 4 KiB apart would collide in the cache.
@@ -615,6 +633,7 @@ class Recurrent {
   }
   const T* weight_ih() const { return static_cast<const T*>(l_.weight_ih); }
   const T* weight_hh() const { return static_cast<const T*>(l_.weight_hh); }
+  const T* weight_hr() const { return static_cast<const T*>(l_.weight_hr); }
   // Steps of a segment. Without a cache: rows that stay in the L2 cache, but enough of them to make a
   // product.
   int64_t segment(bool forward) const {
@@ -640,7 +659,9 @@ class Recurrent {
   // 1.22, 100 x 4 x 512 17.4 and 12.7, 14 x 16 x 1024 60 and 31, 8 x 64 x 1024 80 and 65; level at 100 x 16 x
   // 256 and 29 x 32 x 512, slower at 100 x 8 x 128 (1.47 and 1.59).
   static constexpr int64_t kUnits = 64;  // a multiple of gemm_columns
-  bool shares_units() const { return !l_.lengths && l_.H % kUnits == 0 && kUnits % k_.gemm_columns == 0; }
+  bool shares_units() const {
+    return !l_.lengths && !l_.P && l_.H % kUnits == 0 && kUnits % k_.gemm_columns == 0;
+  }
   bool meets(Team team) const {
     const int64_t bytes = gates() * l_.H * static_cast<int64_t>(sizeof(T));
     return team.size > 1 && shares_units() &&
@@ -673,12 +694,17 @@ class Recurrent {
     }
     const Range columns = team.share(gates(), k_.gemm_columns);
     if (columns.size() > 0)
-      k_.gemm_pack(l_.H, gates(), weight_hh(), 1, l_.H, columns.begin, columns.end, w.packed_hh);
+      k_.gemm_pack(outputs(), gates(), weight_hh(), 1, outputs(), columns.begin, columns.end, w.packed_hh);
+    const Range projected = team.share(l_.P, k_.gemm_columns);
+    if (projected.size() > 0)
+      k_.gemm_pack(l_.H, l_.P, weight_hr(), 1, l_.H, projected.begin, projected.end, w.packed_hr);
   }
   void pack_backward(const BackwardMemory& m, Team team) const {
-    const Range columns = team.share(l_.H, k_.gemm_columns);
+    const Range columns = team.share(outputs(), k_.gemm_columns), units = team.share(l_.H, k_.gemm_columns);
     if (columns.size() > 0)
-      k_.gemm_pack(gates(), l_.H, weight_hh(), l_.H, 1, columns.begin, columns.end, m.packed_hh);
+      k_.gemm_pack(gates(), outputs(), weight_hh(), outputs(), 1, columns.begin, columns.end, m.packed_hh);
+    if (l_.P && units.size() > 0)
+      k_.gemm_pack(l_.P, l_.H, weight_hr(), l_.H, 1, units.begin, units.end, m.packed_hr);
   }
   void gather(const ForwardMemory& m, const Steps& steps, const T* x, Range share, int64_t r0) const {
     steps.each(share, [&](int64_t row, int64_t s, int64_t n) {
@@ -751,22 +777,40 @@ class Recurrent {
                      T* rows) const {
     const bool whole = units.size() == l_.H;
     Gemm<T> g = {};
-    g.M = n, g.N = whole ? gates() : units.size(), g.K = l_.H;
+    g.M = n, g.N = whole ? gates() : units.size(), g.K = outputs();
     g.a = h, g.a_row = apart, g.a_col = 1;
     g.ldc = m.ld;
     g.accumulate = true;
     for (int64_t begin = units.begin; begin < gates(); begin += whole ? gates() : l_.H) {
-      g.packed = m.packed_hh + begin * l_.H;
+      g.packed = m.packed_hh + begin * outputs();
       g.c = rows + layout_.recurrent * l_.H + begin;
       k_.gemm(g);
     }
   }
 
-  // States are (N, H); of a range of samples those that run lie side by side from its begin on.
+  // h of some samples, and back: their derivative by what is projected.
+  void project(const ForwardMemory& m, int64_t n, const T* hidden, T* h) const {
+    Gemm<T> g = {};
+    g.M = n, g.N = l_.P, g.K = l_.H;
+    g.a = hidden, g.a_row = l_.H, g.a_col = 1;
+    g.packed = m.packed_hr;
+    g.c = h, g.ldc = l_.P;
+    k_.gemm(g);
+  }
+  void project_back(const BackwardMemory& m, int64_t n, const T* dh, T* dhidden) const {
+    Gemm<T> g = {};
+    g.M = n, g.N = l_.H, g.K = l_.P;
+    g.a = dh, g.a_row = l_.P, g.a_col = 1;
+    g.packed = m.packed_hr;
+    g.c = dhidden, g.ldc = l_.H;
+    k_.gemm(g);
+  }
+
+  // h is (N, outputs), c (N, H); of a range of samples those that run lie side by side from its begin on.
   Runners start(const ForwardMemory& m, const Steps& steps, const Part& mine, const T* h0,
                 const T* c0) const {
     for (int64_t n = mine.samples.begin; n < mine.samples.end; n++) {
-      set(m.h, n, h0, n, mine.units);
+      set_h(m.h, n, h0, n, mine.units);
       if (layout_.memory) set(m.c, n, c0, n, mine.units);
     }
     return Runners(steps, mine.samples, m.runners + mine.samples.begin, -1);
@@ -776,20 +820,22 @@ class Recurrent {
     runners.on_to(
         s, [&](int64_t n, int64_t i) { leave(m, n, first + i, h_n, c_n, mine.units); },
         [&](int64_t to, int64_t from) {
-          set(m.h, first + to, m.h, first + from, mine.units);
+          set_h(m.h, first + to, m.h, first + from, mine.units);
           if (layout_.memory) set(m.c, first + to, m.c, first + from, mine.units);
         });
   }
   void leave(const ForwardMemory& m, int64_t n, int64_t at, T* h_n, T* c_n, Range units) const {
-    if (h_n) set(h_n, n, m.h, at, units);
+    if (h_n) set_h(h_n, n, m.h, at, units);
     if (c_n) set(c_n, n, m.c, at, units);
   }
   void step(const ForwardMemory& m, const Steps& steps, const Runners& runners, const Part& mine, int64_t s,
             T* row, T* y) const {
     if (runners.count() == 0) return;
-    state_product(m, runners.count(), m.h + mine.samples.begin * l_.H, l_.H, mine.units, row);
+    T* const h = m.h + mine.samples.begin * outputs();
+    state_product(m, runners.count(), h, outputs(), mine.units, row);
     cells(m, runners, mine, row);
-    put(y, y_stride(), m.h, steps, runners, mine, s);
+    if (l_.P) project(m, runners.count(), m.hidden + mine.samples.begin * l_.H, h);
+    put(y, y_stride(), m.h, outputs(), steps, runners, mine, s);
   }
   // The others' old h is read from y, so that a member may write its new one into the state.
   void step_together(const ForwardMemory& m, const Steps& steps, const Runners& runners, const Part& mine,
@@ -803,7 +849,7 @@ class Recurrent {
       state_product(m, l_.N, h, steps.stride() * y_stride(), mine.units, row);
     }
     cells(m, runners, mine, row);
-    put(y, y_stride(), m.h, steps, runners, mine, s);
+    put(y, y_stride(), m.h, l_.H, steps, runners, mine, s);
     team.barrier();
   }
   // Few rows that others have just written, asked of their caches all at once.
@@ -814,14 +860,16 @@ class Recurrent {
   }
   void cells(const ForwardMemory& m, const Runners& runners, const Part& mine, T* row) const {
     const int64_t at = mine.samples.begin * l_.H + mine.units.begin;
-    cell_.forward({runners.count(), l_.H, mine.units.size(), row + mine.units.begin, m.ld, m.h + at,
-                   layout_.memory ? m.c + at : nullptr});
+    cell_.forward({runners.count(), l_.H, mine.units.size(), row + mine.units.begin, m.ld,
+                   (l_.P ? m.hidden : m.h) + at, layout_.memory ? m.c + at : nullptr});
+    for (int64_t i = 0; l_.P && i < runners.count(); i++)
+      copy(row + i * m.ld + layout_.width * l_.H, m.hidden + at + i * l_.H, l_.H);
   }
   void end(const ForwardMemory& m, const Steps& steps, const Runners& runners, const Part& mine, T* h_n,
            T* c_n, T* y) const {
     for (int64_t i = 0; i < runners.count(); i++)
       leave(m, runners[i], mine.samples.begin + i, h_n, c_n, mine.units);
-    steps.each_beyond(mine.samples, [&](int64_t place) { clear(y + place * y_stride(), l_.H); });
+    steps.each_beyond(mine.samples, [&](int64_t place) { clear(y + place * y_stride(), outputs()); });
   }
   // A recomputed segment's cells, from c of its first step.
   void step_again(const BackwardMemory& m, const Steps& steps, const Part& mine, int64_t s0, int64_t s1,
@@ -852,29 +900,35 @@ class Recurrent {
     runners.back_to(
         s,
         [&](int64_t n, int64_t i) {
-          set(m.dh, first + i, static_cast<const T*>(g.dh_n), n, mine.units);
+          set_h(m.dh, first + i, static_cast<const T*>(g.dh_n), n, mine.units);
           if (layout_.memory) set(m.dc, first + i, static_cast<const T*>(g.dc_n), n, mine.units);
           if (!seen.seen) return;
-          set(seen.own, first + i, static_cast<const T*>(g.dh_n), n, mine.units);
+          set_h(seen.own, first + i, static_cast<const T*>(g.dh_n), n, mine.units);
           set(seen.path, first + i, layout_.memory ? static_cast<const T*>(g.dc_n) : nullptr, n, mine.units);
         },
         [&](int64_t to, int64_t from) {
-          set(m.dh, first + to, m.dh, first + from, mine.units);
+          set_h(m.dh, first + to, m.dh, first + from, mine.units);
           if (layout_.memory) set(m.dc, first + to, m.dc, first + from, mine.units);
           if (!seen.seen) return;
-          set(seen.own, first + to, nullptr, 0, mine.units);
+          set_h(seen.own, first + to, nullptr, 0, mine.units);
           set(seen.path, first + to, seen.path, first + from, mine.units);
         });
   }
   // A part's cells of step s, after make_room: drow. rows, h_old and drow begin with row r0.
   void cells_back(const BackwardMemory& m, const StepsMemory& seen, const Steps& steps,
                   const Runners& runners, const Part& mine, int64_t s, int64_t r0, const T* rows, int64_t ld,
-                  const gm_recurrent_gradients& g) const {
-    const int64_t H = l_.H, n = runners.count(), row = steps.row(s) - r0 + runners.before(),
-                  unit = mine.units.begin, at = mine.samples.begin * H + unit;
+                  const T* y, const gm_recurrent_gradients& g) const {
+    const int64_t H = l_.H, out = outputs(), begin = mine.samples.begin, n = runners.count(),
+                  row = steps.row(s) - r0 + runners.before(), unit = mine.units.begin,
+                  at = mine.samples.begin * H + unit;
     if (n == 0) return;
     if (g.dy) add(m.dh, static_cast<const T*>(g.dy), steps, runners, mine, s);
-    if (g.dh) put(static_cast<T*>(g.dh), H, m.dh, steps, runners, mine, s);
+    if (g.dh) put(static_cast<T*>(g.dh), out, m.dh, out, steps, runners, mine, s);
+    if (l_.P) {
+      copy(m.dh_rows + row * out, m.dh + begin * out, n * out);
+      project_back(m, n, m.dh + begin * out, m.dhidden + begin * H);
+    }
+    T* const dh = l_.P ? m.dhidden : m.dh;
     T* const dc_total = layout_.memory && g.dc ? m.dc_total : nullptr;
     const auto cells = [&](int64_t units, int64_t j) {
       return CellBackward<T>{n,
@@ -882,8 +936,8 @@ class Recurrent {
                              units,
                              const_cast<T*>(rows) + row * ld + unit + j,
                              ld,
-                             m.h_old + row * H + unit + j,
-                             m.dh + at + j,
+                             m.h_old + row * out + unit + j,
+                             dh + at + j,
                              layout_.memory ? m.dc + at + j : nullptr,
                              dc_total ? dc_total + at + j : nullptr,
                              m.drow + row * m.ldd + unit + j,
@@ -897,27 +951,39 @@ class Recurrent {
       cell_.backward(cells(mine.units.size(), 0));
     } else {
       if (g.dy) add(seen.own, static_cast<const T*>(g.dy), steps, runners, mine, s);
+      if (l_.P) project_back(m, n, seen.own + begin * out, seen.own_hidden + begin * H);
       const int64_t block = seen_units();
       for (int64_t j = 0; j < mine.units.size(); j += block) {
         CellBackward<T> c = cells(block, j);
         c.seen = seen.seen + row * seen_of_row() + (unit + j) / block * seen_of_block();
         c.seen_ld = seen_of_row();
-        c.own = seen.own + at + j, c.path = seen.path + at + j;
+        c.own = (l_.P ? seen.own_hidden : seen.own) + at + j, c.path = seen.path + at + j;
         cell_.backward(c);
       }
-      for (int64_t i = 0; i < n; i++) clear(seen.own + at + i * H, mine.units.size());
+      for (int64_t i = 0; l_.P && i < n; i++) {
+        double* const squares = seen.seen + (row + i) * seen_of_row();
+        squares[kSeenH] = square(y + steps.place(s, runners[i]) * y_stride(), out);
+        squares[kSeenDh] = square(m.dh_rows + (row + i) * out, out);
+      }
+      for (int64_t i = 0; i < n; i++)
+        clear(seen.own + (begin + i) * out + unit, l_.P ? out : mine.units.size());
     }
-    if (dc_total) put(static_cast<T*>(g.dc), H, dc_total, steps, runners, mine, s);
+    if (dc_total) put(static_cast<T*>(g.dc), H, dc_total, H, steps, runners, mine, s);
+  }
+  static double square(const T* v, int64_t n) {
+    double sum = 0;
+    for (int64_t j = 0; j < n; j++) sum += static_cast<double>(v[j]) * static_cast<double>(v[j]);
+    return sum;
   }
   // After the cells of all units: a part's derivatives by h of the step before.
   void state_gradient(const BackwardMemory& m, const Steps& steps, const Runners& runners, const Part& mine,
                       int64_t s, int64_t r0) const {
     Gemm<T> p = {};
-    p.M = runners.count(), p.N = mine.units.size(), p.K = gates();
+    p.M = runners.count(), p.N = l_.P ? l_.P : mine.units.size(), p.K = gates();
     p.a = m.drow + (steps.row(s) - r0 + runners.before()) * m.ldd + layout_.recurrent * l_.H;
     p.a_row = m.ldd, p.a_col = 1;
     p.packed = m.packed_hh + mine.units.begin * gates();
-    p.c = m.dh + mine.samples.begin * l_.H + mine.units.begin, p.ldc = l_.H;
+    p.c = m.dh + mine.samples.begin * outputs() + mine.units.begin, p.ldc = outputs();
     p.accumulate = layout_.passes;
     k_.gemm(p);
   }
@@ -925,12 +991,12 @@ class Recurrent {
                 const Part& mine, const gm_recurrent_gradients& g) const {
     make_room(m, seen, runners, mine, -1, g);
     for (int64_t i = 0; i < runners.count(); i++) {
-      if (g.dh0) set(static_cast<T*>(g.dh0), runners[i], m.dh, mine.samples.begin + i, mine.units);
+      if (g.dh0) set_h(static_cast<T*>(g.dh0), runners[i], m.dh, mine.samples.begin + i, mine.units);
       if (g.dc0) set(static_cast<T*>(g.dc0), runners[i], m.dc, mine.samples.begin + i, mine.units);
     }
     steps.each_beyond(mine.samples, [&](int64_t place) {
       if (g.dx) clear(static_cast<T*>(g.dx) + place * l_.I, l_.I);
-      if (g.dh) clear(static_cast<T*>(g.dh) + place * l_.H, l_.H);
+      if (g.dh) clear(static_cast<T*>(g.dh) + place * outputs(), outputs());
       if (g.dc) clear(static_cast<T*>(g.dc) + place * l_.H, l_.H);
     });
   }
@@ -954,36 +1020,48 @@ class Recurrent {
     }
   }
 
-  // Row `to` of a state from one of another, null for 0.
+  // Row `to` of a state (N, H), and of one as h is, from one of another, null for 0.
   void set(T* state, int64_t to, const T* from, int64_t row, Range units) const {
-    T* const at = state + to * l_.H + units.begin;
-    from ? copy(at, from + row * l_.H + units.begin, units.size()) : clear(at, units.size());
+    set(state, to, from, row, units, l_.H);
+  }
+  void set_h(T* state, int64_t to, const T* from, int64_t row, Range units) const {
+    set(state, to, from, row, l_.P ? Range{0, l_.P} : units, outputs());
+  }
+  static void set(T* state, int64_t to, const T* from, int64_t row, Range columns, int64_t width) {
+    T* const at = state + to * width + columns.begin;
+    from ? copy(at, from + row * width + columns.begin, columns.size()) : clear(at, columns.size());
   }
   // The state before step s of sample n.
   void copy_old(T* to, const Steps& steps, int64_t s, int64_t n, const T* h0, const T* y) const {
-    const T* const from = s > 0 ? y + steps.place(s - 1, n) * y_stride() : h0 ? h0 + n * l_.H : nullptr;
-    set(to, 0, from, 0, all_units());
+    const T* const from = s > 0 ? y + steps.place(s - 1, n) * y_stride() : h0 ? h0 + n * outputs() : nullptr;
+    set_h(to, 0, from, 0, all_units());
   }
-  // A part's rows of a step of (T, N, H), or (N, T, H), from a state, and added to one.
-  bool side_by_side(const Steps& steps, int64_t stride, const Part& mine) const {
-    return !steps.lengths && !steps.batch_first && stride == l_.H && mine.units.size() == l_.H;
+  // A part's rows of a step of (T, N, width), or (N, T, width), from a state, and added to one.
+  Range columns_of(const Part& mine, int64_t width) const {
+    return width == l_.H ? mine.units : Range{0, width};
   }
-  void put(T* all, int64_t stride, const T* state, const Steps& steps, const Runners& runners,
+  bool side_by_side(const Steps& steps, int64_t stride, int64_t width, Range columns) const {
+    return !steps.lengths && !steps.batch_first && stride == width && columns.size() == width;
+  }
+  void put(T* all, int64_t stride, const T* state, int64_t width, const Steps& steps, const Runners& runners,
            const Part& mine, int64_t s) const {
-    const T* const from = state + mine.samples.begin * l_.H + mine.units.begin;
-    if (side_by_side(steps, stride, mine))
-      return copy(all + steps.place(s, runners[0]) * l_.H, from, runners.count() * l_.H);
+    const Range columns = columns_of(mine, width);
+    const T* const from = state + mine.samples.begin * width + columns.begin;
+    if (side_by_side(steps, stride, width, columns))
+      return copy(all + steps.place(s, runners[0]) * width, from, runners.count() * width);
     for (int64_t i = 0; i < runners.count(); i++)
-      copy(all + steps.place(s, runners[i]) * stride + mine.units.begin, from + i * l_.H, mine.units.size());
+      copy(all + steps.place(s, runners[i]) * stride + columns.begin, from + i * width, columns.size());
   }
   void add(T* state, const T* dy, const Steps& steps, const Runners& runners, const Part& mine,
            int64_t s) const {
-    T* const to = state + mine.samples.begin * l_.H + mine.units.begin;
-    if (side_by_side(steps, y_stride(), mine))
-      return k_.add_scaled(runners.count() * l_.H, to, dy + steps.place(s, runners[0]) * l_.H, 1, to);
+    const int64_t width = outputs();
+    const Range columns = columns_of(mine, width);
+    T* const to = state + mine.samples.begin * width + columns.begin;
+    if (side_by_side(steps, y_stride(), width, columns))
+      return k_.add_scaled(runners.count() * width, to, dy + steps.place(s, runners[0]) * width, 1, to);
     for (int64_t i = 0; i < runners.count(); i++)
-      k_.add_scaled(mine.units.size(), to + i * l_.H,
-                    dy + steps.place(s, runners[i]) * y_stride() + mine.units.begin, 1, to + i * l_.H);
+      k_.add_scaled(columns.size(), to + i * width,
+                    dy + steps.place(s, runners[i]) * y_stride() + columns.begin, 1, to + i * width);
   }
 
   // Gradients of some rows of the weights, 0 to G H, over the rows r0 to r1.
@@ -1013,7 +1091,19 @@ class Recurrent {
       product(part.gate * l_.H, part.plane, part.planes, steps.in_place() ? x + r0 * l_.I : m.again.x, l_.I,
               g.dweight_ih, g.dbias_ih);
     }
-    product(0, layout_.recurrent, layout_.gates, m.h_old, l_.H, g.dweight_hh, g.dbias_hh);
+    product(0, layout_.recurrent, layout_.gates, m.h_old, outputs(), g.dweight_hh, g.dbias_hh);
+  }
+  // Some units' columns of the projection's, over n rows.
+  void projection_gradient(const BackwardMemory& m, const T* rows, int64_t ld, int64_t n,
+                           const gm_recurrent_gradients& g, bool accumulate, Range units) const {
+    if (!l_.P || !g.dweight_hr || units.size() <= 0) return;
+    Gemm<T> p = {};
+    p.M = l_.P, p.N = units.size(), p.K = n;
+    p.a = m.dh_rows, p.a_row = 1, p.a_col = l_.P;
+    p.b = rows + layout_.width * l_.H + units.begin, p.b_row = ld, p.b_col = 1;
+    p.c = static_cast<T*>(g.dweight_hr) + units.begin, p.ldc = l_.H;
+    p.accumulate = accumulate;
+    k_.gemm(p);
   }
   // dx of any rows, and of the samples that run at a step.
   void input_gradient(const BackwardMemory& m, const Steps& steps, Range share, int64_t r0, T* dx) const {

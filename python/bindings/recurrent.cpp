@@ -24,20 +24,20 @@ struct PackedRecurrent {
   gm_recurrent_packed* handle = nullptr;
   gm_cell cell;
   gm_dtype dtype;
-  py::ssize_t I, H;
-  PackedRecurrent(gm_cell cell_, gm_dtype dtype_, py::ssize_t I_, py::ssize_t H_)
-      : cell(cell_), dtype(dtype_), I(I_), H(H_) {}
+  py::ssize_t I, H, P;
+  PackedRecurrent(gm_cell cell_, gm_dtype dtype_, py::ssize_t I_, py::ssize_t H_, py::ssize_t P_)
+      : cell(cell_), dtype(dtype_), I(I_), H(H_), P(P_) {}
   PackedRecurrent(const PackedRecurrent&) = delete;
   PackedRecurrent& operator=(const PackedRecurrent&) = delete;
   ~PackedRecurrent() { gm_recurrent_packed_free(handle); }
 };
 
 // The arrays that say what a layer is, or what was packed of them. weights: (weight_ih, weight_hh, bias_ih,
-// bias_hh), biases may be None.
+// bias_hh), biases may be None, and weight_hr where there is a projection.
 struct Layer {
   gm_recurrent c = {};
   gm_dtype dtype;
-  py::ssize_t T, N, I, H, G;
+  py::ssize_t T, N, I, H, P = 0, G;  // P: of the projection, 0 for none
   gm_recurrent_memory memory = {};
 
   Layer(const std::string& cell, const Shape& shape, gm_dtype dtype_, const py::object& weights_,
@@ -54,12 +54,12 @@ struct Layer {
                               kCells[c.cell] + " and " + std::to_string(I) + " " +
                               std::string(py::str(numpy_dtype(dtype))));
       c.packed = packed.handle;
-      H = packed.H;
+      H = packed.H, P = packed.P;
       G = kGates[c.cell] * H;
     } else {
       keep_weights(weights_.cast<py::tuple>());
     }
-    c.T = T, c.N = N, c.I = I, c.H = H;
+    c.T = T, c.N = N, c.I = I, c.H = H, c.P = P;
     c.reverse = reverse;
     c.batch_first = batch_first;
     c.recompute = recompute;
@@ -80,11 +80,14 @@ struct Layer {
   }
   py::ssize_t cache_size() const { return memory.cache / (dtype == GM_FLOAT32 ? 4 : 8); }
   bool memory_cell() const { return c.cell == GM_LSTM; }
-  Shape states() const { return {N, H}; }
+  // Of h.
+  py::ssize_t features() const { return P ? P : H; }
+  Shape states() const { return {N, features()}; }
+  Shape memories() const { return {N, H}; }
   Shape by_step(py::ssize_t features) const {
     return c.batch_first ? Shape{N, T, features} : Shape{T, N, features};
   }
-  Shape outputs() const { return by_step(H); }
+  Shape outputs() const { return by_step(features()); }
 
   // An array of the layer's type and that shape, held as long as the layer; null for None.
   const void* keep(py::handle a, const char* name, const Shape& shape) {
@@ -103,8 +106,14 @@ struct Layer {
     c.weight_hh = keep(weights[1], "weight_hh");
     expect_ndim(kept_[0].array, "weight_hh", 2);
     H = kept_[0].array.shape(1);
+    if (weights.size() > 4 && !weights[4].is_none()) {
+      c.weight_hr = keep(weights[4], "weight_hr");
+      expect_ndim(kept_[1].array, "weight_hr", 2);
+      P = H, H = kept_[1].array.shape(1);
+      expect_shape(kept_[1].array, "weight_hr", {P, H});
+    }
     G = kGates[c.cell] * H;
-    expect_shape(kept_[0].array, "weight_hh", {G, H});
+    expect_shape(kept_[0].array, "weight_hh", {G, features()});
     c.weight_ih = keep(weights[0], "weight_ih", {G, I});
     if (!weights[2].is_none()) c.bias_ih = keep(weights[2], "bias_ih", {G});
     if (!weights[3].is_none()) c.bias_hh = keep(weights[3], "bias_hh", {G});
@@ -186,7 +195,7 @@ class Stepper {
   py::object c;
   Stepper(const std::string& cell, const py::list& layers, py::ssize_t N) {
     const gm_dtype dtype = input(layers[0].cast<py::tuple>()[0], "weight_ih").dtype;
-    py::ssize_t features = 0, H = 0;
+    py::ssize_t features = 0;
     for (const py::handle each : layers) {
       const py::tuple weights = each.cast<py::tuple>();
       Input weight_ih = input(weights[0], "weight_ih", dtype);
@@ -196,14 +205,15 @@ class Stepper {
           std::make_unique<Layer>(cell, Shape{1, N, features}, dtype, weights, py::none(), false, 0, false));
       Layer& l = *layers_.back();
       memory_.emplace_back(new unsigned char[static_cast<std::size_t>(l.memory.stepper)]);
-      features = H = l.H;
+      features = l.features();
     }
     const Layer& first = *layers_[0];
     for (const auto& l : layers_)
-      if (l->H != H) throw py::value_error("weight_hh differs in size between layers");
-    const Shape shape = {static_cast<py::ssize_t>(layers_.size()), N, H};
-    h = first.fresh(shape);
-    c = first.memory_cell() ? py::object(first.fresh(shape)) : py::none();
+      if (l->H != first.H || l->P != first.P)
+        throw py::value_error("weight_hh differs in size between layers");
+    const py::ssize_t n = static_cast<py::ssize_t>(layers_.size());
+    h = first.fresh({n, N, first.features()});
+    c = first.memory_cell() ? py::object(first.fresh({n, N, first.H})) : py::none();
     reset();
     pack();
   }
@@ -223,7 +233,8 @@ class Stepper {
     const Layer& first = *layers_[0];
     const Input x = input(x_, "x", first.dtype);
     expect_shape(x.array, "x", {first.N, first.I});
-    const std::int64_t size = first.N * first.H * h.itemsize();
+    const std::int64_t size = first.N * first.features() * h.itemsize(),
+                       memory = first.N * first.H * h.itemsize();
     char* hp = static_cast<char*>(h.mutable_data());
     char* cp =
         c.is_none() ? nullptr : static_cast<char*>(py::reinterpret_borrow<py::array>(c).mutable_data());
@@ -233,9 +244,9 @@ class Stepper {
       check(gm_recurrent_step(first.dtype, &layers_[i]->c, memory_[i].get(), from, hp, cp, &e), e);
       from = hp;
       hp += size;
-      if (cp) cp += size;
+      if (cp) cp += memory;
     }
-    py::array y = first.fresh({first.N, first.H});
+    py::array y = first.fresh({first.N, first.features()});
     std::memcpy(y.mutable_data(), from, static_cast<std::size_t>(size));
     return y;
   }
@@ -266,7 +277,7 @@ void native(F run) {
 
 void bind_recurrent(py::module_& m) {
   py::class_<PackedRecurrent>(m, "PackedRecurrent")
-      .def_property_readonly("shape", [](const PackedRecurrent& p) { return py::make_tuple(p.I, p.H); });
+      .def_property_readonly("shape", [](const PackedRecurrent& p) { return py::make_tuple(p.I, p.H, p.P); });
   m.def(
       "recurrent_pack",
       [](const std::string& cell, py::tuple weights) {
@@ -274,7 +285,7 @@ void bind_recurrent(py::module_& m) {
         expect_ndim(weight_ih.array, "weight_ih", 2);
         Layer l(cell, {0, 0, weight_ih.array.shape(1)}, weight_ih.dtype, weights, py::none(), false, 0,
                 false);
-        auto packed = std::make_unique<PackedRecurrent>(l.c.cell, l.dtype, l.I, l.H);
+        auto packed = std::make_unique<PackedRecurrent>(l.c.cell, l.dtype, l.I, l.H, l.P);
         native([&](Error* e) { return gm_recurrent_pack(l.dtype, &l.c, &packed->handle, e); });
         return packed;
       },
@@ -295,12 +306,12 @@ void bind_recurrent(py::module_& m) {
          bool batch_first) {
         Input x = input(x_, "x");
         Layer l(cell, sequence(x), x.dtype, weights, lengths, reverse, recompute, batch_first);
-        const void *h0 = l.optional(h0_, "h0", l.states()), *c0 = l.optional(c0_, "c0", l.states());
+        const void *h0 = l.optional(h0_, "h0", l.states()), *c0 = l.optional(c0_, "c0", l.memories());
         Outputs y = written(out, l.dtype, l.outputs());
         l.c.y_stride = y.stride;
         py::array h_n = l.fresh(l.states());
         Workspace work(l.memory.forward);
-        py::object c_n = l.memory_cell() ? py::object(l.fresh(l.states())) : py::none();
+        py::object c_n = l.memory_cell() ? py::object(l.fresh(l.memories())) : py::none();
         py::object cache = training ? py::object(l.fresh_cache()) : py::none();
         void *yp = y.array.mutable_data(), *hp = h_n.mutable_data(), *wp = work.data();
         void* cp = c_n.is_none() ? nullptr : c_n.cast<py::array>().mutable_data();
@@ -336,7 +347,7 @@ void bind_recurrent(py::module_& m) {
         g.dy = d ? d->array.data() : nullptr;
         const void* yp = y->array.data();
         g.dh_n = l.optional(dh_n, "dh_n", l.states());
-        g.dc_n = l.optional(dc_n, "dc_n", l.states());
+        g.dc_n = l.optional(dc_n, "dc_n", l.memories());
         py::dict out;
         auto made = [&](const char* name, const Shape& shape) {
           py::array a = l.fresh(shape);
@@ -345,13 +356,14 @@ void bind_recurrent(py::module_& m) {
         };
         g.dx = made("dx", l.by_step(l.I));
         g.dweight_ih = made("dweight_ih", {l.G, l.I});
-        g.dweight_hh = made("dweight_hh", {l.G, l.H});
+        g.dweight_hh = made("dweight_hh", {l.G, l.features()});
+        if (l.P) g.dweight_hr = made("dweight_hr", {l.P, l.H});
         if (l.c.bias_ih) g.dbias_ih = made("dbias_ih", {l.G});
         if (l.c.bias_hh) g.dbias_hh = made("dbias_hh", {l.G});
         g.dh0 = made("dh0", l.states());
-        if (l.memory_cell()) g.dc0 = made("dc0", l.states());
+        if (l.memory_cell()) g.dc0 = made("dc0", l.memories());
         if (steps) g.dh = made("dh", l.outputs());
-        if (steps && l.memory_cell()) g.dc = made("dc", l.outputs());
+        if (steps && l.memory_cell()) g.dc = made("dc", l.by_step(l.H));
         gm_recurrent_steps sums = {};
         sums.struct_size = sizeof sums;
         if (measure) {
@@ -397,7 +409,7 @@ void bind_recurrent(py::module_& m) {
         const void* cache = l.keep(cache_, "cache", {l.cache_size()});
         py::array gates = l.fresh(l.by_step(l.G));
         Workspace work(l.memory.forward);
-        py::object c = l.memory_cell() ? py::object(l.fresh(l.outputs())) : py::none();
+        py::object c = l.memory_cell() ? py::object(l.fresh(l.by_step(l.H))) : py::none();
         void *gp = gates.mutable_data(), *wp = work.data();
         void* cp = c.is_none() ? nullptr : c.cast<py::array>().mutable_data();
         native([&](Error* e) { return gm_recurrent_gates(l.dtype, &l.c, cache, gp, cp, wp, e); });

@@ -535,6 +535,7 @@ def lstm_forward(
     recompute: int = 0,
     training: bool = True,
     batch_first: bool = False,
+    weight_hr: ArrayLike | None = None,
 ) -> tuple[Array, Array, Array, Array]:
     """LSTM with forget gate over a batch of sequences: torch.nn.LSTM's one layer, one direction.
 
@@ -560,6 +561,10 @@ def lstm_forward(
         False where no backward follows: the cache is None and memory does not grow with T.
     batch_first : bool
         All that is by step is (N, T, ...) instead of (T, N, ...): x, y and dy, and what backward and gates give.
+    weight_hr : array_like (P, H), optional
+        Projects: ``h = weight_hr (o tanh(c))`` has P features instead of H, as have y, h0, h_n, their derivatives and
+        the columns of weight_hh (4H, P); torch's proj_size. Sak, Senior, Beaufays 2014, arXiv:1402.1128. The cache
+        takes ``T N H`` more, with `recompute` none.
 
     Returns
     -------
@@ -584,7 +589,7 @@ def lstm_forward(
     array([[3.]])
     """
     return _core.recurrent_forward(
-        "lstm", x, _four(weights), h0, c0, lengths, reverse, recompute, training, None, batch_first
+        "lstm", x, (*_four(weights), weight_hr), h0, c0, lengths, reverse, recompute, training, None, batch_first
     )
 
 
@@ -604,12 +609,13 @@ def lstm_backward(
     steps: bool = False,
     batch_first: bool = False,
     measure: bool = False,
+    weight_hr: ArrayLike | None = None,
 ) -> dict[str, Any]:
     """Gradients of `lstm_forward`, free of cancellation where gates saturate.
 
     Parameters
     ----------
-    x, weights, h0, lengths, reverse, recompute, batch_first
+    x, weights, h0, lengths, reverse, recompute, batch_first, weight_hr
         As `lstm_forward` had them.
     y, cache : ndarray
         What it gave.
@@ -632,8 +638,8 @@ def lstm_backward(
     -------
     dict of ndarray
         ``dx`` (T, N, I), ``dweight_ih``, ``dweight_hh``, ``dbias_ih`` and ``dbias_hh`` (where there are biases),
-        ``dh0`` and ``dc0`` (N, H); with `steps` ``dh`` and ``dc`` (T, N, H). 0 beyond a sample's length. With
-        `measure` the dict ``measured``.
+        ``dweight_hr`` (where there is one), ``dh0`` and ``dc0`` (N, H); with `steps` ``dh`` and ``dc`` (T, N, H). 0
+        beyond a sample's length. With `measure` the dict ``measured``.
 
     Examples
     --------
@@ -650,7 +656,7 @@ def lstm_backward(
     return _core.recurrent_backward(
         "lstm",
         x,
-        _four(weights),
+        (*_four(weights), weight_hr),
         y,
         cache,
         dy,
@@ -674,6 +680,7 @@ def lstm_gates(
     lengths: ArrayLike | None = None,
     reverse: bool = False,
     batch_first: bool = False,
+    weight_hr: ArrayLike | None = None,
 ) -> tuple[Array, Array]:
     """Values of the gates i, f, g, o (T, N, 4H) and the memory c (T, N, H) of every step, from a full cache.
 
@@ -687,7 +694,7 @@ def lstm_gates(
     >>> lstm_gates(weights, y, cache)[0]
     array([[[0.5, 0.5, 0. , 0.5]]])
     """
-    return _core.recurrent_gates("lstm", _four(weights), y, cache, lengths, reverse, batch_first)
+    return _core.recurrent_gates("lstm", (*_four(weights), weight_hr), y, cache, lengths, reverse, batch_first)
 
 
 def gru_forward(

@@ -88,7 +88,7 @@ def forward(
     dropout: float = 0.0,
     seed: int = 0,
 ) -> tuple[Array, Array, Array | None, Cache | None]:
-    """All layers and directions of torch.nn.LSTM, GRU or RNN, without projection.
+    """All layers and directions of torch.nn.LSTM, GRU or RNN.
 
     Parameters
     ----------
@@ -97,6 +97,7 @@ def forward(
     x : array_like (T, N, I)
     parameters : mapping
         A torch state dict's names: ``weight_ih_l0``, ``weight_hh_l0``, ``bias_ih_l0``, ``bias_hh_l0`` (or no biases),
+        ``weight_hr_l0`` of an LSTM with a projection (torch's proj_size; P features instead of H in all that is h's),
         ``..._l1`` for the next layer, ``..._reverse`` for the other direction. Or what `pack` made of it.
     h0, c0 : array_like (layers * directions, N, H), optional
         The state before the first step, layer by layer, forwards before reverse; None for 0. c0 is the LSTM's.
@@ -148,9 +149,9 @@ def forward(
     above = np.asarray(x)
     if above.ndim != 3:
         raise ValueError(f"x has shape {above.shape}; expected 3 dimensions")
-    H = layers[0][0].shape[1] if isinstance(parameters, Packed) else np.asarray(layers[0][0][1]).shape[-1]
+    H, memory = _widths(layers)
     N = above.shape[0 if batch_first else 1]
-    h_first, c_first = (_states(name, given, layers, N, H) for name, given in (("h0", h0), ("c0", c0)))
+    h_first, c_first = (_states(*given, layers, N) for given in (("h0", h0, H), ("c0", c0, memory)))
     if not 0 <= dropout <= 1:
         raise ValueError(f"dropout is {dropout}; expected 0 to 1")
     ys, kept, last, inputs = [], [], [], []
@@ -228,9 +229,9 @@ def backward(
     """
     layers = _layers(cell, parameters)
     first = np.asarray(x)
-    H, N = np.asarray(layers[0][0][1]).shape[-1], first.shape[0 if batch_first else 1]
-    given = (("h0", h0), ("dh_n", dh_n), ("dc_n", dc_n))
-    states = {name: _states(name, value, layers, N, H) for name, value in given}
+    (H, memory), N = _widths(layers), first.shape[0 if batch_first else 1]
+    given = (("h0", h0, H), ("dh_n", dh_n, H), ("dc_n", dc_n, memory))
+    states = {name: _states(name, value, width, layers, N) for name, value, width in given}
     out: dict[str, Array] = {}
     found: dict[str, list[Array]] = {}
     above = None if dy is None else np.asarray(dy)
@@ -328,7 +329,7 @@ class Stepper:
 
 
 def _layers(cell: str, parameters: Mapping[str, ArrayLike]) -> list[list[tuple[ArrayLike | None, ...]]]:
-    """The four arrays of every direction of every layer; biases None where there are none."""
+    """The arrays of every direction of every layer; None for biases where there are none, and for no projection."""
     choice("cell", cell, CELLS)
     directions = ("", "_reverse") if "weight_ih_l0_reverse" in parameters else ("",)
     names = set[str]()
@@ -337,12 +338,14 @@ def _layers(cell: str, parameters: Mapping[str, ArrayLike]) -> list[list[tuple[A
         layer = []
         for direction in directions:
             suffix = f"_l{len(layers)}{direction}"
-            four = [f"{part}{suffix}" for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-            missing = [name for name in four[:2] if name not in parameters]
+            own = [f"{part}{suffix}" for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")]
+            projects = cell == "lstm" and "weight_hr_l0" in parameters
+            missing = [name for name in own[:2] + own[4:] * projects if name not in parameters]
             if missing:
                 raise ValueError(f"parameters has no {missing[0]}; expected torch's names, weight_ih_l0 and so on")
-            names |= set(four)
-            layer.append(tuple(parameters.get(name) for name in four))
+            own = own if projects else own[:4]
+            names |= set(own)
+            layer.append(tuple(parameters.get(name) for name in own))
         layers.append(layer)
     unknown = sorted(set(parameters) - names)
     if unknown:
@@ -350,7 +353,17 @@ def _layers(cell: str, parameters: Mapping[str, ArrayLike]) -> list[list[tuple[A
     return layers
 
 
-def _states(name: str, given: ArrayLike | None, layers: list[Any], N: int, H: int) -> Array | None:
+def _widths(layers: Any) -> tuple[int, int]:
+    """Features of h and of c."""
+    first = layers[0][0]
+    if isinstance(first, _core.PackedRecurrent):
+        _, H, P = first.shape
+        return P or H, H
+    features = np.asarray(first[1]).shape[-1]
+    return features, np.asarray(first[4]).shape[-1] if len(first) > 4 else features
+
+
+def _states(name: str, given: ArrayLike | None, H: int, layers: list[Any], N: int) -> Array | None:
     if given is None:
         return None
     made, expected = np.asarray(given), (len(layers) * len(layers[0]), N, H)

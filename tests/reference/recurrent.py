@@ -26,11 +26,11 @@ def tanh_slope(a: Array) -> Array:
 
 
 class Step:
-    """One step of one sample: x (I), h and c (H)."""
+    """One step of one sample: x (I), h and c (H); where weight_hr (P, H) is a fifth weight, h (P)."""
 
     def __init__(self, cell: str, weights: tuple[Array, ...], x: Array, h: Array, c: Array) -> None:
         self.cell, self.weights, self.x, self.h, self.c = cell, weights, x, h, c
-        weight_ih, weight_hh, bias_ih, bias_hh = weights
+        weight_ih, weight_hh, bias_ih, bias_hh, *self.projection = weights
         self.from_x = np.split(weight_ih @ x + bias_ih, GATES[cell])
         self.from_h = np.split(weight_hh @ h + bias_hh, GATES[cell])
         if cell == "lstm":
@@ -38,7 +38,9 @@ class Step:
             i, f, g, o = sigmoid(self.a[0]), sigmoid(self.a[1]), np.tanh(self.a[2]), sigmoid(self.a[3])
             self.gates = np.concatenate([i, f, g, o])
             self.new_c = f * c + i * g
-            self.new_h = o * np.tanh(self.new_c)
+            self.hidden = self.new_h = o * np.tanh(self.new_c)
+            for weight_hr in self.projection:
+                self.new_h = weight_hr @ self.hidden
         elif cell == "gru":
             r_in, z_in = (self.from_x[k] + self.from_h[k] for k in (0, 1))
             r, z = sigmoid(r_in), sigmoid(z_in)
@@ -55,7 +57,9 @@ class Step:
 
     def backward(self, dh: Array, dc: Array) -> dict[str, Array]:
         """From the derivatives by the new h and c; ``dc`` in the result is the whole one, by the new c."""
-        a, passed, total = self.a, np.zeros_like(dh), dc
+        a, passed, total, dprojected = self.a, np.zeros_like(dh), dc, dh
+        for weight_hr in self.projection:
+            dh = weight_hr.T @ dh
         if self.cell == "lstm":
             i, f, g, o = np.split(self.gates, 4)
             total = dc + dh * o * tanh_slope(self.new_c)
@@ -78,8 +82,9 @@ class Step:
             slope = tanh_slope(a[0]) if self.cell == "rnn_tanh" else (a[0] > 0).astype(float)
             da_x = da_h = [dh * slope]
         by_x, by_h = np.concatenate(da_x), np.concatenate(da_h)
-        weight_ih, weight_hh, _, _ = self.weights
-        return {
+        weight_ih, weight_hh = self.weights[:2]
+        projection = {"dweight_hr": np.outer(dprojected, self.hidden)} if self.projection else {}
+        return projection | {
             "dx": weight_ih.T @ by_x,
             "dh_old": weight_hh.T @ by_h + passed,
             "dc_old": dc,
@@ -97,6 +102,8 @@ class Step:
         """
         if self.cell == "lstm":
             _, f, _, o = np.split(self.gates, 4)
+            for weight_hr in self.projection:
+                own = weight_hr.T @ own
             kept = along + own * o * tanh_slope(self.new_c)
             return kept, kept * f
         if self.cell == "gru":
@@ -128,17 +135,18 @@ def run(
 ) -> dict[str, Array]:
     """y, h_n, c_n, gates, c of every step, and with dy all gradients; x (T, N, I)."""
     T, N, I = x.shape
-    H = weights[1].shape[1]
-    G = GATES[cell] * H
+    P, G = weights[1].shape[1], len(weights[1])
+    H = G // GATES[cell]
     full = tuple(np.zeros(G) if w is None else w.astype(float) for w in weights)
-    zero = np.zeros((N, H))
-    h0, c0, dh_n, dc_n = (zero if a is None else a.astype(float) for a in (h0, c0, dh_n, dc_n))
+    states = ((h0, P), (c0, H), (dh_n, P), (dc_n, H))
+    h0, c0, dh_n, dc_n = (np.zeros((N, width)) if a is None else a.astype(float) for a, width in states)
     lengths = np.full(N, T) if lengths is None else np.asarray(lengths)
-    dy = np.zeros((T, N, H)) if dy is None else dy.astype(float)
-    out: dict[str, Array] = {name: np.zeros((T, N, H)) for name in ("y", "c", "dh", "dc")}
+    dy = np.zeros((T, N, P)) if dy is None else dy.astype(float)
+    widths = {"y": P, "c": H, "dh": P, "dc": H}
+    out: dict[str, Array] = {name: np.zeros((T, N, width)) for name, width in widths.items()}
     out |= {"gates": np.zeros((T, N, G)), "dx": np.zeros((T, N, I))}
-    out |= {name: np.zeros((N, H)) for name in ("h_n", "c_n", "dh0", "dc0")}
-    sums = ("dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh")
+    out |= {name: np.zeros((N, width)) for name, width in {"h_n": P, "c_n": H, "dh0": P, "dc0": H}.items()}
+    sums = ("dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh", "dweight_hr")[: len(full)]
     out |= {name: np.zeros_like(w) for name, w in zip(sums, full, strict=True)}
     measured = {name: np.zeros(T) for name in MEASURED}
     measured |= {name: np.zeros((T, GATES[cell])) for name in ("gate", "low", "high")}

@@ -185,7 +185,9 @@ GM_API gm_status gm_dropout(gm_dtype dtype, int64_t n, const void* x, double p, 
  */
 /* Weights and their order are torch.nn's: G gates of H rows each, weight_ih (G H, I), weight_hh (G H, H),
  * biases (G H) or null for 0. LSTM: i, f, g, o. GRU: r, z, n, the reset gate after the product with
- * weight_hh. RNN: one. */
+ * weight_hh. RNN: one. An LSTM may be projected (Sak, Senior, Beaufays 2014, arXiv:1402.1128): h = weight_hr
+ * (o tanh(c)) has P features instead of H, and so have y, h0, h_n, their derivatives and the columns of
+ * weight_hh. */
 typedef enum gm_cell { GM_LSTM = 0, GM_GRU = 1, GM_RNN_TANH = 2, GM_RNN_RELU = 3 } gm_cell;
 typedef struct gm_recurrent {
   size_t struct_size;
@@ -196,8 +198,10 @@ typedef struct gm_recurrent {
   int batch_first;        /* 1: x, y and all that is by step are (N, T, ...) instead of (T, N, ...) */
   int64_t
       recompute; /* k > 0: the cache keeps the state of every k-th step, backward computes the rest again */
-  int64_t y_stride; /* distance between the rows of y and of dy, 0 for H */
+  int64_t y_stride; /* distance between the rows of y and of dy, 0 for H, or P */
   const void *weight_ih, *weight_hh, *bias_ih, *bias_hh;
+  int64_t P;             /* features of the projection, 0 for none */
+  const void* weight_hr; /* (P, H), null without */
   const struct gm_recurrent_packed*
       packed;                /* what forward then reads instead of weights and biases, or null */
   int (*cancel)(void* data); /* null, or asked some 50 times a second on the calling thread; non-zero: the
@@ -211,7 +215,8 @@ GM_API gm_status gm_recurrent_pack(gm_dtype dtype, const gm_recurrent* layer, gm
                                    gm_error* error);
 GM_API void gm_recurrent_packed_free(gm_recurrent_packed* packed);
 /* Bytes that the caller provides. cache: T N H (G + 1) elements for LSTM and GRU, T N H for RNN; with
- * recompute ceil(T / k) N H for LSTM, none for the others. The workspaces may be thrown away after the call.
+ * recompute ceil(T / k) N H for LSTM, none for the others; a projection T N H more, none with recompute. The
+ * workspaces may be thrown away after the call.
  */
 typedef struct gm_recurrent_memory {
   size_t struct_size;
@@ -236,7 +241,7 @@ typedef struct gm_recurrent_gradients {
   size_t struct_size;
   const void *dy, *dh_n, *dc_n;
   void *dx, *dh0, *dc0;
-  void *dweight_ih, *dweight_hh, *dbias_ih, *dbias_hh;
+  void *dweight_ih, *dweight_hh, *dbias_ih, *dbias_hh, *dweight_hr;
   void *dh, *dc;
   int accumulate;
   const gm_recurrent_steps* steps; /* null, or what backward is to see of every step */

@@ -98,9 +98,9 @@ def measure_stack(
     if above.ndim != 3:
         raise ValueError(f"x has shape {above.shape}; expected 3 dimensions (T, N, I)")
     T, N = above.shape[:2]
-    H, D = np.asarray(layers[0][0][1]).shape[-1], len(layers[0])
-    given = (("h0", h0), ("c0", c0), ("dh_n", dh_n), ("dc_n", dc_n))
-    states = {name: recurrent._states(name, value, layers, N, H) for name, value in given}
+    (H, memory), D = recurrent._widths(layers), len(layers[0])
+    given = (("h0", h0, H), ("c0", c0, memory), ("dh_n", dh_n, H), ("dc_n", dc_n, memory))
+    states = {name: recurrent._states(name, value, width, layers, N) for name, value, width in given}
     if dy is not None and np.shape(dy) != (T, N, D * H):
         raise ValueError(f"dy has shape {np.shape(dy)}; expected {(T, N, D * H)}")
     sizes = _lengths(lengths, T, N)
@@ -149,14 +149,15 @@ def measure_layer(
     reverse: bool = False,
     index: int = 1,
 ) -> TimeMeasurement:
-    """Measure one layer in one direction from its input x (T, N, I), its four arrays of weights (biases None where
-    there are none), and the derivatives of the loss by what it gives; as `measure_stack`."""
+    """Measure one layer in one direction from its input x (T, N, I), its arrays of weights (biases None where there
+    are none; the fifth is weight_hr of a projection), and the derivatives of the loss by what it gives; as
+    `measure_stack`."""
     ran = forward(cell, np.asarray(x), weights, h0, c0, _lengths(lengths, *np.shape(x)[:2]), reverse)
     return _measured(ran, source, index)[0]
 
 
 def _measured(ran: Pass, source: Source, index: int) -> tuple[TimeMeasurement, Array]:
-    T, N, H = ran.y.shape
+    (T, N, features), H = ran.y.shape, ran.hidden
     cell = ran.cell
     sums, dx = step_sums(ran, source.dy, source.dh_n, source.dc_n)
     rows = np.where(sums.rows, sums.rows, math.nan)
@@ -180,7 +181,7 @@ def _measured(ran: Pass, source: Source, index: int) -> tuple[TimeMeasurement, A
         rows=tuple(map(int, sums.rows)),
         grad_h=_floats(np.sqrt(sums.dh / rows)),
         grad_c=_floats(np.sqrt(sums.dc / rows)) if cell == "lstm" else (),
-        h_rms=_floats(np.sqrt(sums.h / (rows * H))),
+        h_rms=_floats(np.sqrt(sums.h / (rows * features))),
         c_rms=_floats(np.sqrt(sums.c / (rows * H))) if cell == "lstm" else (),
         gates=tuple(
             GateTrace(name, *(_floats(by_step[k] / (rows * H)) for by_step in (sums.gate, sums.shut, sums.open)))
@@ -219,7 +220,7 @@ def _decays(ran: Pass, source: Source) -> tuple[Decay, Decay | None, Decay | Non
         return [float(norm) / start if start else math.nan for norm in norms]
 
     def made(squares: Array) -> Decay:
-        return decay(relative(squares), [int(n) for n in counted], ran.y.shape[2], str(ran.y.dtype))
+        return decay(relative(squares), [int(n) for n in counted], ran.hidden, str(ran.y.dtype))
 
     if not GATES[ran.cell]:
         return made(state), None, None, random
@@ -231,11 +232,12 @@ def _decays(ran: Pass, source: Source) -> tuple[Decay, Decay | None, Decay | Non
 def _last_gradient(ran: Pass, source: Source) -> tuple[Array, Array | None, bool]:
     """dL/dh (and dL/dc) at each sample's last step, scaled to norm 1 together; random where no sample has one."""
     N, H = ran.y.shape[1:]
+    memory = ran.hidden
     last = np.zeros(N, int) if ran.reverse else np.maximum(ran.lengths - 1, 0)
     dh = np.zeros((N, H)) if source.dh_n is None else np.array(source.dh_n, np.float64)
     if source.dy is not None:
         dh += source.dy[last, np.arange(N)]
-    dc = np.zeros((N, H)) if source.dc_n is None else np.array(source.dc_n, np.float64)
+    dc = np.zeros((N, memory)) if source.dc_n is None else np.array(source.dc_n, np.float64)
     dh[ran.lengths == 0] = dc[ran.lengths == 0] = 0.0
     # by the largest first: squares of tiny gradients underflow
     largest = np.maximum(np.abs(dh).max(1, initial=0.0), np.abs(dc).max(1, initial=0.0))
@@ -243,7 +245,7 @@ def _last_gradient(ran: Pass, source: Source) -> tuple[Array, Array | None, bool
     random = not usable.any()
     if random:
         dh = np.random.default_rng(0).normal(size=(N, H))
-        dc, largest, usable = np.zeros((N, H)), np.ones(N), ran.lengths > 0
+        dc, largest, usable = np.zeros((N, memory)), np.ones(N), ran.lengths > 0
     largest = np.where(usable, largest, 1.0)[:, None]
     dh, dc = (np.where(usable[:, None], part / largest, 0.0) for part in (dh, dc))
     norm = np.where(usable, np.sqrt(np.sum(dh**2 + dc**2, 1)), 1.0)[:, None]

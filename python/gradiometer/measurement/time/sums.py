@@ -34,6 +34,16 @@ class Pass:
     y: Array
     cache: Array
 
+    @property
+    def hidden(self) -> int:
+        """Units, of which y has fewer where an LSTM projects them."""
+        return len(self.weights[1]) // max(1, len(GATES[self.cell]))  # type: ignore[arg-type]
+
+    @property
+    def projection(self) -> Array | None:
+        """weight_hr (P, H)."""
+        return self.weights[4] if len(self.weights) > 4 else None
+
 
 @dataclass(frozen=True)
 class StepSums:
@@ -75,12 +85,12 @@ def forward(
 
 def step_sums(ran: Pass, dy: Array | None, dh_n: Array | None, dc_n: Array | None) -> tuple[StepSums, Array]:
     """What is seen of every step in one backward pass, and ``dx``."""
-    T, H = ran.y.shape[0], ran.y.shape[2]
+    T = len(ran.y)
     made = _backward(ran, dy, dh_n, dc_n)
     gates, c = _gates(ran)
     runs = np.arange(T)[:, None] < ran.lengths
     shown = [gates[name] for name in GATES[ran.cell] if name in SIGMOID]
-    beyond = H * np.sum(~runs, 1)  # where a gate reads 0
+    beyond = ran.hidden * np.sum(~runs, 1)  # where a gate reads 0
     return (
         StepSums(
             rows=runs.sum(1),
@@ -98,13 +108,13 @@ def step_sums(ran: Pass, dy: Array | None, dh_n: Array | None, dc_n: Array | Non
 
 def path_sums(ran: Pass, dh_n: Array, dc_n: Array | None) -> PathSums:
     """How a gradient by the last state goes back."""
-    T, N, H = ran.y.shape
+    T, N, _ = ran.y.shape
     made = _backward(ran, None, dh_n, dc_n)
     state = made["dc"] if ran.cell == "lstm" else made["dh"]
     carried, rest = np.zeros(T), np.zeros(T)
     if GATES[ran.cell]:
         gates, c = _gates(ran)
-        path = np.zeros((N, H))
+        path = np.zeros((N, ran.hidden))
         for t in range(T) if ran.reverse else range(T - 1, -1, -1):
             path += _at_the_step(ran, gates, c, dh_n, dc_n, t)
             path[t >= ran.lengths] = 0.0
@@ -134,7 +144,7 @@ def _backward(ran: Pass, dy: Array | None, dh_n: Array | None, dc_n: Array | Non
 
 def _gates(ran: Pass) -> tuple[dict[str, Array], Array]:
     """Gates by name, and c; none of an RNN."""
-    names, H = GATES[ran.cell], ran.y.shape[2]
+    names, H = GATES[ran.cell], ran.hidden
     if not names:
         return {}, None
     values, c = _core.recurrent_gates(ran.cell, ran.weights, ran.y, ran.cache, lengths=ran.lengths, reverse=ran.reverse)
@@ -144,10 +154,10 @@ def _gates(ran: Pass) -> tuple[dict[str, Array], Array]:
 def _at_the_step(ran: Pass, gates: dict[str, Array], c: Array, dh_n: Array, dc_n: Array | None, t: int) -> Array:
     """The gradient by the state that `dh_n` and `dc_n` have at a step itself, (N, H) in float64."""
     ends = (ran.lengths > 0) & (t == 0) if ran.reverse else ran.lengths == t + 1
-    out = np.zeros((len(ends), ran.y.shape[2]))
+    out = np.zeros((len(ends), ran.hidden))
     if not ends.any():
         return out
-    out[ends] = dh_n[ends]
+    out[ends] = dh_n[ends] if ran.projection is None else dh_n[ends].astype(np.float64) @ ran.projection
     if ran.cell == "lstm":
         slope = kernels.backward("tanh", c[t, ends].astype(np.float64), np.ones((np.count_nonzero(ends), out.shape[1])))
         out[ends] *= gates["o"][t, ends] * slope
