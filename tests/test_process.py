@@ -198,6 +198,33 @@ def test_a_fork_while_another_thread_is_inside() -> None:
 # ---- threads of the host
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_exit_while_daemon_threads_are_inside(threads: int) -> None:
+    done = run(
+        f"""
+        import sys, threading, time
+        import numpy as np
+        from gradiometer import kernels
+
+        kernels.set_threads({threads})
+        x, w = np.ones((60, 64, 64), "f4"), (np.ones((512, 64), "f4"), np.ones((512, 128), "f4"))
+        inside = threading.Barrier(4)
+
+        def work():
+            inside.wait()
+            while True:
+                kernels.lstm_forward(x, w)
+
+        for _ in range(3):
+            threading.Thread(target=work, daemon=True).start()
+        inside.wait()
+        time.sleep(0.1)
+        print("left")
+        """
+    )
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "left", "")
+
+
 def test_many_python_threads_give_the_same_bits() -> None:
     """Networks of their own, one network for all, and kernels."""
     shared, x = network(), batch(64)[0]

@@ -512,6 +512,10 @@ def test_bad_stacks() -> None:
     assert cache is not None
     with pytest.raises(ValueError, match="dy has shape"):
         recurrent.backward("lstm", x, parameters, cache, x)
+    with pytest.raises(TypeError, match="cache is NoneType; expected what forward gave with training=True"):
+        recurrent.backward("lstm", x, parameters, recurrent.forward("lstm", x, parameters, training=False)[3], x)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="parameters is Packed; expected a mapping"):
+        recurrent.backward("lstm", x, recurrent.pack("lstm", parameters), cache, x)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("N", [1, 3])

@@ -312,6 +312,13 @@ def test_batch_first_false_turns_the_layer_alone():
     assert np.array_equal(dx.swapaxes(0, 1), one.backward(x.x, dy)[0])
 
 
+def test_many_short_sequences_and_a_long_one_take_the_memory_of_one_of_them():
+    net = gm.Sequential(gm.RNN(1, 4, rng=0), gm.Linear(4, 2, rng=1))
+    for N, T in ((1 << 15, 1), (1, 1 << 15), (1 << 15, 1)):  # together they would be 2^30 steps
+        value, _ = net._compile().network.gradient(np.ones((N, T, 1)), "cross_entropy", np.zeros(N, int))
+        assert np.isfinite(value)
+
+
 def test_no_samples():
     net = net_of()
     assert net.predict(np.zeros((0, 5, 4))).shape == (0, 3)

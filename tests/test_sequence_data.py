@@ -61,6 +61,31 @@ def test_sequences_of_other_widths() -> None:
         gm.Sequences.of([np.ones((2, 3))])[0]  # type: ignore[index]
 
 
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda x: gm.Sequences(x, [1, 2]), TypeError, "x is list of unequal parts; expected an array (N, T, C)"),
+        (
+            lambda x: net().fit((x, [0, 1]), epochs=1),
+            TypeError,
+            "x is list of unequal parts; expected an array (N, T, 2)",
+        ),
+        (lambda x: net().predict(x), TypeError, "or Sequences.of(x)"),
+        (lambda x: gm.Sequences.of([[[1.0], [2.0, 3.0]]]), TypeError, "a sequence is list of unequal parts"),
+        (lambda x: gm.Sequences.of([np.ones((2, 3), int)]), TypeError, "sequences has an array of dtype int64"),
+        (lambda x: gm.Sequences.of([x[0], x[0][:0]]), ValueError, "sequences[1] has no steps"),
+        (lambda x: gm.Sequences.of(None), TypeError, "sequences is NoneType"),
+    ],
+)
+def test_lists_that_are_no_sequences(call: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        call([np.ones((1, 2)), np.ones((2, 2))])
+
+
+def net() -> gm.Sequential:
+    return gm.Sequential(gm.LSTM(2, 3, rng=0), gm.Linear(3, 2, rng=0))
+
+
 # Vowels
 
 

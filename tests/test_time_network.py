@@ -90,6 +90,17 @@ def test_a_network_gives_what_its_layers_give_alone() -> None:
     np.testing.assert_allclose(measured.layers[1].weight_grad_norm, norm, rtol=1e-10)
 
 
+@pytest.mark.parametrize("module", [gm.LSTM, gm.GRU, gm.RNN])
+def test_a_network_that_diverged_is_measured(module: Any) -> None:
+    x, y = sequences()
+    net = gm.Sequential(module(3, 20, rng=0, dtype="float64"), gm.Linear(20, 3, rng=1, dtype="float64"))
+    net[0].weight_hh_l0[...] = math.nan
+    (seen,) = gm.measure(net, x, y).time
+    assert math.isnan(seen.decay.factor)
+    assert seen.jacobian is None or math.isnan(seen.jacobian.bound)
+    assert "nan" not in repr(seen)
+
+
 def test_every_step_has_a_loss() -> None:
     rng = np.random.default_rng(1)
     x, _ = sequences(dtype="float32")

@@ -122,8 +122,15 @@ gm_status make_room(Network& net, Room room, gm_error* e) {
     if (bytes < 0) return GM_OUT_OF_MEMORY;
     if (bytes > net.most) return too_little(batch, bytes, net.most, net.lent ? "lent" : "allowed", e);
   } else if (alike && plan.batch >= 0) {
-    if (plan.batch > room.batch) room.batch = plan.batch;
-    if (plan.steps > room.steps) room.steps = plan.steps;
+    // Room for the earlier calls, too, but not N T of many short sequences and of few long ones at once.
+    const int64_t N = plan.batch > room.batch ? plan.batch : room.batch;
+    const int64_t T = plan.steps > room.steps ? plan.steps : room.steps;
+    const double rows[] = {static_cast<double>(plan.batch) * static_cast<double>(plan.steps),
+                           static_cast<double>(room.batch) * static_cast<double>(room.steps)};
+    if (static_cast<double>(N) * static_cast<double>(T) <= 4 * (rows[0] > rows[1] ? rows[0] : rows[1])) {
+      room.batch = N;
+      room.steps = T;
+    }
   }
   if (!net.lent) {
     free(net.arena);

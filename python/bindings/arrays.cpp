@@ -137,7 +137,8 @@ py::array targets(py::handle t, const char* name, gm_target kind, gm_dtype dtype
 }
 
 int signals_pending(void*) {
-  PyGILState_STATE state = PyGILState_Ensure();
+  PyGILState_STATE state = PyGILState_UNLOCKED;
+  Unlocked::or_sleep([&] { state = PyGILState_Ensure(); });
   int raised = PyErr_CheckSignals();
   PyGILState_Release(state);
   return raised != 0;

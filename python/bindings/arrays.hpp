@@ -4,7 +4,9 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <chrono>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace py = pybind11;
@@ -55,6 +57,30 @@ struct Error : gm_error {
 };
 // GM_OK returns; else ValueError, IndexError, MemoryError, or the Python exception that cancelled the call.
 void check(gm_status status, const Error& error);
+
+// Python code may run elsewhere while this lives. At its end Python ends a daemon thread that wants the lock
+// back by unwinding it, which a destructor turns into std::terminate: it sleeps until the process has gone,
+// as from Python 3.14 on.
+class Unlocked {
+ public:
+  Unlocked() : state_(PyEval_SaveThread()) {}
+  ~Unlocked() {
+    or_sleep([this] { PyEval_RestoreThread(state_); });
+  }
+  Unlocked(const Unlocked&) = delete;
+  Unlocked& operator=(const Unlocked&) = delete;
+  template <class F>
+  static void or_sleep(F take) {
+    try {
+      take();
+    } catch (...) {
+      for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+    }
+  }
+
+ private:
+  PyThreadState* state_;
+};
 
 // A cancel callback. Runs Python's pending signal handlers on the calling thread; an exception of theirs
 // (Ctrl-C) cancels.

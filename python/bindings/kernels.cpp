@@ -140,7 +140,7 @@ void bind_dense(py::module_& m) {
         Error e;
         gm_status status;
         {
-          py::gil_scoped_release release;
+          Unlocked elsewhere;
           status = gm_gemm_pack(form, b.dtype, packed->N, packed->K, b.data(), b.array.shape(1),
                                 &packed->handle, &e);
         }
@@ -329,7 +329,7 @@ void bind_batch_norm(py::module_& m) {
         Error e;
         gm_status status;
         {
-          py::gil_scoped_release release;
+          Unlocked elsewhere;
           status = gm_batch_norm_forward(norm.x.dtype, norm.N, norm.C, norm.L, norm.x.data(), &norm.c,
                                          y.mutable_data(), saved, &e);
         }
@@ -366,7 +366,7 @@ void bind_batch_norm(py::module_& m) {
         Error e;
         gm_status status;
         {
-          py::gil_scoped_release release;
+          Unlocked elsewhere;
           status = gm_batch_norm_backward(norm.x.dtype, norm.N, norm.C, norm.L, norm.x.data(), &norm.c, saved,
                                           dy.data(), dx.mutable_data(), dgamma.mutable_data(),
                                           dbeta.mutable_data(), 0, &e);
@@ -426,7 +426,7 @@ void bind_group_norm(py::module_& m) {
         Error e;
         gm_status status;
         {
-          py::gil_scoped_release release;
+          Unlocked elsewhere;
           status = gm_group_norm_forward(norm.x.dtype, norm.N, norm.C, norm.x.data(), &norm.c,
                                          y.mutable_data(), saved, &e);
         }
@@ -457,7 +457,7 @@ void bind_group_norm(py::module_& m) {
         Error e;
         gm_status status;
         {
-          py::gil_scoped_release release;
+          Unlocked elsewhere;
           status =
               gm_group_norm_backward(norm.x.dtype, norm.N, norm.C, norm.x.data(), &norm.c, saved, dy.data(),
                                      dx.mutable_data(), dgamma.mutable_data(), dbeta.mutable_data(), 0, &e);
@@ -499,7 +499,7 @@ void bind_prelu(py::module_& m) {
         Error e;
         gm_status status;
         {
-          py::gil_scoped_release release;
+          Unlocked elsewhere;
           status = gm_prelu_forward(s.x.dtype, s.N, s.C, s.weight.size(), s.x.data(), s.weight.data(),
                                     y.mutable_data(), &e);
         }
@@ -518,7 +518,7 @@ void bind_prelu(py::module_& m) {
         Error e;
         gm_status status;
         {
-          py::gil_scoped_release release;
+          Unlocked elsewhere;
           status = gm_prelu_backward(s.x.dtype, s.N, s.C, s.weight.size(), s.x.data(), s.weight.data(),
                                      dy.data(), dx.mutable_data(), dw.mutable_data(), 0, &e);
         }
@@ -554,7 +554,7 @@ void bind_row_forward(py::module_& m, const char* name, F run) {
         Error e;
         gm_status status;
         {
-          py::gil_scoped_release release;
+          Unlocked elsewhere;
           status = run(x.dtype, rows.N, rows.C, x.data(), y.mutable_data(), &e);
         }
         check(status, e);
@@ -576,7 +576,7 @@ void bind_row_backward(py::module_& m, const char* name, F run) {
         Error e;
         gm_status status;
         {
-          py::gil_scoped_release release;
+          Unlocked elsewhere;
           status = run(y.dtype, rows.N, rows.C, y.data(), dy.data(), dx.mutable_data(), &e);
         }
         check(status, e);
@@ -632,7 +632,7 @@ void bind_losses(py::module_& m) {
         Error e;
         gm_status status;
         {
-          py::gil_scoped_release release;
+          Unlocked elsewhere;
           status = gm_loss(i, y.dtype, N, C, y.data(), t.data(), loss.params.data(), loss.class_weights(C),
                            &value, dy.mutable_data(), &e);
         }
@@ -672,7 +672,7 @@ void bind_optimizers(py::module_& m) {
         Error e;
         gm_status status;
         {
-          py::gil_scoped_release release;
+          Unlocked elsewhere;
           status = gm_optimizer_step(i, g.dtype, g.size(), parameters, g.data(), state, learning_rate, step,
                                      p.data(), &e);
         }
@@ -691,7 +691,7 @@ void bind_measurement(py::module_& m) {
         Error e;
         gm_status status;
         {
-          py::gil_scoped_release release;
+          Unlocked elsewhere;
           status = gm_measure(x.dtype, x.size(), x.data(), &out, &e);
         }
         check(status, e);

@@ -101,7 +101,7 @@ class Turn {
     }
     std::unique_lock<std::mutex> mine(*busy_, std::try_to_lock);
     if (!mine) {
-      py::gil_scoped_release release;
+      Unlocked elsewhere;
       mine.lock();
     }
     return mine;
@@ -296,7 +296,7 @@ class Network {
     gm_status status;
     {
       auto one = turn_.alone();
-      py::gil_scoped_release release;
+      Unlocked elsewhere;
       status = f(e);
     }
     check(status, e);
@@ -432,7 +432,7 @@ class Inference {
       if (N <= kShort) {
         status = call();
       } else {
-        py::gil_scoped_release release;
+        Unlocked elsewhere;
         status = call();
       }
     }

@@ -23,7 +23,7 @@ void in_pieces(std::int64_t n, std::int64_t piece, F f) {
     Error e;
     gm_status status;
     {
-      py::gil_scoped_release release;
+      Unlocked elsewhere;
       status = f(first, std::min(piece, n - first), e);
     }
     check(status, e);

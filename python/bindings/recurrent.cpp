@@ -267,7 +267,7 @@ void native(F run) {
   Error e;
   gm_status status;
   {
-    py::gil_scoped_release release;
+    Unlocked elsewhere;
     status = run(&e);
   }
   check(status, e);

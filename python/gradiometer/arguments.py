@@ -14,7 +14,15 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["choice", "finite", "generator", "near", "positive", "real", "reals"]
+__all__ = ["array", "choice", "finite", "generator", "near", "positive", "real", "reals"]
+
+
+def array(name: str, value: Any, expected: str) -> NDArray[Any]:
+    """`value` as an array, unless it is lists of unequal lengths."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise TypeError(f"{name} is {type(value).__name__} of unequal parts; expected {expected}") from None
 
 
 def finite(name: str, array: NDArray[Any]) -> NDArray[Any]:

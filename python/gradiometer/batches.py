@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradiometer.arguments import finite
+from gradiometer.arguments import array, finite
 from gradiometer.losses import check_target
 from gradiometer.sequences import Sequences, cut
 
@@ -35,12 +35,15 @@ def checked(network: Any, x: ArrayLike | Sequences, y: ArrayLike, loss: str) -> 
 
 def checked_samples(network: Any, x: ArrayLike | Sequences) -> Any:
     """x as an array, or `Sequences` as they are."""
-    samples = x if isinstance(x, Sequences) else np.asarray(x)
+    dimensions, expected = 2, f"(N, {network.in_features})"
+    wanted = f"an array {expected}"
+    if network.sequences:
+        dimensions, expected = 3, f"(N, T, {network.in_features})"
+        wanted = f"an array {expected} or Sequences.of(x)"
+    samples = x if isinstance(x, Sequences) else array("x", x, wanted)
     if samples.dtype.kind not in "fiub":
         raise TypeError(f"x has dtype {samples.dtype}; expected real numbers")
-    dimensions = 3 if network.sequences else 2
     if samples.ndim != dimensions or samples.shape[-1] != network.in_features or 0 in samples.shape[1:]:
-        expected = f"(N, {'T, ' if network.sequences else ''}{network.in_features})"
         raise ValueError(f"x has shape {samples.shape}; expected {expected}")
     return samples
 

@@ -227,6 +227,8 @@ def backward(
     >>> backward("rnn_relu", x, stack, cache, dh_n=np.array([[[0.0]], [[1.0]]]))["dx"][:, 0, 0]
     array([3., 2., 1.])
     """
+    if not isinstance(cache, Cache):
+        raise TypeError(f"cache is {type(cache).__name__}; expected what forward gave with training=True")
     layers = _layers(cell, parameters)
     first = np.asarray(x)
     (H, memory), N = _widths(layers), first.shape[0 if batch_first else 1]
@@ -331,6 +333,8 @@ class Stepper:
 def _layers(cell: str, parameters: Mapping[str, ArrayLike]) -> list[list[tuple[ArrayLike | None, ...]]]:
     """The arrays of every direction of every layer; None for biases where there are none, and for no projection."""
     choice("cell", cell, CELLS)
+    if not isinstance(parameters, Mapping):
+        raise TypeError(f"parameters is {type(parameters).__name__}; expected a mapping from torch's names to arrays")
     directions = ("", "_reverse") if "weight_ih_l0_reverse" in parameters else ("",)
     names = set[str]()
     layers: list[list[tuple[ArrayLike | None, ...]]] = []

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from gradiometer.arguments import array
 
 __all__ = ["Sequences", "cut", "split", "within"]
 
@@ -48,12 +50,12 @@ class Sequences:
     lengths: NDArray[np.int64]
 
     def __init__(self, x: NDArray[Any], lengths: ArrayLike) -> None:
-        x = np.asarray(x)
+        x = array("x", x, "an array (N, T, C), or Sequences.of(x)")
         if x.ndim != 3 or 0 in x.shape:
             raise ValueError(f"x has shape {x.shape}; expected (N, T, C), each 1 or more")
         if x.dtype not in (np.float32, np.float64):
             raise TypeError(f"x has dtype {x.dtype}; expected float32 or float64")
-        found = np.asarray(lengths)
+        found = array("lengths", lengths, "whole numbers (N,)")
         if found.shape != (len(x),):
             raise ValueError(f"lengths has shape {found.shape}; expected ({len(x)},), one a sequence")
         if found.dtype.kind not in "iu":
@@ -69,16 +71,24 @@ class Sequences:
 
     @classmethod
     def of(cls, sequences: Sequence[ArrayLike]) -> Sequences:
-        """Pad sequences (T_n, C) with zeros to the longest of them."""
-        arrays = [np.asarray(each) for each in sequences]
+        """Pad sequences (T_n, C) of float32 or float64 with zeros to the longest of them."""
+        if not isinstance(sequences, Iterable):
+            raise TypeError(f"sequences is {type(sequences).__name__}; expected arrays (T_n, C)")
+        arrays = [array("a sequence", each, "an array (T_n, C)") for each in sequences]
         if not arrays or any(a.ndim != 2 or a.shape[1] != arrays[0].shape[1] for a in arrays):
             shapes = sorted({a.shape for a in arrays})
             raise ValueError(f"sequences has shapes {shapes[:3]}; expected (T_n, C) with the same C, one or more")
+        for a in arrays:
+            if a.dtype not in (np.float32, np.float64):
+                raise TypeError(f"sequences has an array of dtype {a.dtype}; expected float32 or float64")
+        empty = next((n for n, a in enumerate(arrays) if not len(a)), None)
+        if empty is not None:
+            raise ValueError(f"sequences[{empty}] has no steps; expected 1 or more")
         dtype = np.result_type(*arrays)
         x = np.zeros((len(arrays), max(map(len, arrays)), arrays[0].shape[1]), dtype)
-        for row, array in zip(x, arrays, strict=True):
-            row[: len(array)] = array
-        return cls(x, [len(array) for array in arrays])
+        for row, a in zip(x, arrays, strict=True):
+            row[: len(a)] = a
+        return cls(x, [len(a) for a in arrays])
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -411,16 +411,10 @@ def _differences(kept: Any, asked: dict[str, Any]) -> str:
 def predict(compiled: Compiled, x: ArrayLike | Sequences) -> NDArray[Any]:
     """Output in evaluation mode (N, out_features), or (N, T, out_features), some samples at a time."""
     network = compiled.network
-    what = f"an array (N, {'T, ' if network.sequences else ''}{network.in_features})"
     if hasattr(x, "x") and hasattr(x, "y"):
+        what = f"an array (N, {'T, ' if network.sequences else ''}{network.in_features})"
         raise TypeError(f"x is {type(x).__name__}, a pair; expected its x, {what}")
-    try:
-        seen = checked_samples(network, x)
-    except ValueError as e:
-        if str(e).startswith("x has"):
-            raise
-        raise TypeError(f"x is {type(x).__name__} of unequal parts; expected {what}") from None
-    samples, lengths = split(seen)
+    samples, lengths = split(checked_samples(network, x))
     steps = samples.shape[1:2] if network.every_step else ()
     out = np.empty((len(samples), *steps, network.out_features), network.parameters.dtype)
     for start in range(0, len(samples), _ROWS):

@@ -26,6 +26,8 @@ def jacobian(cell: str, x: Array, weights: Sequence[Array | None], y: Array, h0:
     order in which the layer takes them."""
     recurrent = np.asarray(weights[1], np.float64)
     H = len(recurrent)
+    if not np.isfinite(recurrent).all():
+        return Jacobian(math.nan, math.nan, 1.0, math.nan, (), ())
     largest = float(np.linalg.norm(recurrent, 2))
     radius = float(np.abs(np.linalg.eigvals(recurrent)).max())
     found: dict[int, float] = {}
