@@ -83,6 +83,12 @@ def test_digits_by_pixel_are_learned() -> None:
     assert max(row.metric for row in result.rows) > 0.2
 
 
+@pytest.mark.parametrize("sizes", [{"steps": 0}, {"hidden": 0}])
+def test_sizes_of_0_are_not_the_usual_ones(sizes: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(sizes))} is 0; expected 1 or more"):
+        gm.tasks.run("adding", length=6, train=200, **sizes)  # type: ignore[arg-type]
+
+
 def test_the_same_seed_gives_the_same_result() -> None:
     def losses(seed: int) -> list[float]:
         return [row.loss for row in gm.tasks.run("adding", length=6, train=200, steps=6, hidden=4, seed=seed).rows]

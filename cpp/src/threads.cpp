@@ -98,8 +98,9 @@ struct Pool {
 
 void* work(void* given) {
   const int rank = static_cast<int>(reinterpret_cast<intptr_t>(given));
-  for (int seen = 0, together = 0;; seen++) {
-    await(pool.begin[rank], seen);
+  int together = 0;
+  for (unsigned seen = 0;; seen++) {  // 2^31 regions of 10 us are 6 hours
+    await(pool.begin[rank], static_cast<int>(seen));
     if (pool.over) return nullptr;
     const Region region = pool.region;
     together = core() == region.core ? together + 1 : 0;

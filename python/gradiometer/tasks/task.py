@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gradiometer import optim
+from gradiometer.arguments import positive
 from gradiometer.measurement import Measurement, measure
 from gradiometer.measurement.result import plain
 from gradiometer.tasks.networks import recurrent
@@ -96,12 +97,10 @@ class Task:
         progress: Callable[[str], None] | None = None,
     ) -> TaskResult:
         """Measure, train and measure again each contestant; other sizes where they are given."""
-        steps = steps or self.steps
-        rows = tuple(
-            self._row(each, hidden or self.hidden, steps, seed, progress or (lambda _: None))
-            for each in self.contestants
-        )
-        return TaskResult(self, rows, hidden or self.hidden, steps, seed)
+        steps = self.steps if steps is None else positive("steps", steps)
+        hidden = self.hidden if hidden is None else positive("hidden", hidden)
+        rows = tuple(self._row(each, hidden, steps, seed, progress or (lambda _: None)) for each in self.contestants)
+        return TaskResult(self, rows, hidden, steps, seed)
 
     def _row(self, each: Contestant, hidden: int, steps: int, seed: int, say: Callable[[str], None]) -> Row:
         data = self.data
