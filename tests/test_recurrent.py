@@ -92,23 +92,35 @@ def test_what_is_seen_of_every_step(cell: str, T: int, N: int, H: int, dtype: st
                     # Each step of its own: late ones must not hide behind early ones.
                     tolerance = TOLERANCE * np.finfo(dtype).eps
                     np.testing.assert_allclose(value, want[name], rtol=tolerance, atol=tolerance, err_msg=name)
+            want = reference.run(cell, **given, **how, from_end=True)["measured"]
+            for name, value in measured(cell, given, recompute, **how, from_end=True)["measured"].items():
+                tolerance = TOLERANCE * np.finfo(dtype).eps
+                np.testing.assert_allclose(value, want[name], rtol=tolerance, atol=tolerance, err_msg=name)
             for name, value in got.items():
                 np.testing.assert_array_equal(value, plain[name], err_msg=name)
 
 
-def measured(cell: str, given: dict[str, Any], recompute: int = 0, **how: Any) -> dict[str, Any]:
+def measured(
+    cell: str, given: dict[str, Any], recompute: int = 0, from_end: bool = False, **how: Any
+) -> dict[str, Any]:
     x, weights, h0 = given["x"], given["weights"], given.get("h0")
     y, _, _, cache = _core.recurrent_forward(cell, x, weights, h0, given.get("c0"), recompute=recompute, **how)
     above = {name: given.get(name) for name in ("dy", "dh_n", "dc_n")}
     return _core.recurrent_backward(
-        cell, x, weights, y, cache, **above, h0=h0, recompute=recompute, measure=True, **how
+        cell, x, weights, y, cache, **above, h0=h0, recompute=recompute, measure=True, from_end=from_end, **how
     )
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_what_is_seen_has_the_same_bits_for_any_number_of_threads(cell: str, thread_counts: Any) -> None:
     given = case(cell, 30, 11, 40, 50, "float32")
-    ways: list[dict[str, Any]] = [{}, {"lengths": np.arange(11) * 3 % 31}, {"batch_first": True}]
+    lengths = np.arange(11) * 3 % 31
+    ways: list[dict[str, Any]] = [
+        {},
+        {"lengths": lengths},
+        {"batch_first": True},
+        {"lengths": lengths, "from_end": True},
+    ]
     given_first = given | {n: np.ascontiguousarray(given[n].swapaxes(0, 1)) for n in ("x", "dy")}
 
     def bits(how: dict[str, Any]) -> list[bytes]:
@@ -179,6 +191,13 @@ def test_recomputed_states_have_the_same_bits(cell: str, isa: str) -> None:
         assert parts["cache"].size == (-(-17 // k) * 4 * 19 if cell == "lstm" else 0)
         for name in ("y", "h_n", "dx", "dh", "dh0", *(("c_n", "dc", "dc0") if cell == "lstm" else ())):
             np.testing.assert_array_equal(parts[name], whole[name], err_msg=f"{name}, k = {k}")
+
+
+def test_one_sample_of_units_that_one_member_has(thread_counts: Any) -> None:
+    """64 units cannot be shared: members must not wait for each other at every step."""
+    given = case("lstm", 60, 1, 8, 64, "float64")
+    seen = [[a.tobytes() for name, a in ours("lstm", given).items() if name != "cache"] for _ in thread_counts]
+    assert seen[0] == seen[1] == seen[2]
 
 
 # Members share samples in the first, units in the others.

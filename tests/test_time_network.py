@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def test_what_reaches_a_layer_is_the_gradient_of_the_loss() -> None:
         dtype="float64",
     )
     x, y = sequences()
-    walk = replay._walk(net.copy(), x.lengths)
+    walk = replay._walk(net.copy(), x.lengths, itertools.count(1))
     out = walk.forward(x.x)
     np.testing.assert_allclose(out, net.predict(x), rtol=1e-12)
     walk.backward(kernels.loss("cross_entropy", out, y)[1])

@@ -160,9 +160,10 @@ struct CellBackward {
   const T* own;
   T* path;
 };
-// Sums over a sample's units of h², dh², c², dc_total², path² (with own); of each gate its value, how many
-// are at most 0.1 and how many at least 0.9; of a tanh -0.9 and 0.9; of a relu 0 and inf.
-enum { kSeenH, kSeenDh, kSeenC, kSeenDc, kSeenPath, kSeen };
+// Sums over a sample's units of h², dh², c², dc_total², path² (with own), and the square of what path lacks
+// of dc_total (GRU: dh), taken unit by unit; of each gate its value, how many are at most 0.1 and how many at
+// least 0.9; of a tanh -0.9 and 0.9; of a relu 0 and inf.
+enum { kSeenH, kSeenDh, kSeenC, kSeenDc, kSeenPath, kSeenRest, kSeen };
 // gates (N, gates H): the values of a row's gates, in torch's order; c: the new c, or null.
 template <class T>
 struct CellShow {

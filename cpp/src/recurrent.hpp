@@ -393,8 +393,7 @@ class Recurrent {
                       2.0 * static_cast<double>(r1 - r0) * static_cast<double>(l_.P), [&](Range units) {
                         projection_gradient(m, rows, ld, r1 - r0, g, g.accumulate || i + 1 < segments, units);
                       });
-        const Range looked = team.share(s1 - s0);
-        if (g.steps) sum_steps(seen, steps, {s0 + looked.begin, s0 + looked.end}, r0, *g.steps);
+        if (g.steps) sum_steps(seen, steps, team.share(l_.T), r0, r1, i + 1 == segments, *g.steps);
         if (g.dx && !stepwise)
           stop.panels(team, share, 64, input_flops(),
                       [&](Range r) { input_gradient(m, steps, r, r0, static_cast<T*>(g.dx)); });
@@ -497,9 +496,9 @@ class Recurrent {
     projection_gradient(p.m, p.m.again.rows, p.m.again.ld, p.steps.row(l_.T), g, g.accumulate != 0, units);
   }
 
-  // The sums of some of the T steps.
-  void finish_steps(const Pass& p, Range steps, const gm_recurrent_gradients& g) const {
-    sum_steps(steps_memory(g, p.m.steps), p.steps, steps, 0, *g.steps);
+  // The sums of some of the T entries.
+  void finish_steps(const Pass& p, Range entries, const gm_recurrent_gradients& g) const {
+    sum_steps(steps_memory(g, p.m.steps), p.steps, entries, 0, p.steps.row(l_.T), true, *g.steps);
   }
   int64_t steps_bytes(bool pass) const {
     Carver carver(nullptr);
@@ -664,7 +663,7 @@ class Recurrent {
   }
   bool meets(Team team) const {
     const int64_t bytes = gates() * l_.H * static_cast<int64_t>(sizeof(T));
-    return team.size > 1 && shares_units() &&
+    return team.size > 1 && l_.H > kUnits && shares_units() &&
            (bytes >= (8 << 20) || (bytes >= (512 << 10) && l_.N <= 8 * team.size) ||
             (bytes >= (128 << 10) && l_.N < team.size));
   }
@@ -1001,23 +1000,33 @@ class Recurrent {
     });
   }
 
-  // What was seen of some steps, whose first row is r0 or later, summed over samples in their order.
-  void sum_steps(const StepsMemory& m, const Steps& steps, Range some, int64_t r0,
+  // What was seen in the rows r0 to r1, summed in their order into some entries, which begin with 0 where no
+  // later rows were added before.
+  void sum_steps(const StepsMemory& m, const Steps& steps, Range entries, int64_t r0, int64_t r1, bool begin,
                  const gm_recurrent_steps& out) const {
-    double* const squares[kSeen] = {out.h, out.dh, out.c, out.dc, out.path};
+    double* const squares[kSeen] = {out.h, out.dh, out.c, out.dc, out.path, out.rest};
     double* const gate[3] = {out.gate, out.low, out.high};
-    const int64_t width = seen_of_block(), blocks = l_.H / seen_units();
-    for (int64_t s = some.begin; s < some.end; s++) {
-      double total[kSeen + 3 * 4] = {};
-      const double* block = m.seen + (steps.row(s) - r0) * seen_of_row();
-      for (int64_t b = 0; b < steps.running(s) * blocks; b++, block += width)
-        for (int64_t i = 0; i < width; i++) total[i] += block[i];
-      if (out.rows) out.rows[s] = static_cast<double>(steps.running(s));
-      for (int i = 0; i < kSeen; i++)
-        if (squares[i]) squares[i][s] = total[i];
-      for (int64_t i = kSeen; i < width; i++)
-        if (gate[(i - kSeen) % 3]) gate[(i - kSeen) % 3][s * layout_.gates + (i - kSeen) / 3] = total[i];
+    const int64_t G = layout_.gates, blocks = l_.H / seen_units(), first = entries.begin;
+    if (begin) {
+      if (out.rows) clear(out.rows + first, entries.size());
+      for (double* sums : squares)
+        if (sums) clear(sums + first, entries.size());
+      for (double* sums : gate)
+        if (sums) clear(sums + first * G, entries.size() * G);
     }
+    steps.each({r0, r1}, [&](int64_t row, int64_t s, int64_t n) {
+      const int64_t e = out.from_end ? steps.length(n) - 1 - s : s;
+      if (e < first || e >= entries.end) return;
+      if (out.rows) out.rows[e]++;
+      const double* block = m.seen + (row - r0) * seen_of_row();
+      for (int64_t b = 0; b < blocks; b++, block += seen_of_block()) {
+        for (int i = 0; i < kSeen; i++)
+          if (squares[i]) squares[i][e] += block[i];
+        for (int64_t k = 0; k < G; k++)
+          for (int i = 0; i < 3; i++)
+            if (gate[i]) gate[i][e * G + k] += block[kSeen + 3 * k + i];
+      }
+    });
   }
 
   // Row `to` of a state (N, H), and of one as h is, from one of another, null for 0.

@@ -312,7 +312,7 @@ class Network {
   }
 
   // What a pass with a loss holds while it runs: the context points into it.
-  // Copies of a recurrent node's sums by step, (T) or (T, gates).
+  // Copies of a recurrent node's sums by time, (T) or (T, gates).
   static py::dict steps_dict(const gm_tap& t) {
     const gm_recurrent_steps& s = t.steps;
     py::dict d;
@@ -325,6 +325,7 @@ class Network {
     put("dh", s.dh, {t.T});
     put("dc", s.dc, {t.T});
     put("path", s.path, {t.T});
+    put("rest", s.rest, {t.T});
     put("gate", s.gate, {t.T, t.gates});
     put("low", s.low, {t.T, t.gates});
     put("high", s.high, {t.T, t.gates});

@@ -330,7 +330,8 @@ void bind_recurrent(py::module_& m) {
       "recurrent_backward",
       [](const std::string& cell, py::object x_, py::tuple weights, py::object y_, py::object cache_,
          py::object dy, py::object dh_n, py::object dc_n, py::object h0_, py::object lengths, bool reverse,
-         std::int64_t recompute, bool steps, bool batch_first, bool measure) {
+         std::int64_t recompute, bool steps, bool batch_first, bool measure, bool from_end, bool by_x,
+         bool by_weights) {
         Input x = input(x_, "x");
         Layer l(cell, sequence(x), x.dtype, weights, lengths, reverse, recompute, batch_first);
         const void* h0 = l.optional(h0_, "h0", l.states());
@@ -354,18 +355,21 @@ void bind_recurrent(py::module_& m) {
           out[name] = a;
           return a.mutable_data();
         };
-        g.dx = made("dx", l.by_step(l.I));
-        g.dweight_ih = made("dweight_ih", {l.G, l.I});
-        g.dweight_hh = made("dweight_hh", {l.G, l.features()});
-        if (l.P) g.dweight_hr = made("dweight_hr", {l.P, l.H});
-        if (l.c.bias_ih) g.dbias_ih = made("dbias_ih", {l.G});
-        if (l.c.bias_hh) g.dbias_hh = made("dbias_hh", {l.G});
+        if (by_x) g.dx = made("dx", l.by_step(l.I));
+        if (by_weights) {
+          g.dweight_ih = made("dweight_ih", {l.G, l.I});
+          g.dweight_hh = made("dweight_hh", {l.G, l.features()});
+          if (l.P) g.dweight_hr = made("dweight_hr", {l.P, l.H});
+          if (l.c.bias_ih) g.dbias_ih = made("dbias_ih", {l.G});
+          if (l.c.bias_hh) g.dbias_hh = made("dbias_hh", {l.G});
+        }
         g.dh0 = made("dh0", l.states());
         if (l.memory_cell()) g.dc0 = made("dc0", l.memories());
         if (steps) g.dh = made("dh", l.outputs());
         if (steps && l.memory_cell()) g.dc = made("dc", l.by_step(l.H));
         gm_recurrent_steps sums = {};
         sums.struct_size = sizeof sums;
+        sums.from_end = from_end;
         if (measure) {
           py::dict measured;
           auto row = [&](const char* name, const Shape& shape) {
@@ -377,7 +381,7 @@ void bind_recurrent(py::module_& m) {
           sums.rows = row("rows", {l.T});
           sums.h = row("h", {l.T}), sums.dh = row("dh", {l.T});
           if (l.memory_cell()) sums.c = row("c", {l.T}), sums.dc = row("dc", {l.T});
-          if (kGates[l.c.cell] > 1) sums.path = row("path", {l.T});
+          if (kGates[l.c.cell] > 1) sums.path = row("path", {l.T}), sums.rest = row("rest", {l.T});
           sums.gate = row("gate", by_gate), sums.low = row("low", by_gate), sums.high = row("high", by_gate);
           g.steps = &sums;
           out["measured"] = measured;
@@ -394,7 +398,8 @@ void bind_recurrent(py::module_& m) {
       py::arg("dy") = py::none(), py::arg("dh_n") = py::none(), py::arg("dc_n") = py::none(),
       py::arg("h0") = py::none(), py::arg("lengths") = py::none(), py::arg("reverse") = false,
       py::arg("recompute") = 0, py::arg("steps") = false, py::arg("batch_first") = false,
-      py::arg("measure") = false);
+      py::arg("measure") = false, py::arg("from_end") = false, py::arg("by_x") = true,
+      py::arg("by_weights") = true);
 
   m.def(
       "recurrent_gates",

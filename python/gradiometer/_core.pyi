@@ -100,6 +100,9 @@ def recurrent_backward(
     steps: bool = False,
     batch_first: bool = False,
     measure: bool = False,
+    from_end: bool = False,
+    by_x: bool = True,
+    by_weights: bool = True,
 ) -> dict[str, Any]: ...
 def recurrent_gates(
     cell: str,

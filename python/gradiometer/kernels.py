@@ -631,8 +631,9 @@ def lstm_backward(
         is the s-th step that each takes (with `reverse` from its last time on). (T) each: ``rows``, samples running;
         ``h``, ``c``, ``dh``, ``dc``, squares of the state after the step and of the derivatives by it by all paths;
         ``path``, squares of the part of dc that came along the memory alone, times the forget gate a step, as if the
-        products with weight_hh had no derivative. (T, 4) each, by gate: ``gate``, values; ``low`` and ``high``, how
-        many are at most 0.1 and at least 0.9 (g: -0.9 and 0.9). The bits do not depend on the number of threads.
+        products with weight_hh had no derivative; ``rest``, squares of what it lacks of dc. (T, 4) each, by gate:
+        ``gate``, values; ``low`` and ``high``, how many are at most 0.1 and at least 0.9 (g: -0.9 and 0.9). The bits do
+        not depend on the number of threads.
 
     Returns
     -------
@@ -745,7 +746,7 @@ def gru_backward(
 ) -> dict[str, Any]:
     """Gradients of `gru_forward`; as `lstm_backward`, without a memory.
 
-    ``measured["path"]`` is of dh, times z a step; gates are r, z, n.
+    ``measured["path"]`` and ``["rest"]`` are of dh, times z a step; gates are r, z, n.
 
     Examples
     --------
@@ -831,7 +832,8 @@ def rnn_backward(
 ) -> dict[str, Any]:
     """Gradients of `rnn_forward`; as `lstm_backward`, without a memory.
 
-    ``measured`` has no path; its one gate is h: ``low`` and ``high`` from -0.9 and 0.9 on, or of a relu 0 and none.
+    ``measured`` has no path and no rest; its one gate is h: ``low`` and ``high`` from -0.9 and 0.9 on, or of a relu 0
+    and none.
 
     Examples
     --------

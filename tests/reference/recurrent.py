@@ -111,7 +111,7 @@ class Step:
         return 0 * own, 0 * own
 
 
-MEASURED = ("rows", "h", "c", "dh", "dc", "path")
+MEASURED = ("rows", "h", "c", "dh", "dc", "path", "rest")
 # From where on a gate counts as low and high, for each of a cell's gates.
 BOUNDS = {
     "lstm": ([0.1, 0.1, -0.9, 0.1], [0.9] * 4),
@@ -132,6 +132,7 @@ def run(
     dy: Array | None = None,
     dh_n: Array | None = None,
     dc_n: Array | None = None,
+    from_end: bool = False,
 ) -> dict[str, Array]:
     """y, h_n, c_n, gates, c of every step, and with dy all gradients; x (T, N, I)."""
     T, N, I = x.shape
@@ -170,12 +171,15 @@ def run(
             for name in sums:
                 out[name] += back[name]
             seen = {"rows": np.ones(1), "h": step.new_h, "c": step.new_c, "dh": dh, "dc": back["dc"], "path": kept}
+            if cell in ("lstm", "gru"):
+                seen["rest"] = (back["dc"] if cell == "lstm" else dh) - kept
+            entry = len(times) - 1 - times.index(t) if from_end else times.index(t)
             for name, value in seen.items():
-                measured[name][times.index(t)] += np.sum(value**2)
+                measured[name][entry] += np.sum(value**2)
             values, (low, high) = step.gates.reshape(GATES[cell], H), BOUNDS[cell]
-            measured["gate"][times.index(t)] += values.sum(1)
-            measured["low"][times.index(t)] += (values <= np.array(low)[:, None]).sum(1)
-            measured["high"][times.index(t)] += (values >= np.array(high)[:, None]).sum(1)
+            measured["gate"][entry] += values.sum(1)
+            measured["low"][entry] += (values <= np.array(low)[:, None]).sum(1)
+            measured["high"][entry] += (values >= np.array(high)[:, None]).sum(1)
             dh, dc = back["dh_old"], back["dc_old"]
         out["dh0"][n], out["dc0"][n] = dh, dc
     return out | {"measured": measured}

@@ -247,18 +247,21 @@ typedef struct gm_recurrent_gradients {
   const gm_recurrent_steps* steps; /* null, or what backward is to see of every step */
 } gm_recurrent_gradients;
 /* Sums over the units of the samples that run at a step, in float64, in an order that does not depend on the
- * number of threads: entry s is the s-th step that each of them takes (with reverse from its last time on).
- * Each (T), or (T, G); each may be null.
+ * number of threads. Entry s is the s-th step that each sample takes; with from_end the step with s more to
+ * come. By time these are the first forwards and the second with reverse, whatever the lengths; the second is
+ * the distance that the derivative by a sample's last step has come. Each (T), or (T, G); each may be null.
  * rows: samples running; h, c: squares of the state after the step; dh, dc: squares of the loss's derivative
  * by them, by all paths; path: squares of the part of dc (GRU: of dh) that came along the memory alone, as if
  * the products with weight_hh had no derivative: by dy, dh_n, dc_n, and from step to step times the forget
- * gate (GRU: z). c and dc are 0 but for the LSTM, path for an RNN. gate: of the gates' values in the order of
+ * gate (GRU: z); rest: squares of what path lacks of dc (GRU: of dh). c and dc are 0 but for the LSTM, path
+ * and rest for an RNN. gate: of the gates' values in the order of
  * the weights; low, high: how many are at most 0.1, at least 0.9 (g, n and an RNN's tanh: -0.9 and 0.9; relu:
  * 0, and none). */
 struct gm_recurrent_steps {
   size_t struct_size;
   void* workspace; /* gm_recurrent_memory.steps bytes */
-  double *rows, *h, *c, *dh, *dc, *path;
+  int from_end;
+  double *rows, *h, *c, *dh, *dc, *path, *rest;
   double *gate, *low, *high;
 };
 /* x, h0, y and cache as forward had and left them, in the same instruction set or another. */
@@ -478,7 +481,7 @@ typedef struct gm_tap {
   double saturated; /* activations that flatten on both sides: share with |f'| < 0.05 max|f'|; else NaN */
   const unsigned char* active; /* activations: (features) 1 where f' is not 0 for some row; else null */
   int64_t T, gates;         /* GM_TAP_STEPS, of a recurrent node: the sizes of the arrays in steps; else 0 */
-  gm_recurrent_steps steps; /* and the arrays; else null */
+  gm_recurrent_steps steps; /* and the arrays, by time; else null */
 } gm_tap;
 GM_API gm_status gm_network_tap(const gm_network* network, int node, gm_tap* tap, gm_error* error);
 

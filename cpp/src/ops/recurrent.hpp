@@ -145,6 +145,7 @@ struct Lstm {
         seen.square(kSeenC, c, lanes);
         seen.square(kSeenDc, total, lanes);
         seen.square(kSeenPath, kept, lanes);
+        seen.square(kSeenRest, total - kept, lanes);
         seen.sigmoid_gate(0, i.value(), lanes);
         seen.sigmoid_gate(1, f.value(), lanes);
         seen.tanh_gate(2, g, lanes);
@@ -205,6 +206,7 @@ struct Gru {
         seen.square(kSeenH, h, lanes);
         seen.square(kSeenDh, dh, lanes);
         seen.square(kSeenPath, kept, lanes);
+        seen.square(kSeenRest, dh - kept, lanes);
         seen.sigmoid_gate(0, r.value(), lanes);
         seen.sigmoid_gate(1, z.value(), lanes);
         seen.tanh_gate(2, tanh(a), lanes);

@@ -78,12 +78,12 @@ void forward(const Call<T>& c, Range samples) {
                        nullptr, nullptr);
 }
 
-// Sums by step, then what the walk needs for them.
+// Sums by time, then what the walk needs for them.
 gm_recurrent_steps steps_of(gm_cell cell, int64_t T, double* at) {
   const int64_t all = T * layout_of(cell).gates;
   gm_recurrent_steps s = {};
   s.struct_size = sizeof s;
-  double** const by_step[] = {&s.rows, &s.h, &s.c, &s.dh, &s.dc, &s.path};
+  double** const by_step[] = {&s.rows, &s.h, &s.c, &s.dh, &s.dc, &s.path, &s.rest};
   double** const by_gate[] = {&s.gate, &s.low, &s.high};
   for (double** sums : by_step) *sums = at, at += T;
   for (double** sums : by_gate) *sums = at, at += all;
@@ -104,7 +104,7 @@ int64_t seen_size(const Node& node, const KernelTable& table, gm_dtype dtype, in
                                               : Recurrent<double>(table, l).steps_bytes(true);
     if (bytes > most) most = bytes;
   }
-  return T * (6 + 3 * layout_of(cell).gates) + (most + 7) / 8;
+  return T * (7 + 3 * layout_of(cell).gates) + (most + 7) / 8;
 }
 
 // steps: as long as the result is used.
@@ -121,6 +121,7 @@ gm_recurrent_gradients gradients_of(const Call<T>& c, gm_recurrent_steps* steps)
   g.accumulate = c.accumulate;
   if (c.seen) {
     *steps = steps_of(cell, c.steps, c.seen);
+    steps->from_end = layer_of<cell>(c).reverse;
     g.steps = steps;
   }
   return g;

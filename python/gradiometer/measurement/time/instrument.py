@@ -13,12 +13,12 @@ from gradiometer import recurrent
 from gradiometer.measurement.time.decay import decay
 from gradiometer.measurement.time.jacobian import jacobian, predicted_factor
 from gradiometer.measurement.time.result import Decay, GateTrace, TimeMeasurement
-from gradiometer.measurement.time.sums import GATES, SIGMOID, Pass, forward, path_sums, step_sums
+from gradiometer.measurement.time.sums import GATES, SIGMOID, Pass, by_steps_back, by_time, forward
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["Source", "measure_layer", "measure_stack"]
+__all__ = ["Source", "Stack", "measure_layer", "measure_stack"]
 
 Array = Any
 NAMES = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN", "rnn_relu": "RNN relu"}
@@ -93,48 +93,81 @@ def measure_stack(
     >>> round(seen.decay.factor, 12), round(seen.horizon.half, 12), seen.horizon.half_measured
     (0.5, 1.0, True)
     """
-    layers = recurrent._layers(cell, parameters)
-    above = np.asarray(x)
-    if above.ndim != 3:
-        raise ValueError(f"x has shape {above.shape}; expected 3 dimensions (T, N, I)")
-    T, N = above.shape[:2]
-    (H, memory), D = recurrent._widths(layers), len(layers[0])
-    given = (("h0", h0, H), ("c0", c0, memory), ("dh_n", dh_n, H), ("dc_n", dc_n, memory))
-    states = {name: recurrent._states(name, value, width, layers, N) for name, value, width in given}
-    if dy is not None and np.shape(dy) != (T, N, D * H):
-        raise ValueError(f"dy has shape {np.shape(dy)}; expected {(T, N, D * H)}")
-    sizes = _lengths(lengths, T, N)
-    ran: list[list[Pass]] = []
-    for k, directions in enumerate(layers):
-        passes = [
-            forward(
-                cell,
-                above,
-                tuple(None if w is None else np.asarray(w) for w in weights),
-                _of(states["h0"], k * D + d),
-                _of(states["c0"], k * D + d),
-                sizes,
-                d == 1,
-            )
-            for d, weights in enumerate(directions)
-        ]
-        ran.append(passes)
-        above = passes[0].y if D == 1 else np.concatenate([each.y for each in passes], 2)
-    found: list[TimeMeasurement] = []
-    by_y = None if dy is None else np.asarray(dy)
-    for k in reversed(range(len(layers))):
-        below = None
-        for d in reversed(range(D)):
-            source = Source(
-                None if by_y is None else np.ascontiguousarray(by_y[:, :, d * H : (d + 1) * H]),
-                _of(states["dh_n"], k * D + d),
-                _of(states["dc_n"], k * D + d),
-            )
-            measured, dx = _measured(ran[k][d], source, first + k)
-            found.append(measured)
-            below = dx if below is None else below + dx
-        by_y = below
-    return tuple(found[::-1])
+    return Stack(cell, x, parameters, h0, c0, lengths).measure(dy, dh_n, dc_n, first)[0]
+
+
+class Stack:
+    """A recurrent stack run by our kernels, to be measured from the gradient that reaches it; as `measure_stack`.
+
+    Attributes
+    ----------
+    y : ndarray (T, N, directions H)
+    h_n : ndarray (N, directions H)
+        The state of the last layer after each sample's last step.
+    """
+
+    def __init__(
+        self,
+        cell: str,
+        x: ArrayLike,
+        parameters: Mapping[str, ArrayLike],
+        h0: ArrayLike | None = None,
+        c0: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+    ) -> None:
+        self._layers = recurrent._layers(cell, parameters)
+        above = np.asarray(x)
+        if above.ndim != 3:
+            raise ValueError(f"x has shape {above.shape}; expected 3 dimensions (T, N, I)")
+        self._steps, self._batch = above.shape[:2]
+        (self._width, self._memory), D = recurrent._widths(self._layers), len(self._layers[0])
+        by_h, by_c = self._states("h0", h0, self._width), self._states("c0", c0, self._memory)
+        sizes = _lengths(lengths, self._steps, self._batch)
+        self._ran: list[list[Pass]] = []
+        for k, directions in enumerate(self._layers):
+            passes = [
+                forward(
+                    cell,
+                    above,
+                    tuple(None if w is None else np.asarray(w) for w in weights),
+                    _of(by_h, k * D + d),
+                    _of(by_c, k * D + d),
+                    sizes,
+                    d == 1,
+                )
+                for d, weights in enumerate(directions)
+            ]
+            self._ran.append(passes)
+            above = passes[0].y if D == 1 else np.concatenate([each.y for each in passes], 2)
+        self.y = above
+        self.h_n = np.concatenate([each.h_n for each in self._ran[-1]], 1)
+
+    def measure(
+        self, dy: ArrayLike | None, dh_n: ArrayLike | None = None, dc_n: ArrayLike | None = None, first: int = 1
+    ) -> tuple[tuple[TimeMeasurement, ...], Array]:
+        """The measurements, and the derivative of the loss by x."""
+        H, D = self._width, len(self._layers[0])
+        if dy is not None and np.shape(dy) != (self._steps, self._batch, D * H):
+            raise ValueError(f"dy has shape {np.shape(dy)}; expected {(self._steps, self._batch, D * H)}")
+        by_h, by_c = self._states("dh_n", dh_n, H), self._states("dc_n", dc_n, self._memory)
+        found: list[TimeMeasurement] = []
+        by_y = None if dy is None else np.asarray(dy)
+        for k in reversed(range(len(self._layers))):
+            below = None
+            for d in reversed(range(D)):
+                source = Source(
+                    None if by_y is None else np.ascontiguousarray(by_y[:, :, d * H : (d + 1) * H]),
+                    _of(by_h, k * D + d),
+                    _of(by_c, k * D + d),
+                )
+                measured, dx = _measured(self._ran[k][d], source, first + k)
+                found.append(measured)
+                below = dx if below is None else below + dx
+            by_y = below
+        return tuple(found[::-1]), by_y
+
+    def _states(self, name: str, given: ArrayLike | None, width: int) -> Array | None:
+        return recurrent._states(name, given, width, self._layers, self._batch)
 
 
 def measure_layer(
@@ -159,8 +192,8 @@ def measure_layer(
 def _measured(ran: Pass, source: Source, index: int) -> tuple[TimeMeasurement, Array]:
     (T, N, features), H = ran.y.shape, ran.hidden
     cell = ran.cell
-    sums, dx = step_sums(ran, source.dy, source.dh_n, source.dc_n)
-    rows = np.where(sums.rows, sums.rows, math.nan)
+    sums, dx = by_time(ran, source.dy, source.dh_n, source.dc_n)
+    rows = np.where(sums["rows"], sums["rows"], math.nan)
     whole, cell_path, hidden_path, random = _decays(ran, source)
     walks = [np.arange(n)[:: -1 if ran.reverse else 1] for n in ran.lengths]
     theory, bounds = math.nan, None
@@ -169,7 +202,7 @@ def _measured(ran: Pass, source: Source, index: int) -> tuple[TimeMeasurement, A
         theory = predicted_factor(cell, inputs[:: max(1, len(inputs) // MOST_ROWS)], ran.weights)
         h0 = np.zeros((N, H)) if ran.h0 is None else ran.h0
         bounds = jacobian(cell, ran.x, ran.weights, ran.y, h0, walks)
-    shown = [name for name in GATES[cell] if name in SIGMOID]
+    shown = [(k, name) for k, name in enumerate(GATES[cell]) if name in SIGMOID]
     measured = TimeMeasurement(
         index=index,
         name=f"{NAMES[cell]} {H}{' reverse' * ran.reverse}",
@@ -178,14 +211,14 @@ def _measured(ran: Pass, source: Source, index: int) -> tuple[TimeMeasurement, A
         fan_in=ran.x.shape[2],
         hidden=H,
         steps=int(ran.lengths.max(initial=0)),
-        rows=tuple(map(int, sums.rows)),
-        grad_h=_floats(np.sqrt(sums.dh / rows)),
-        grad_c=_floats(np.sqrt(sums.dc / rows)) if cell == "lstm" else (),
-        h_rms=_floats(np.sqrt(sums.h / (rows * features))),
-        c_rms=_floats(np.sqrt(sums.c / (rows * H))) if cell == "lstm" else (),
+        rows=tuple(map(int, sums["rows"])),
+        grad_h=_floats(np.sqrt(sums["dh"] / rows)),
+        grad_c=_floats(np.sqrt(sums["dc"] / rows)) if cell == "lstm" else (),
+        h_rms=_floats(np.sqrt(sums["h"] / (rows * features))),
+        c_rms=_floats(np.sqrt(sums["c"] / (rows * H))) if cell == "lstm" else (),
         gates=tuple(
-            GateTrace(name, *(_floats(by_step[k] / (rows * H)) for by_step in (sums.gate, sums.shut, sums.open)))
-            for k, name in enumerate(shown)
+            GateTrace(name, *(_floats(sums[what][:, k] / (rows * H)) for what in ("gate", "low", "high")))
+            for k, name in shown
         ),
         decay=whole,
         cell_path=cell_path,
@@ -200,19 +233,11 @@ def _measured(ran: Pass, source: Source, index: int) -> tuple[TimeMeasurement, A
 def _decays(ran: Pass, source: Source) -> tuple[Decay, Decay | None, Decay | None, bool]:
     """What is left of the last step's gradient, whole and by path, and whether its direction had to be made up."""
     dh, dc, random = _last_gradient(ran, source)
-    aligned = ran
-    if not ran.reverse and len(set(ran.lengths)) > 1:
-        # backwards in time a layer ends at step 0 in every sample
-        x = np.zeros_like(ran.x)
-        for n, length in enumerate(ran.lengths):
-            x[:length, n] = ran.x[:length, n][::-1]
-        aligned = forward(ran.cell, x, ran.weights, ran.h0, ran.c0, ran.lengths, True)
-    sums = path_sums(aligned, dh, dc)
+    sums = by_steps_back(ran, dh, dc)
     length = int(ran.lengths.max(initial=0))
-    back = slice(0, length) if aligned.reverse else slice(None, None, -1)
+    state = sums["dc" if ran.cell == "lstm" else "dh"][:length]
     # the samples that have no gradient at their last step have none at any
-    counted = _counted(aligned, dh, dc)[:length]
-    state = sums.state[:length][back]
+    counted = _counted(ran, dh, dc)[:length]
 
     def relative(squares: Array) -> list[float]:
         norms = np.sqrt(squares / np.maximum(counted, 1))
@@ -224,9 +249,7 @@ def _decays(ran: Pass, source: Source) -> tuple[Decay, Decay | None, Decay | Non
 
     if not GATES[ran.cell]:
         return made(state), None, None, random
-    carried, rest = (squares[:length][back] for squares in (sums.carried, sums.rest))
-    rest[:1] = 0.0  # at the last step itself all is the memory's; what is left is rounding
-    return made(state), made(carried), made(rest), random
+    return made(state), made(sums["path"][:length]), made(sums["rest"][:length]), random
 
 
 def _last_gradient(ran: Pass, source: Source) -> tuple[Array, Array | None, bool]:
@@ -253,11 +276,10 @@ def _last_gradient(ran: Pass, source: Source) -> tuple[Array, Array | None, bool
     return (dh / norm).astype(dtype), (dc / norm).astype(dtype) if ran.cell == "lstm" else None, random
 
 
-def _counted(aligned: Pass, dh: Array, dc: Array | None) -> Array:
+def _counted(ran: Pass, dh: Array, dc: Array | None) -> Array:
     """Samples with a gradient that have each step, by steps back."""
-    T = aligned.y.shape[0]
     with_gradient = np.any(dh != 0, 1) | (np.any(dc != 0, 1) if dc is not None else False)
-    return np.array([np.count_nonzero(with_gradient & (aligned.lengths > k)) for k in range(T)])
+    return np.array([np.count_nonzero(with_gradient & (ran.lengths > k)) for k in range(len(ran.y))])
 
 
 def _of(states: Array | None, place: int) -> Array | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from gradiometer import kernels
 from gradiometer.layers import Chain, DenseSkip, Module, Recurrent, Residual
-from gradiometer.measurement.time.instrument import measure_stack
+from gradiometer.measurement.time.instrument import Stack
 from gradiometer.measurement.time.result import TimeMeasurement
 from gradiometer.sequences import Sequences, split
 
@@ -40,19 +40,16 @@ def through_time(
     indices : dict from the id of a recurrent module to the index of its first layer
     """
     array, lengths = split(x)
-    walk = _walk(net.copy(), lengths)
+    firsts = iter([indices[id(module)] for module in _recurrent(net)])
+    walk = _walk(net.copy(), lengths, firsts)
     y = walk.forward(array)
-    by_y = _loss_gradient(loss, y, target, lengths)
-    walk.backward(by_y)
-    found: list[TimeMeasurement] = []
-    for place, leaf in zip(_recurrent(net), walk.leaves(), strict=True):
-        found += _measured(leaf, lengths, indices[id(place)])
-    return tuple(found)
+    walk.backward(_loss_gradient(loss, y, target, lengths))
+    return tuple(measured for leaf in walk.leaves() for measured in leaf.found)
 
 
 @dataclass
 class _Leaf:
-    """A module without recurrent layers, or one of those, and what reached it."""
+    """A module that is run whole, and what reached it."""
 
     module: Module
     lengths: Array | None
@@ -71,9 +68,8 @@ class _Leaf:
             return self.module.backward(self._given(self.x), dy)[0]
         return self._placed(self.module.backward(self._rows(self.x), self._rows(dy))[0], self.x)
 
-    def leaves(self) -> Iterator[_Leaf]:
-        if isinstance(self.module, Recurrent):
-            yield self
+    def leaves(self) -> Iterator[_RecurrentLeaf]:
+        yield from ()
 
     def _given(self, x: Array) -> Any:
         return x if x.ndim == 2 or self.lengths is None else Sequences(x, self.lengths)
@@ -90,6 +86,46 @@ class _Leaf:
     def _mask(self, by_step: Array) -> Array:
         N, T = by_step.shape[:2]
         return np.ones((N, T), bool) if self.lengths is None else np.arange(T) < self.lengths[:, None]
+
+
+@dataclass
+class _RecurrentLeaf(_Leaf):
+    """One that is measured on the way back."""
+
+    first: int = 1
+    """Index of its first layer."""
+    found: tuple[TimeMeasurement, ...] = ()
+
+    def forward(self, x: Array) -> Array:
+        module = self.module
+        assert isinstance(module, Recurrent)
+        cell = f"rnn_{module.nonlinearity}" if module._cell == "rnn" else module._cell
+        self.x = x
+        self.stack = Stack(cell, _swapped(x), module._arrays, lengths=self.lengths)
+        return _swapped(self.stack.y) if module.output == "all" else self.stack.h_n
+
+    def backward(self, dy: Array) -> Array:
+        module = self.module
+        assert isinstance(module, Recurrent)
+        self.dy = dy
+        by_y = by_end = None
+        if module.output == "all":
+            by_y = _swapped(dy)
+        else:
+            ways, H = 1 + module.bidirectional, module.hidden_size
+            by_end = np.zeros((module.num_layers * ways, len(dy), H), dy.dtype)
+            for way in range(ways):
+                by_end[way - ways] = dy[:, way * H : (way + 1) * H]
+        self.found, dx = self.stack.measure(by_y, by_end, first=self.first)
+        return _swapped(dx)
+
+    def leaves(self) -> Iterator[_RecurrentLeaf]:
+        yield self
+
+
+def _swapped(by_step: Array) -> Array:
+    """Samples first from steps first, and back."""
+    return np.ascontiguousarray(np.swapaxes(by_step, 0, 1))
 
 
 @dataclass
@@ -127,15 +163,18 @@ class _Line:
             leaf = leaf.parts[-1]
         return int(leaf.module.out_features)  # type: ignore[attr-defined]
 
-    def leaves(self) -> Iterator[_Leaf]:
+    def leaves(self) -> Iterator[_RecurrentLeaf]:
         for part in self.parts:
             yield from part.leaves()
 
 
-def _walk(module: Module, lengths: Array | None) -> _Line | _Leaf:
+def _walk(module: Module, lengths: Array | None, firsts: Iterator[int]) -> _Line | _Leaf:
+    """`firsts`: the index of the first layer of each recurrent module, from the input."""
+    if isinstance(module, Recurrent):
+        return _RecurrentLeaf(module, lengths, first=next(firsts))
     if not (isinstance(module, Chain) and module.sequences):
         return _Leaf(module, lengths)
-    parts = [_walk(child, lengths) for child in module.modules]
+    parts = [_walk(child, lengths, firsts) for child in module.modules]
     return _Line(parts, module.scale if isinstance(module, Residual) else None, isinstance(module, DenseSkip))
 
 
@@ -156,19 +195,3 @@ def _loss_gradient(loss: Loss, y: Array, target: Array, lengths: Array | None) -
     out = np.zeros_like(y)
     out[mask] = kernels.loss(loss.name, y[mask], target[mask], loss.class_weights, **loss.params)[1]
     return out
-
-
-def _measured(leaf: _Leaf, lengths: Array | None, first: int) -> tuple[TimeMeasurement, ...]:
-    module = leaf.module
-    assert isinstance(module, Recurrent)
-    cell = f"rnn_{module.nonlinearity}" if module._cell == "rnn" else module._cell
-    x = np.ascontiguousarray(np.swapaxes(leaf.x, 0, 1))
-    dy = dh_n = None
-    if module.output == "all":
-        dy = np.ascontiguousarray(np.swapaxes(leaf.dy, 0, 1))
-    else:
-        ways, H = 1 + module.bidirectional, module.hidden_size
-        dh_n = np.zeros((module.num_layers * ways, x.shape[1], H), x.dtype)
-        for way in range(ways):
-            dh_n[way - ways] = leaf.dy[:, way * H : (way + 1) * H]
-    return measure_stack(cell, x, module._arrays, dy, dh_n, lengths=lengths, first=first)

@@ -19,7 +19,7 @@ class GateTrace:
     mean : tuple of float
         Over the samples running and the units, by step; NaN where no sample runs.
     shut, open : tuple of float
-        Share of (sample, unit) below 0.1 and above 0.9, by step.
+        Share of (sample, unit) at or below 0.1, and at or above 0.9, by step.
     """
 
     name: str
