@@ -129,8 +129,14 @@ static void recurrent_in_the_callers_memory(void) {
   CHECK(strcmp(error.argument, "packed") == 0);
   gm_recurrent_packed_free(weights);
   dy[8] = 1; /* step 2 of sample 0, in the first column */
-  gm_recurrent_gradients g = {sizeof g,    dy,        NULL, NULL, dx,   NULL, NULL, &dweight_ih,
-                              &dweight_hh, &dbias_ih, NULL, dh,   NULL, 1,    NULL};
+  gm_recurrent_gradients g = {.struct_size = sizeof g,
+                              .dy = dy,
+                              .dx = dx,
+                              .dweight_ih = &dweight_ih,
+                              .dweight_hh = &dweight_hh,
+                              .dbias_ih = &dbias_ih,
+                              .dh = dh,
+                              .accumulate = 1};
   CHECK(gm_recurrent_backward(GM_FLOAT64, &layer, x, NULL, wide + 1, cache, &g, workspace, NULL) == GM_OK);
   const double want[] = {0.25, 0, 0.5, 0, 1, 0};
   for (int i = 0; i < 6; i++) CHECK(dx[i] == want[i] && dh[i] == want[i]);
@@ -150,6 +156,10 @@ static void recurrent_in_the_callers_memory(void) {
   CHECK(gm_recurrent_backward(GM_FLOAT64, &layer, x, NULL, wide + 1, cache, &g, workspace, NULL) == GM_OK);
   CHECK(rows[0] == 2 && rows[1] == 1 && rows[2] == 1);
   CHECK(squares[0] == 0.0625 && squares[1] == 0.25 && squares[2] == 1);
+  steps.from_end = 1;
+  CHECK(gm_recurrent_backward(GM_FLOAT64, &layer, x, NULL, wide + 1, cache, &g, workspace, NULL) == GM_OK);
+  CHECK(rows[0] == 2 && rows[1] == 1 && rows[2] == 1);
+  CHECK(squares[0] == 1 && squares[1] == 0.25 && squares[2] == 0.0625);
   free(steps.workspace);
   free(workspace);
 
