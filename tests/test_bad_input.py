@@ -115,7 +115,7 @@ def test_lists() -> None:
     for ragged in ([[1.0], [1.0, 2.0]],):
         with pytest.raises(ValueError, match="inhomogeneous"):
             K.forward("relu", ragged)
-        with pytest.raises(ValueError, match="inhomogeneous"):
+        with pytest.raises(TypeError, match="x is list of unequal parts"):
             gm.Linear(2, 2)(ragged)
     with pytest.raises(TypeError, match="x has dtype object"):
         K.forward("relu", None)  # type: ignore[arg-type]

@@ -39,10 +39,11 @@ def checked_samples(network: Any, x: ArrayLike | Sequences) -> Any:
     wanted = f"an array {expected}"
     if network.sequences:
         dimensions, expected = 3, f"(N, T, {network.in_features})"
-        wanted = f"an array {expected} or Sequences.of(x)"
+        wanted = f"an array {expected} or gm.Sequences.of(x)"
     samples = x if isinstance(x, Sequences) else array("x", x, wanted)
     if samples.dtype.kind not in "fiub":
-        raise TypeError(f"x has dtype {samples.dtype}; expected real numbers")
+        apart = " or gm.Sequences.of(x)" * (network.sequences and samples.dtype.kind == "O")
+        raise TypeError(f"x has dtype {samples.dtype}; expected real numbers{apart}")
     if samples.ndim != dimensions or samples.shape[-1] != network.in_features or 0 in samples.shape[1:]:
         raise ValueError(f"x has shape {samples.shape}; expected {expected}")
     return samples

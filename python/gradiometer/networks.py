@@ -260,6 +260,11 @@ class Sequential(Chain):
         Inference
             Independent: training or writing to this network later does not reach it.
 
+        Raises
+        ------
+        ValueError
+            For a network of sequences: `predict` evaluates it, `gm.recurrent.Stepper` a layer of it step by step.
+
         Examples
         --------
         >>> import gradiometer as gm
@@ -268,6 +273,11 @@ class Sequential(Chain):
         >>> bool((net.inference()(x) == net.predict([x])).all())
         True
         """
+        if self.sequences:
+            raise ValueError(
+                "the network takes sequences, an inference single rows; expected net.predict(x), or step by step "
+                "gm.recurrent.Stepper(cell, net[0].state_dict())"
+            )
         compiled = self._compile()
         with compiled.lock:
             return Inference(_core.Inference(compiled.network))

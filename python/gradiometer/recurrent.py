@@ -285,7 +285,8 @@ class Stepper:
     cell : str
         One of `CELLS`.
     parameters : mapping
-        As in `forward`; held, so that `pack` finds what was written into them.
+        As in `forward`; held, so that `pack` finds what was written into them. ``net[0].state_dict()`` gives copies,
+        which training the network does not reach: after it make another Stepper.
     batch : int
         Samples N that run side by side.
 
@@ -309,6 +310,16 @@ class Stepper:
     >>> stepper.reset()
     >>> float(stepper.step(one)[0, 0])
     1.0
+
+    A layer of a network, and what comes after it:
+
+    >>> import gradiometer as gm
+    >>> net = gm.Sequential(gm.LSTM(3, 8, rng=0), gm.Linear(8, 2, rng=1))
+    >>> x, stepper = np.ones((5, 3), np.float32), Stepper("lstm", net[0].state_dict())
+    >>> for row in x:
+    ...     y = net[1](stepper.step(row[None]))
+    >>> np.allclose(y, net.predict(x[None]), rtol=1e-6, atol=1e-7)
+    True
     """
 
     def __init__(self, cell: str, parameters: Mapping[str, ArrayLike], batch: int = 1) -> None:

@@ -50,7 +50,7 @@ class Sequences:
     lengths: NDArray[np.int64]
 
     def __init__(self, x: NDArray[Any], lengths: ArrayLike) -> None:
-        x = array("x", x, "an array (N, T, C), or Sequences.of(x)")
+        x = array("x", x, "an array (N, T, C), or gm.Sequences.of(x)")
         if x.ndim != 3 or 0 in x.shape:
             raise ValueError(f"x has shape {x.shape}; expected (N, T, C), each 1 or more")
         if x.dtype not in (np.float32, np.float64):
@@ -129,9 +129,10 @@ class Sequences:
 
 
 def split(x: Any) -> tuple[Any, NDArray[np.int64] | None]:
-    """The array and the lengths of `Sequences`, None where all are as long as the array; else `x` and None."""
+    """The array and the lengths of `Sequences`, None where all are as long as the array; else `x` and None. TypeError
+    for lists of unequal lengths."""
     if not isinstance(x, Sequences):
-        return x, None
+        return array("x", x, "an array, or gm.Sequences.of(x)") if isinstance(x, list | tuple) else x, None
     return x.x, None if (x.lengths == x.shape[1]).all() else x.lengths
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from gradiometer import init as rules
 from gradiometer.arguments import choice, generator, positive, real
 from gradiometer.layers.module import Builder, Module
-from gradiometer.sequences import Sequences
+from gradiometer.sequences import Sequences, split
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -138,9 +138,8 @@ class Recurrent(Module):
         return (dx if self.batch_first else np.ascontiguousarray(dx.swapaxes(0, 1))), gradients
 
     def _samples_first(self, x: Any) -> Any:
-        if self.batch_first or isinstance(x, Sequences) or np.ndim(x) != 3:
-            return x
-        return np.swapaxes(np.asarray(x), 0, 1)
+        given, _ = split(x)
+        return x if self.batch_first or isinstance(x, Sequences) or np.ndim(given) != 3 else np.swapaxes(given, 0, 1)
 
     def _turned(self, y: NDArray[Any]) -> NDArray[Any]:
         return y if self.batch_first or y.ndim != 3 else np.ascontiguousarray(y.swapaxes(0, 1))
