@@ -12,6 +12,7 @@ from reference import recurrent as reference
 
 Array = Any
 CELLS = list(reference.GATES)
+OF_TORCH = [cell for cell in CELLS if cell != "gru_reset_before"]
 DTYPES = ["float32", "float64"]
 # Sums of some hundred terms and some dozen steps, each within a few roundings of numbers about the largest.
 TOLERANCE = 200
@@ -132,7 +133,7 @@ def test_what_is_seen_has_the_same_bits_for_any_number_of_threads(cell: str, thr
     assert seen[0][0] == seen[0][2]
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before"])
 def test_the_path_is_the_gradient_with_h_cut(cell: str, isa: str) -> None:
     """weight_hh of 0 leaves the memory's path alone: then it is the whole gradient."""
     given = case(cell, 12, 3, 4, 9, "float64")
@@ -201,7 +202,7 @@ def test_one_sample_of_units_that_one_member_has(thread_counts: Any) -> None:
 
 
 # Members share samples in the first, units in the others.
-@pytest.mark.parametrize(("T", "N", "H"), [(30, 11, 50), (12, 3, 224), (12, 1, 224)])
+@pytest.mark.parametrize(("T", "N", "H"), [(30, 11, 50), (12, 3, 256), (12, 1, 256)])
 @pytest.mark.parametrize("cell", CELLS)
 def test_same_bits_for_any_number_of_threads(cell: str, T: int, N: int, H: int, thread_counts: Any) -> None:
     given = case(cell, T, N, 40, H, "float32")
@@ -280,7 +281,7 @@ def test_nan_stays_in_its_sample(cell: str, isa: str) -> None:
 
 
 @pytest.mark.parametrize("bad", [np.inf, -np.inf, 1e30, -1e30])
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn_tanh"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn_tanh", "gru_reset_before"])
 def test_huge_inputs_saturate(cell: str, bad: float, isa: str) -> None:
     H, G = 3, reference.GATES[cell] * 3
     x = np.full((2, 1, 1), bad, "float32")
@@ -299,7 +300,7 @@ def test_nothing_to_do(cell: str, T: int, N: int, isa: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn_tanh"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn_tanh", "gru_reset_before"])
 def test_no_cancellation_where_gates_saturate(cell: str, dtype: str, isa: str) -> None:
     """Each element's own relative error, down to the subnormals; 1 - y² has lost all digits at 9.02 in float32."""
     rng = np.random.default_rng(3)
@@ -353,9 +354,10 @@ def test_one_step(cell: str, isa: str) -> None:
         np.testing.assert_allclose(c, want["c_n"], rtol=1e-12)
         back = kernels.lstm_cell_backward(x, weights, cache, dh, given["dc_n"], h)
         np.testing.assert_allclose(back["dc"], want["dc0"], rtol=1e-11)
-    elif cell == "gru":
-        made, cache = kernels.gru_cell_forward(x, weights, h)
-        back = kernels.gru_cell_backward(x, weights, cache, dh, h)
+    elif cell.startswith("gru"):
+        after = cell == "gru"
+        made, cache = kernels.gru_cell_forward(x, weights, h, reset_after=after)
+        back = kernels.gru_cell_backward(x, weights, cache, dh, h, reset_after=after)
     else:
         kind: Any = cell.removeprefix("rnn_")
         made, cache = kernels.rnn_cell_forward(x, weights, h, kind)
@@ -366,8 +368,54 @@ def test_one_step(cell: str, isa: str) -> None:
     np.testing.assert_allclose(back["dweight_hh"], want["dweight_hh"], rtol=1e-11)
 
 
+def test_reset_before_by_differences(isa: str) -> None:
+    """Every gradient by every element, by central differences: the error is of the order of 1e-10 and the step's."""
+    given = case("gru_reset_before", 4, 3, 2, 5, "float64")
+    arrays = dict(zip(("x", *NAMES, "h0"), (given["x"], *given["weights"], given["h0"]), strict=True))
+    how: dict[str, Any] = {"lengths": np.array([4, 2, 3]), "reverse": True, "reset_after": False}
+
+    def value() -> float:
+        x, *weights, h0 = arrays.values()
+        y, h_n, _ = kernels.gru_forward(x, weights, h0, training=False, **how)
+        return float((y * given["dy"]).sum() + (h_n * given["dh_n"]).sum())
+
+    x, *weights, h0 = arrays.values()
+    y, _, cache = kernels.gru_forward(x, weights, h0, **how)
+    got = kernels.gru_backward(x, weights, y, cache, given["dy"], given["dh_n"], h0, **how)
+    for name, array in arrays.items():
+        slopes = np.zeros_like(array)
+        for at in np.ndindex(array.shape):
+            kept, ends = array[at], []
+            for step in (1e-5, -1e-5):
+                array[at] = kept + step
+                ends.append(value())
+            array[at] = kept
+            slopes[at] = (ends[0] - ends[1]) / 2e-5
+        np.testing.assert_allclose(got[f"d{name}"], slopes, rtol=1e-7, atol=1e-8, err_msg=name)
+
+
+def test_where_the_reset_gate_is_open_its_place_does_not_matter(isa: str) -> None:
+    """r = 1 to the last bit; where it is 0, U_n h goes, but b_hn only with the gate after the product."""
+    given = case("gru", 6, 3, 4, 9, "float64")
+    weights = given["weights"]
+
+    def outputs(reset_after: bool) -> Array:
+        lengths = np.array([6, 2, 5])
+        return kernels.gru_forward(given["x"], weights, given["h0"], lengths=lengths, reset_after=reset_after)[0]
+
+    weights[2][:9] = 60
+    np.testing.assert_allclose(outputs(False), outputs(True), rtol=1e-12)
+    weights[2][:9] = -800
+    before, after = outputs(False), outputs(True)
+    weights[1][18:] = 0
+    np.testing.assert_allclose(outputs(False), before, rtol=1e-12)
+    weights[3][18:] = 0
+    np.testing.assert_allclose(outputs(True), after, rtol=1e-12)
+    assert np.abs(before - after).max() > 0.01
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", OF_TORCH)
 def test_as_torch(cell: str, dtype: str) -> None:
     torch = pytest.importorskip("torch")
     T, N, I, H = 7, 5, 6, 11
@@ -466,7 +514,7 @@ def test_a_stack_is_its_layers(cell: str, layers: int, directions: int, dtype: s
             np.testing.assert_array_equal(other[name].transpose(back), value, err_msg=name)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", OF_TORCH)
 def test_a_torch_state_dict_loads_by_name(cell: str) -> None:
     torch = pytest.importorskip("torch")
     kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}.get(cell, torch.nn.RNN)
@@ -484,7 +532,7 @@ def test_a_torch_state_dict_loads_by_name(cell: str) -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize(("N", "H"), [(3, 17), (2, 224)])
+@pytest.mark.parametrize(("N", "H"), [(3, 17), (2, 256)])
 def test_packed_parameters_have_the_same_bits(cell: str, N: int, H: int, isa: str) -> None:
     parameters, x = {}, case(cell, 6, N, 9, H, "float32")["x"]
     for k in range(2):
@@ -712,10 +760,11 @@ def test_bad_arguments_of_backward() -> None:
 
 
 def test_kernels_measure_too() -> None:
-    for cell in ("lstm", "gru", "rnn"):
+    before: dict[str, bool] = {"reset_after": False}
+    for cell, how in (("lstm", {}), ("gru", {}), ("rnn", {}), ("gru", before)):
         given = case("rnn_tanh" if cell == "rnn" else cell, 4, 2, 3, 5, "float64")
-        made = getattr(kernels, f"{cell}_forward")(given["x"], given["weights"])
+        made = getattr(kernels, f"{cell}_forward")(given["x"], given["weights"], **how)
         got = getattr(kernels, f"{cell}_backward")(
-            given["x"], given["weights"], made[0], made[-1], given["dy"], measure=True
+            given["x"], given["weights"], made[0], made[-1], given["dy"], measure=True, **how
         )
         np.testing.assert_allclose(got["measured"]["h"], (made[0] ** 2).sum((1, 2)), rtol=1e-12)

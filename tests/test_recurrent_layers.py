@@ -9,6 +9,8 @@ import gradiometer as gm
 import numpy as np
 import pytest
 from gradiometer import _core
+from gradiometer.diagnosis.cures.recurrent import CHRONO_Z, LSTM_ANEW
+from gradiometer.diagnosis.pytorch import pytorch_listing
 from reference import recurrent as reference
 
 CELLS = {
@@ -16,6 +18,7 @@ CELLS = {
     "gru": (gm.GRU, {}),
     "rnn_tanh": (gm.RNN, {}),
     "rnn_relu": (gm.RNN, {"nonlinearity": "relu"}),
+    "gru_reset_before": (gm.GRU, {"reset_after": False}),
 }
 FOUR = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 # Sums of some hundred terms of order 1, rounded at each.
@@ -300,6 +303,28 @@ def test_residual_around_a_recurrent_layer():
     found, by_name = net.backward(x, dy)
     close(found, np.where(x.mask[:, :, None], dy + dx, 0), "float64")
     close(by_name["0.0.weight_hh_l0"], gradients["weight_hh_l0"], "float64")
+
+
+def test_the_place_of_the_reset_gate_is_kept(tmp_path):
+    """By copies, files, another network from the same arguments, cures; it is said of the network, and in PyTorch."""
+    net = net_of(gm.GRU, "all", reset_after=False)
+    x, _rng = data(4, 5)
+    y = net(x)
+    net.save(tmp_path / "net")
+    for again in (copy.deepcopy(net), pickle.loads(pickle.dumps(net)), gm.load(tmp_path / "net")):
+        assert np.array_equal(again(x), y)
+    assert "reset_after=False" in repr(net[2])
+    after = net_of(gm.GRU, "all")
+    after.load_state_dict(net.state_dict())
+    assert np.abs(after(x) - y).max() > 1e-3
+    for remake, kind in ((LSTM_ANEW, gm.LSTM), (CHRONO_Z, gm.GRU)):
+        made = remake.applied(net, 0, 5)
+        assert isinstance(made[2], kind)
+        assert made[2]._config().get("reset_after") is (False if kind is gm.GRU else None)
+    said = pytorch_listing(net, None, [])
+    assert "reset_after" not in said
+    assert "has it before" in said
+    assert "has it before" not in pytorch_listing(after, None, [])
 
 
 def test_batch_first_false_turns_the_layer_alone():

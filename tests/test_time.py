@@ -14,8 +14,8 @@ from reference import recurrent as reference
 
 Array = Any
 CELLS = list(reference.GATES)
-NAMES = {"lstm": "ifgo", "gru": "rzn", "rnn_tanh": "", "rnn_relu": ""}
-CARRY = {"lstm": 1, "gru": 1}
+NAMES = {"lstm": "ifgo", "gru": "rzn", "rnn_tanh": "", "rnn_relu": "", "gru_reset_before": "rzn"}
+CARRY = {"lstm": 1, "gru": 1, "gru_reset_before": 1}
 
 
 def weights(cell: str, I: int, H: int, rng: np.random.Generator, dtype: str = "float64") -> tuple[Array, ...]:

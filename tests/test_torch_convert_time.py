@@ -126,6 +126,14 @@ def test_frozen_dropout_and_float32() -> None:
     assert net[0].weight_ih_l0[0, 0] == model[0].weight_ih_l0[0, 0] * 2
 
 
+def test_torch_has_no_reset_gate_before_the_product() -> None:
+    with pytest.raises(ValueError, match="reset_after=False"):
+        gm.torch.to_torch(gm.Sequential(gm.GRU(FEATURES, HIDDEN, reset_after=False)))
+    kept = gm.torch.convert(nn.GRU(FEATURES, HIDDEN, batch_first=True))[0]
+    assert isinstance(kept, gm.GRU)
+    assert kept.reset_after
+
+
 # ---- modules with a forward of their own
 
 

@@ -22,8 +22,8 @@ gm_status check(gm_dtype dtype, const gm_recurrent* l, gm_error* e) {
                 static_cast<int>(dtype));
   if (!l) return fail(e, GM_INVALID_ARGUMENT, "layer", "layer is null");
   GM_TRY(check_size(e, "layer", l->struct_size, sizeof(gm_recurrent)));
-  if (static_cast<int>(l->cell) < GM_LSTM || static_cast<int>(l->cell) > GM_RNN_RELU)
-    return fail(e, GM_INVALID_ARGUMENT, "cell", "cell is %d; expected 0 to 3", static_cast<int>(l->cell));
+  if (static_cast<int>(l->cell) < GM_LSTM || static_cast<int>(l->cell) > GM_GRU_RESET_BEFORE)
+    return fail(e, GM_INVALID_ARGUMENT, "cell", "cell is %d; expected 0 to 4", static_cast<int>(l->cell));
   struct {
     const char* name;
     int64_t value, least;

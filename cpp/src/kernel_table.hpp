@@ -164,6 +164,28 @@ struct CellBackward {
 // of dc_total (GRU: dh), taken unit by unit; of each gate its value, how many are at most 0.1 and how many at
 // least 0.9; of a tanh -0.9 and 0.9; of a relu 0 and inf.
 enum { kSeenH, kSeenDh, kSeenC, kSeenDc, kSeenPath, kSeenRest, kSeen };
+// Of a cell whose reset gate r comes before its product (GRU): row's r from its pre-activation, and r h.
+template <class T>
+struct CellReset {
+  int64_t N, H, units;
+  T* row;
+  int64_t ld;
+  const T* h;
+  T* rh;
+};
+// After backward, from the derivative by r h: that by r's pre-activation into drow, and dh, to which the part
+// through r h is added. rh: r h again, for the gradient by weights.
+template <class T>
+struct CellResetBack {
+  int64_t N, H, units;
+  const T* row;
+  int64_t ld;
+  const T* h_old;
+  T* rh;
+  const T* drh;
+  T *dh, *drow;
+  int64_t ldd;
+};
 // gates (N, gates H): the values of a row's gates, in torch's order; c: the new c, or null.
 template <class T>
 struct CellShow {
@@ -177,10 +199,13 @@ struct CellKernels {
   void (*forward)(const CellForward<T>&);
   void (*backward)(const CellBackward<T>&);
   void (*show)(const CellShow<T>&);
+  // Or null.
+  void (*reset)(const CellReset<T>&);
+  void (*reset_back)(const CellResetBack<T>&);
 };
 template <class T>
 struct Cells {
-  CellKernels<T> at[4];  // in the order of gm_cell
+  CellKernels<T> at[5];  // in the order of gm_cell
 };
 
 template <class T>

@@ -82,9 +82,16 @@ constexpr int length(L<Ops...>) {
   return static_cast<int>(sizeof...(Ops));
 }
 
+template <class T, class Op>
+constexpr CellKernels<T> cell_row() {
+  CellKernels<T> row = {Op::template forward<T>, Op::template backward<T>, Op::template show<T>, nullptr,
+                        nullptr};
+  if constexpr (Op::resets) row.reset = Op::template reset<T>, row.reset_back = Op::template reset_back<T>;
+  return row;
+}
 template <class T, class... Ops>
 constexpr Cells<T> cell_rows(CellList<Ops...>) {
-  return {{{Ops::template forward<T>, Ops::template backward<T>, Ops::template show<T>}...}};
+  return {{cell_row<T, Ops>()...}};
 }
 
 template <class T>

@@ -36,22 +36,33 @@ struct gm_recurrent_packed {
 namespace gradiometer {
 
 // Planes of a row of H values each. W x goes to the planes of `part`, from weight rows `gate` H on; the
-// product with the state, all gates of it, is added from plane `recurrent` on. A plane that W x does not
-// reach starts with its bias.
+// product of weight_hh with the state is added to those of `state`, the second, of r h, when r is known. A
+// plane that W x does not reach starts with its bias.
 struct CellPart {
   int plane, gate, planes;
 };
 struct CellLayout {
-  int gates, width, derivatives, recurrent;
-  bool memory, passes;  // c; the old h reaches the new one without a weight
-  int bare, parts;      // bare: the plane that W x does not reach, or -1
-  CellPart part[2];
+  int gates, width, derivatives;
+  bool memory, passes;      // c; the old h reaches the new one without a weight
+  int bare, parts, states;  // bare: the plane that W x does not reach, or -1
+  CellPart part[2], state[2];
 };
 inline const CellLayout& layout_of(gm_cell cell) {
-  static constexpr CellLayout lstm = {4, 5, 4, 0, true, false, -1, 1, {{0, 0, 4}, {}}};
-  static constexpr CellLayout gru = {3, 4, 4, 1, false, true, 3, 2, {{0, 2, 1}, {1, 0, 2}}};
-  static constexpr CellLayout rnn = {1, 1, 1, 0, false, false, -1, 1, {{0, 0, 1}, {}}};
-  return cell == GM_LSTM ? lstm : cell == GM_GRU ? gru : rnn;
+  static constexpr CellLayout lstm = {4, 5, 4, true, false, -1, 1, 1, {{0, 0, 4}, {}}, {{0, 0, 4}, {}}};
+  static constexpr CellLayout gru = {3, 4, 4, false, true, 3, 2, 1, {{0, 2, 1}, {1, 0, 2}}, {{1, 0, 3}, {}}};
+  static constexpr CellLayout reset_before = {3,  3, 3, false,           true,
+                                              -1, 1, 2, {{0, 0, 3}, {}}, {{0, 0, 2}, {2, 2, 1}}};
+  static constexpr CellLayout rnn = {1, 1, 1, false, false, -1, 1, 1, {{0, 0, 1}, {}}, {{0, 0, 1}, {}}};
+  switch (cell) {
+    case GM_LSTM:
+      return lstm;
+    case GM_GRU:
+      return gru;
+    case GM_GRU_RESET_BEFORE:
+      return reset_before;
+    default:
+      return rnn;
+  }
 }
 
 // Hands out one block of memory, or measures how much it would take.
@@ -360,8 +371,8 @@ class Recurrent {
         if (l_.recompute) {
           stop.panels(team, share, 64, 2 * input_flops(), [&](Range r) {
             input_product(m.again, steps, x, r, r0, m.again.rows);
-            state_product(m.again, r.size(), m.h_old + (r.begin - r0) * outputs(), outputs(), all_units(),
-                          m.again.rows + (r.begin - r0) * m.again.ld);
+            state_products(m.again, r.size(), m.h_old + (r.begin - r0) * outputs(),
+                           m.again.rows + (r.begin - r0) * m.again.ld, m.rh + (r.begin - r0) * l_.H);
           });
         } else if (!steps.in_place()) {
           gather(m.again, steps, x, share, r0);
@@ -375,13 +386,19 @@ class Recurrent {
         }
         for (int64_t s = s1 - 1; s >= s0; s--) {
           if (stop.before(l_.T - 1 - s, team, 2 * step_flops(mine))) break;
+          const auto meet = [&](const CellPart& part) {
+            if (!meets) return;
+            team.barrier();
+            fetch(l_.N, part.planes * l_.H, m.drow + (steps.row(s) - r0) * m.ldd + part.plane * l_.H, m.ldd);
+          };
           make_room(m, seen, runners, mine, s, g);
           cells_back(m, seen, steps, runners, mine, s, r0, rows, ld, y, g);
-          if (meets) {
-            team.barrier();
-            fetch(l_.N, gates(), m.drow + (steps.row(s) - r0) * m.ldd + layout_.recurrent * l_.H, m.ldd);
+          if (resets()) {
+            meet(layout_.state[1]);
+            reset_back(m, steps, runners, mine, s, r0, rows, ld);
           }
-          state_gradient(m, steps, runners, mine, s, r0);
+          meet(layout_.state[0]);
+          state_gradient(m, steps, runners, mine, s, r0, 0, m.dh);
           if (g.dx && stepwise) input_gradient(m, steps, runners, s, r0, static_cast<T*>(g.dx));
         }
         team.barrier();
@@ -420,7 +437,7 @@ class Recurrent {
     Carver carver(memory);
     const ForwardMemory m(*this, carver, 1, 0);
     input_product(m, l_.N, x, l_.I, m.rows);
-    state_product(m, l_.N, h, outputs(), all_units(), m.rows);
+    state_products(m, l_.N, h, m.rows, m.rh);
     cell_.forward({l_.N, l_.H, l_.H, m.rows, m.ld, l_.P ? m.hidden : h, c});
     if (l_.P) project(m, l_.N, m.hidden, h);
   }
@@ -482,7 +499,8 @@ class Recurrent {
           copy(m.again.x + (at + i) * l_.I, x + p.steps.place(s, runners[i]) * l_.I, l_.I);
       }
       cells_back(m, seen, p.steps, runners, mine, s, 0, m.again.rows, m.again.ld, y, g);
-      state_gradient(m, p.steps, runners, mine, s, 0);
+      if (resets()) reset_back(m, p.steps, runners, mine, s, 0, m.again.rows, m.again.ld);
+      state_gradient(m, p.steps, runners, mine, s, 0, 0, m.dh);
       if (g.dx) input_gradient(m, p.steps, runners, s, 0, static_cast<T*>(g.dx));
     }
     end_back(m, seen, p.steps, runners, mine, g);
@@ -525,12 +543,13 @@ class Recurrent {
 
  private:
   struct Weights {
-    T *bias, *packed_ih[2], *packed_hh, *packed_hr;
+    T *bias, *packed_ih[2], *packed_hh[2], *packed_hr;
     Weights(const Recurrent& r, Carver& carver) {
       bias = carver.take<T>(r.width());
       for (int i = 0; i < r.layout_.parts; i++)
         packed_ih[i] = carver.take<T>(r.k_.gemm_packed_size(r.l_.I, r.layout_.part[i].planes * r.l_.H));
-      packed_hh = carver.take<T>(r.k_.gemm_packed_size(r.outputs(), r.gates()));
+      for (int i = 0; i < r.layout_.states; i++)
+        packed_hh[i] = carver.take<T>(r.k_.gemm_packed_size(r.outputs(), r.layout_.state[i].planes * r.l_.H));
       packed_hr = carver.take<T>(r.l_.P ? r.k_.gemm_packed_size(r.l_.H, r.l_.P) : 0);
     }
     Weights() = default;
@@ -541,8 +560,8 @@ class Recurrent {
     }
   };
   struct ForwardMemory : Weights {
-    T *h, *c, *x, *rows, *hidden;  // hidden: what is projected to h
-    int64_t ld;                    // from row to row
+    T *h, *c, *rh, *x, *rows, *hidden;  // hidden: what is projected to h
+    int64_t ld;                         // from row to row
     int64_t* runners;
     // Rows of `own` steps, 0 where they are the caller's; x of L where it is gathered.
     ForwardMemory(const Recurrent& r, Carver& carver, int64_t own, int64_t L)
@@ -551,6 +570,7 @@ class Recurrent {
       h = carver.take<T>(l.N * r.outputs());
       c = carver.take<T>(r.layout_.memory ? l.N * l.H : 0);
       hidden = carver.take<T>(l.P ? l.N * l.H : 0);
+      rh = carver.take<T>(r.resets() ? l.N * l.H : 0);
       x = carver.take<T>(r.gathers() ? L * l.N * l.I : 0);
       ld = own ? r.apart(r.width()) : r.width();
       rows = carver.take<T>(own * l.N * ld);
@@ -559,7 +579,7 @@ class Recurrent {
     ForwardMemory() = default;
   };
   struct BackwardMemory {
-    T *packed_hh, *dh, *dc, *dc_total, *h_old, *drow, *dx;
+    T *packed_hh[2], *dh, *dc, *dc_total, *drh, *h_old, *rh, *drow, *dx;
     T *packed_hr, *dh_rows, *dhidden;  // of a projection; dh_rows: dh of every row
     int64_t ldd, steps;
     int64_t* runners;
@@ -568,14 +588,17 @@ class Recurrent {
     BackwardMemory(const Recurrent& r, Carver& carver, int64_t L, bool pass) {
       const gm_recurrent& l = r.l_;
       steps = L;
-      packed_hh = carver.take<T>(r.k_.gemm_packed_size(r.gates(), r.outputs()));
+      for (int i = 0; i < r.layout_.states; i++)
+        packed_hh[i] = carver.take<T>(r.k_.gemm_packed_size(r.layout_.state[i].planes * l.H, r.outputs()));
       packed_hr = carver.take<T>(l.P ? r.k_.gemm_packed_size(l.P, l.H) : 0);
       dh_rows = carver.take<T>(L * l.N * l.P);
       dhidden = carver.take<T>(l.P ? l.N * l.H : 0);
       dh = carver.take<T>(l.N * r.outputs());
       dc = carver.take<T>(r.layout_.memory ? l.N * l.H : 0);
       dc_total = carver.take<T>(r.layout_.memory ? l.N * l.H : 0);
+      drh = carver.take<T>(r.resets() ? l.N * l.H : 0);
       h_old = carver.take<T>(L * l.N * r.outputs());
+      rh = carver.take<T>(r.resets() ? L * l.N * l.H : 0);
       dx = carver.take<T>(r.gathers() ? L * l.N * l.I : 0);
       runners = carver.take<int64_t>(l.N);
       again = {};
@@ -615,6 +638,7 @@ class Recurrent {
   int64_t outputs() const { return l_.P ? l_.P : l_.H; }
   int64_t width() const { return (layout_.width + (l_.P ? 1 : 0)) * l_.H; }
   int64_t gates() const { return layout_.gates * l_.H; }
+  bool resets() const { return layout_.states > 1; }
   double input_flops() const { return 2.0 * static_cast<double>(gates()) * static_cast<double>(l_.I); }
   double step_flops(const Part& mine) const {
     return static_cast<double>(mine.samples.size()) * static_cast<double>(mine.units.size()) * 2.0 *
@@ -681,27 +705,33 @@ class Recurrent {
     for (int p = 0; ih && p < layout_.parts; p++)
       copy(bias + layout_.part[p].plane * l_.H, ih + layout_.part[p].gate * l_.H,
            layout_.part[p].planes * l_.H);
-    for (int64_t j = 0; hh && j < gates(); j++) bias[layout_.recurrent * l_.H + j] += hh[j];
+    for (int p = 0; hh && p < layout_.states; p++) {
+      const CellPart& part = layout_.state[p];
+      for (int64_t j = 0; j < part.planes * l_.H; j++)
+        bias[part.plane * l_.H + j] += hh[part.gate * l_.H + j];
+    }
   }
   void pack_forward(const Weights& w, Team team) const {
-    for (int p = 0; p < layout_.parts; p++) {
-      const int64_t n = layout_.part[p].planes * l_.H;
+    const auto pack = [&](const CellPart& part, const T* weight, int64_t inputs, T* packed) {
+      const int64_t n = part.planes * l_.H;
       const Range columns = team.share(n, k_.gemm_columns);
       if (columns.size() > 0)
-        k_.gemm_pack(l_.I, n, weight_ih() + layout_.part[p].gate * l_.H * l_.I, 1, l_.I, columns.begin,
-                     columns.end, w.packed_ih[p]);
-    }
-    const Range columns = team.share(gates(), k_.gemm_columns);
-    if (columns.size() > 0)
-      k_.gemm_pack(outputs(), gates(), weight_hh(), 1, outputs(), columns.begin, columns.end, w.packed_hh);
+        k_.gemm_pack(inputs, n, weight + part.gate * l_.H * inputs, 1, inputs, columns.begin, columns.end,
+                     packed);
+    };
+    for (int p = 0; p < layout_.parts; p++) pack(layout_.part[p], weight_ih(), l_.I, w.packed_ih[p]);
+    for (int p = 0; p < layout_.states; p++) pack(layout_.state[p], weight_hh(), outputs(), w.packed_hh[p]);
     const Range projected = team.share(l_.P, k_.gemm_columns);
     if (projected.size() > 0)
       k_.gemm_pack(l_.H, l_.P, weight_hr(), 1, l_.H, projected.begin, projected.end, w.packed_hr);
   }
   void pack_backward(const BackwardMemory& m, Team team) const {
     const Range columns = team.share(outputs(), k_.gemm_columns), units = team.share(l_.H, k_.gemm_columns);
-    if (columns.size() > 0)
-      k_.gemm_pack(gates(), outputs(), weight_hh(), outputs(), 1, columns.begin, columns.end, m.packed_hh);
+    for (int p = 0; p < layout_.states && columns.size() > 0; p++) {
+      const CellPart& part = layout_.state[p];
+      k_.gemm_pack(part.planes * l_.H, outputs(), weight_hh() + part.gate * l_.H * outputs(), outputs(), 1,
+                   columns.begin, columns.end, m.packed_hh[p]);
+    }
     if (l_.P && units.size() > 0)
       k_.gemm_pack(l_.P, l_.H, weight_hr(), l_.H, 1, units.begin, units.end, m.packed_hr);
   }
@@ -772,17 +802,26 @@ class Recurrent {
       copy(row + i * m.ld + layout_.bare * l_.H + units.begin, m.bias + layout_.bare * l_.H + units.begin,
            units.size());
   }
-  void state_product(const ForwardMemory& m, int64_t n, const T* h, int64_t apart, Range units,
+  // Of some rows, with the state of all: the first product, r h where there is a second, and that.
+  void state_products(const ForwardMemory& m, int64_t n, const T* h, T* rows, T* rh) const {
+    state_product(m, 0, n, h, outputs(), all_units(), rows);
+    if (!resets()) return;
+    cell_.reset({n, l_.H, l_.H, rows, m.ld, h, rh});
+    state_product(m, 1, n, rh, l_.H, all_units(), rows);
+  }
+  void state_product(const ForwardMemory& m, int of, int64_t n, const T* h, int64_t apart, Range units,
                      T* rows) const {
+    const CellPart& part = layout_.state[of];
+    const int64_t columns = part.planes * l_.H;
     const bool whole = units.size() == l_.H;
     Gemm<T> g = {};
-    g.M = n, g.N = whole ? gates() : units.size(), g.K = outputs();
+    g.M = n, g.N = whole ? columns : units.size(), g.K = outputs();
     g.a = h, g.a_row = apart, g.a_col = 1;
     g.ldc = m.ld;
     g.accumulate = true;
-    for (int64_t begin = units.begin; begin < gates(); begin += whole ? gates() : l_.H) {
-      g.packed = m.packed_hh + begin * outputs();
-      g.c = rows + layout_.recurrent * l_.H + begin;
+    for (int64_t begin = units.begin; begin < columns; begin += whole ? columns : l_.H) {
+      g.packed = m.packed_hh[of] + begin * outputs();
+      g.c = rows + part.plane * l_.H + begin;
       k_.gemm(g);
     }
   }
@@ -831,7 +870,7 @@ class Recurrent {
             T* row, T* y) const {
     if (runners.count() == 0) return;
     T* const h = m.h + mine.samples.begin * outputs();
-    state_product(m, runners.count(), h, outputs(), mine.units, row);
+    state_products(m, runners.count(), h, row, m.rh + mine.samples.begin * l_.H);
     cells(m, runners, mine, row);
     if (l_.P) project(m, runners.count(), m.hidden + mine.samples.begin * l_.H, h);
     put(y, y_stride(), m.h, outputs(), steps, runners, mine, s);
@@ -840,12 +879,19 @@ class Recurrent {
   void step_together(const ForwardMemory& m, const Steps& steps, const Runners& runners, const Part& mine,
                      int64_t s, T* row, T* y, Team team) const {
     if (s == 0) {
-      state_product(m, l_.N, m.h, l_.H, mine.units, row);
+      state_product(m, 0, l_.N, m.h, l_.H, mine.units, row);
       team.barrier();
     } else {
       const T* const h = y + steps.place(s - 1, 0) * y_stride();
       fetch(l_.N, l_.H, h, steps.stride() * y_stride());
-      state_product(m, l_.N, h, steps.stride() * y_stride(), mine.units, row);
+      state_product(m, 0, l_.N, h, steps.stride() * y_stride(), mine.units, row);
+    }
+    if (resets()) {
+      const int64_t unit = mine.units.begin;
+      cell_.reset({l_.N, l_.H, mine.units.size(), row + unit, m.ld, m.h + unit, m.rh + unit});
+      team.barrier();
+      fetch(l_.N, l_.H, m.rh, l_.H);
+      state_product(m, 1, l_.N, m.rh, l_.H, mine.units, row);
     }
     cells(m, runners, mine, row);
     put(y, y_stride(), m.h, l_.H, steps, runners, mine, s);
@@ -974,16 +1020,28 @@ class Recurrent {
     for (int64_t j = 0; j < n; j++) sum += static_cast<double>(v[j]) * static_cast<double>(v[j]);
     return sum;
   }
-  // After the cells of all units: a part's derivatives by h of the step before.
+  // After the cells of all units, where the state has two products: a part's derivatives by r h, and from
+  // these those by r and, through r h, by h.
+  void reset_back(const BackwardMemory& m, const Steps& steps, const Runners& runners, const Part& mine,
+                  int64_t s, int64_t r0, const T* rows, int64_t ld) const {
+    const int64_t H = l_.H, row = steps.row(s) - r0 + runners.before(), unit = mine.units.begin,
+                  at = mine.samples.begin * H + unit;
+    state_gradient(m, steps, runners, mine, s, r0, 1, m.drh);
+    cell_.reset_back({runners.count(), H, mine.units.size(), rows + row * ld + unit, ld,
+                      m.h_old + row * H + unit, m.rh + row * H + unit, m.drh + at, m.dh + at,
+                      m.drow + row * m.ldd + unit, m.ldd});
+  }
+  // After the cells of all units: a part's derivatives by what entered a product with the state.
   void state_gradient(const BackwardMemory& m, const Steps& steps, const Runners& runners, const Part& mine,
-                      int64_t s, int64_t r0) const {
+                      int64_t s, int64_t r0, int of, T* to) const {
+    const CellPart& part = layout_.state[of];
     Gemm<T> p = {};
-    p.M = runners.count(), p.N = l_.P ? l_.P : mine.units.size(), p.K = gates();
-    p.a = m.drow + (steps.row(s) - r0 + runners.before()) * m.ldd + layout_.recurrent * l_.H;
+    p.M = runners.count(), p.N = l_.P ? l_.P : mine.units.size(), p.K = part.planes * l_.H;
+    p.a = m.drow + (steps.row(s) - r0 + runners.before()) * m.ldd + part.plane * l_.H;
     p.a_row = m.ldd, p.a_col = 1;
-    p.packed = m.packed_hh + mine.units.begin * gates();
-    p.c = m.dh + mine.samples.begin * outputs() + mine.units.begin, p.ldc = outputs();
-    p.accumulate = layout_.passes;
+    p.packed = m.packed_hh[of] + mine.units.begin * p.K;
+    p.c = to + mine.samples.begin * outputs() + mine.units.begin, p.ldc = outputs();
+    p.accumulate = of == 0 && layout_.passes;
     k_.gemm(p);
   }
   void end_back(const BackwardMemory& m, const StepsMemory& seen, const Steps& steps, Runners& runners,
@@ -1076,13 +1134,12 @@ class Recurrent {
   // Gradients of some rows of the weights, 0 to G H, over the rows r0 to r1.
   void weight_gradients(const BackwardMemory& m, const Steps& steps, const T* x, int64_t r0, int64_t r1,
                         const gm_recurrent_gradients& g, bool accumulate, Range out) const {
-    // Of the weight rows from `begin` on, that belong to planes of drow from `plane` on.
-    auto product = [&](int64_t begin, int plane, int planes, const T* b, int64_t columns, void* weight,
-                       void* bias) {
-      const int64_t end = begin + planes * l_.H;
+    // Of a part's rows.
+    auto product = [&](const CellPart& part, const T* b, int64_t columns, void* weight, void* bias) {
+      const int64_t begin = part.gate * l_.H, end = begin + part.planes * l_.H;
       const Range share = {out.begin > begin ? out.begin : begin, out.end < end ? out.end : end};
       if (share.size() <= 0) return;
-      const T* const a = m.drow + plane * l_.H + share.begin - begin;
+      const T* const a = m.drow + part.plane * l_.H + share.begin - begin;
       if (weight) {
         Gemm<T> p = {};
         p.M = share.size(), p.N = columns, p.K = r1 - r0;
@@ -1095,12 +1152,10 @@ class Recurrent {
       if (bias)
         k_.column_sum(r1 - r0, share.size(), a, m.ldd, static_cast<T*>(bias) + share.begin, accumulate);
     };
-    for (int p = 0; p < layout_.parts; p++) {
-      const CellPart& part = layout_.part[p];
-      product(part.gate * l_.H, part.plane, part.planes, steps.in_place() ? x + r0 * l_.I : m.again.x, l_.I,
-              g.dweight_ih, g.dbias_ih);
-    }
-    product(0, layout_.recurrent, layout_.gates, m.h_old, outputs(), g.dweight_hh, g.dbias_hh);
+    for (int p = 0; p < layout_.parts; p++)
+      product(layout_.part[p], steps.in_place() ? x + r0 * l_.I : m.again.x, l_.I, g.dweight_ih, g.dbias_ih);
+    for (int p = 0; p < layout_.states; p++)
+      product(layout_.state[p], p == 0 ? m.h_old : m.rh, outputs(), g.dweight_hh, g.dbias_hh);
   }
   // Some units' columns of the projection's, over n rows.
   void projection_gradient(const BackwardMemory& m, const T* rows, int64_t ld, int64_t n,

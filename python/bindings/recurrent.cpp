@@ -10,13 +10,14 @@
 
 namespace {
 
-const char* const kCells[] = {"lstm", "gru", "rnn_tanh", "rnn_relu"};
-const int kGates[] = {4, 3, 1, 1};
+const char* const kCells[] = {"lstm", "gru", "rnn_tanh", "rnn_relu", "gru_reset_before"};
+const int kGates[] = {4, 3, 1, 1, 3};
 
 gm_cell cell_of(const std::string& name) {
-  for (int i = 0; i < 4; i++)
+  for (int i = 0; i < 5; i++)
     if (name == kCells[i]) return static_cast<gm_cell>(i);
-  throw py::value_error("cell is '" + name + "'; expected 'lstm', 'gru', 'rnn_tanh' or 'rnn_relu'");
+  throw py::value_error("cell is '" + name + "'; expected 'lstm', 'gru', 'gru_reset_before', 'rnn_tanh' or " +
+                        "'rnn_relu'");
 }
 
 // A layer's weights of `recurrent.pack`.

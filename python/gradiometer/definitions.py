@@ -243,6 +243,13 @@ def gru_step(x: Real, h: Real, c: Real, weights: list[Real]) -> tuple[Real, Real
     return (1 - z) * np.tanh(n + sigmoid(r + r_h) * n_h) + z * h, c
 
 
+def gru_reset_before_step(x: Real, h: Real, c: Real, weights: list[Real]) -> tuple[Real, Real]:
+    by_x, (u_r, u_z, u_n), bias = weights[0] @ x + weights[2], np.split(weights[1], 3), np.split(weights[3], 3)
+    r, z, n = np.split(by_x, 3)
+    r, z = sigmoid(r + u_r @ h + bias[0]), sigmoid(z + u_z @ h + bias[1])
+    return (1 - z) * np.tanh(n + u_n @ (r * h) + bias[2]) + z * h, c
+
+
 def rnn_step(x: Real, h: Real, c: Real, weights: list[Real]) -> tuple[Real, Real]:
     return np.tanh(weights[0] @ x + weights[2] + weights[1] @ h + weights[3]), c
 
@@ -250,6 +257,7 @@ def rnn_step(x: Real, h: Real, c: Real, weights: list[Real]) -> tuple[Real, Real
 RECURRENT: dict[str, tuple[int, Callable[[Real, Real, Real, list[Real]], tuple[Real, Real]]]] = {
     "lstm": (4, lstm_step),
     "gru": (3, gru_step),
+    "gru_reset_before": (3, gru_reset_before_step),
     "rnn": (1, rnn_step),
 }
 """Gates, and one step of one sample: the new h and c of x, h, c and weight_ih, weight_hh, bias_ih, bias_hh."""

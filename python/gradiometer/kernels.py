@@ -708,6 +708,7 @@ def gru_forward(
     recompute: int = 0,
     training: bool = True,
     batch_first: bool = False,
+    reset_after: bool = True,
 ) -> tuple[Array, Array, Array]:
     """``y``, ``h_n``, ``cache`` of a GRU, torch.nn.GRU's one layer, one direction; else as `lstm_forward`.
 
@@ -715,15 +716,24 @@ def gru_forward(
     weights (3H, I) and (3H, H) in the order r, z, n. Cho et al. 2014, arXiv:1406.1078, with the reset gate after the
     product. The cache is ``4 T N H`` numbers; none with recompute.
 
+    With ``reset_after=False`` the gate comes before the product, as in the paper itself, ONNX (linear_before_reset=0)
+    and Keras: ``n = tanh(weight_ih x + bias_ih + weight_hh (r h) + bias_hh)``, two products with the state a step. The
+    cache is then ``3 T N H`` numbers, and `gru_backward` and `gru_gates` need the same argument.
+
     Examples
     --------
     >>> import numpy as np
     >>> weights = np.zeros((3, 1)), np.zeros((3, 1))
     >>> gru_forward(np.ones((2, 1, 1)), weights, h0=np.ones((1, 1)))[1]
     array([[0.25]])
+    >>> weights = np.zeros((3, 1)), np.array([[0.0], [0.0], [2.0]]), None, np.array([0.0, 0.0, 1.0])
+    >>> for after in (True, False):  # tanh(r (2 h + 1)) and tanh(2 r h + 1), r = z = 1/2
+    ...     print(gru_forward(np.ones((1, 1, 1)), weights, h0=np.ones((1, 1)), reset_after=after)[1].round(4))
+    [[0.9526]]
+    [[0.982]]
     """
     y, h_n, _, cache = _core.recurrent_forward(
-        "gru", x, _four(weights), h0, None, lengths, reverse, recompute, training, None, batch_first
+        _gru(reset_after), x, _four(weights), h0, None, lengths, reverse, recompute, training, None, batch_first
     )
     return y, h_n, cache
 
@@ -743,6 +753,7 @@ def gru_backward(
     steps: bool = False,
     batch_first: bool = False,
     measure: bool = False,
+    reset_after: bool = True,
 ) -> dict[str, Any]:
     """Gradients of `gru_forward`; as `lstm_backward`, without a memory.
 
@@ -757,7 +768,21 @@ def gru_backward(
     array([[0.25]])
     """
     return _core.recurrent_backward(
-        "gru", x, _four(weights), y, cache, dy, dh_n, None, h0, lengths, reverse, recompute, steps, batch_first, measure
+        _gru(reset_after),
+        x,
+        _four(weights),
+        y,
+        cache,
+        dy,
+        dh_n,
+        None,
+        h0,
+        lengths,
+        reverse,
+        recompute,
+        steps,
+        batch_first,
+        measure,
     )
 
 
@@ -769,6 +794,7 @@ def gru_gates(
     lengths: ArrayLike | None = None,
     reverse: bool = False,
     batch_first: bool = False,
+    reset_after: bool = True,
 ) -> Array:
     """Values of r, z, n (T, N, 3H) of every step, from a full cache; as `lstm_gates`.
 
@@ -780,7 +806,7 @@ def gru_gates(
     >>> gru_gates(weights, y, cache)
     array([[[0.5, 0.5, 0. ]]])
     """
-    return _core.recurrent_gates("gru", _four(weights), y, cache, lengths, reverse, batch_first)[0]
+    return _core.recurrent_gates(_gru(reset_after), _four(weights), y, cache, lengths, reverse, batch_first)[0]
 
 
 def rnn_forward(
@@ -907,7 +933,7 @@ def lstm_cell_backward(
 
 
 def gru_cell_forward(
-    x: ArrayLike, weights: Sequence[ArrayLike | None], h: ArrayLike | None = None
+    x: ArrayLike, weights: Sequence[ArrayLike | None], h: ArrayLike | None = None, *, reset_after: bool = True
 ) -> tuple[Array, Array]:
     """One step of `gru_forward`, torch.nn.GRUCell: the new ``h`` (N, H), and ``cache``.
 
@@ -917,11 +943,17 @@ def gru_cell_forward(
     >>> gru_cell_forward(np.ones((1, 1)), (np.zeros((3, 1)), np.zeros((3, 1))), np.ones((1, 1)))[0]
     array([[0.5]])
     """
-    return gru_forward(_one_step("x", x), weights, h)[1:]
+    return gru_forward(_one_step("x", x), weights, h, reset_after=reset_after)[1:]
 
 
 def gru_cell_backward(
-    x: ArrayLike, weights: Sequence[ArrayLike | None], cache: Array, dh: ArrayLike, h: ArrayLike | None = None
+    x: ArrayLike,
+    weights: Sequence[ArrayLike | None],
+    cache: Array,
+    dh: ArrayLike,
+    h: ArrayLike | None = None,
+    *,
+    reset_after: bool = True,
 ) -> dict[str, Array]:
     """Gradients of `gru_cell_forward`: ``dx`` (N, I), ``dh`` by the old state, weights.
 
@@ -932,7 +964,7 @@ def gru_cell_backward(
     >>> gru_cell_backward(x, weights, gru_cell_forward(x, weights)[1], np.ones((1, 1)))["dh"]
     array([[0.5]])
     """
-    return _cell_backward("gru", x, weights, cache, dh, None, h)
+    return _cell_backward(_gru(reset_after), x, weights, cache, dh, None, h)
 
 
 def rnn_cell_forward(
@@ -982,6 +1014,10 @@ def _four(weights: Sequence[ArrayLike | None]) -> tuple[ArrayLike | None, ...]:
 
 def _rnn(nonlinearity: str) -> str:
     return "rnn_" + choice("nonlinearity", nonlinearity, ("tanh", "relu"))
+
+
+def _gru(reset_after: bool) -> str:
+    return "gru" if reset_after else "gru_reset_before"
 
 
 def _one_step(name: str, a: ArrayLike) -> Array:

@@ -1,6 +1,8 @@
 """Stacks of recurrent layers, one or both directions, over the kernels: parameters by torch.nn's names, unchanged.
 
-Cells: "lstm", "gru", "rnn_tanh", "rnn_relu". One layer in one direction: `kernels.lstm_forward` and its kin.
+Cells: "lstm", "gru", "rnn_tanh", "rnn_relu", and "gru_reset_before", whose reset gate r comes before the product
+with the state: ``n = tanh(W_in x + b_in + W_hn (r h) + b_hn)``, as in Cho et al. 2014, ONNX (linear_before_reset=0) and
+Keras (reset_after=False). One layer in one direction: `kernels.lstm_forward` and its kin.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CELLS", "Cache", "Packed", "Stepper", "backward", "forward", "pack"]
 
-CELLS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+CELLS = ("lstm", "gru", "gru_reset_before", "rnn_tanh", "rnn_relu")
 Array = Any
 
 
@@ -88,7 +90,7 @@ def forward(
     dropout: float = 0.0,
     seed: int = 0,
 ) -> tuple[Array, Array, Array | None, Cache | None]:
-    """All layers and directions of torch.nn.LSTM, GRU or RNN.
+    """All layers and directions of torch.nn.LSTM, GRU or RNN, or of "gru_reset_before".
 
     Parameters
     ----------
@@ -103,8 +105,8 @@ def forward(
         The state before the first step, layer by layer, forwards before reverse; None for 0. c0 is the LSTM's.
     lengths, recompute, training, batch_first
         As in `kernels.lstm_forward`. The caches of all layers take ``5 T N H`` numbers a layer and direction of an
-        LSTM (``4 T N H`` of a GRU, ``T N H`` of an RNN), with `recompute` k ``ceil(T / k) N H`` (else none), and y
-        of every layer ``T N H`` a direction.
+        LSTM (``4 T N H`` of a GRU, ``3 T N H`` of "gru_reset_before", ``T N H`` of an RNN), with `recompute` k
+        ``ceil(T / k) N H`` (else none), and y of every layer ``T N H`` a direction.
     dropout : float
         In training, the probability with which an output of a layer but the last does not reach the next.
     seed : int

@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -323,18 +324,23 @@ def recurrent_checks(dtype: np.dtype[Any], isa: str) -> Found:
                 c_n[n] = c
             return y, c_n
 
-        forward, backward = getattr(kernels, f"{cell}_forward"), getattr(kernels, f"{cell}_backward")
+        family, options = ("gru", {"reset_after": False}) if cell == "gru_reset_before" else (cell, {})
+
+        def kernel(name: str, family: str = family, options: dict[str, bool] = options) -> Any:
+            return partial(getattr(kernels, f"{family}_{name}"), **options)
+
+        forward, backward = kernel("forward"), kernel("backward")
         x, *weights, h0 = arrays
         y, c_n = sequences(*wide)
         got = forward(x, weights, h0)
         yield close(cell, got[0], y)
         if cell == "lstm":
             yield close("lstm, memory", got[2], c_n)
-        one_forward, one_backward = (getattr(kernels, f"{cell}_cell_{way}") for way in ("forward", "backward"))
+        one_forward, one_backward = kernel("cell_forward"), kernel("cell_backward")
         one = one_forward(x[0], weights, h0)
         yield close(f"{cell} cell", one[0], y[0])
         if cell != "rnn":
-            values = getattr(kernels, f"{cell}_gates")(weights, got[0], got[-1])
+            values = kernel("gates")(weights, got[0], got[-1])
             last = (values[0] if cell == "lstm" else values)[0, 0, H : 2 * H]  # f of an LSTM, z of a GRU
             a = sum(wide[k + 1] @ (wide[0][0, 0], wide[5][0])[k] + wide[k + 3] for k in (0, 1))
             yield close(f"{cell} gates", last, sigmoid(a[H : 2 * H]))

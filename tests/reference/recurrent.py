@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 Array = Any
-GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
+GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1, "gru_reset_before": 3}
 
 
 def sigmoid(a: Array) -> Array:
@@ -49,6 +49,15 @@ class Step:
             self.gates = np.concatenate([r, z, n])
             self.new_c = c
             self.new_h = sigmoid(-z_in) * n + z * h
+        elif cell == "gru_reset_before":
+            r_in, z_in = (self.from_x[k] + self.from_h[k] for k in (0, 1))
+            r, z = sigmoid(r_in), sigmoid(z_in)
+            H = len(h)
+            self.a = [r_in, z_in, self.from_x[2] + weight_hh[2 * H :] @ (r * h) + bias_hh[2 * H :]]
+            n = np.tanh(self.a[2])
+            self.gates = np.concatenate([r, z, n])
+            self.new_c = c
+            self.new_h = sigmoid(-z_in) * n + z * h
         else:
             self.a = [self.from_x[0] + self.from_h[0]]
             self.new_c = c
@@ -60,6 +69,7 @@ class Step:
         a, passed, total, dprojected = self.a, np.zeros_like(dh), dc, dh
         for weight_hr in self.projection:
             dh = weight_hr.T @ dh
+        into_product = [self.h] * GATES[self.cell]  # what each gate's rows of weight_hh were multiplied with
         if self.cell == "lstm":
             i, f, g, o = np.split(self.gates, 4)
             total = dc + dh * o * tanh_slope(self.new_c)
@@ -78,19 +88,31 @@ class Step:
             dz = dh * (self.h - n) * sigmoid_slope(a[1])
             da_x, da_h = [dr, dz, dn], [dr, dz, dn * r]
             passed = dh * z
+        elif self.cell == "gru_reset_before":
+            r, z, n = np.split(self.gates, 3)
+            dn = dh * sigmoid(-a[1]) * tanh_slope(a[2])
+            drh = self.weights[1][2 * len(dh) :].T @ dn
+            dr = drh * self.h * sigmoid_slope(a[0])
+            dz = dh * (self.h - n) * sigmoid_slope(a[1])
+            da_x = da_h = [dr, dz, dn]
+            into_product[2] = r * self.h
+            passed = dh * z
         else:
             slope = tanh_slope(a[0]) if self.cell == "rnn_tanh" else (a[0] > 0).astype(float)
             da_x = da_h = [dh * slope]
         by_x, by_h = np.concatenate(da_x), np.concatenate(da_h)
         weight_ih, weight_hh = self.weights[:2]
+        by_product = [w.T @ d for w, d in zip(np.split(weight_hh, GATES[self.cell]), da_h, strict=True)]
+        if self.cell == "gru_reset_before":
+            by_product[2] = by_product[2] * np.split(self.gates, 3)[0]
         projection = {"dweight_hr": np.outer(dprojected, self.hidden)} if self.projection else {}
         return projection | {
             "dx": weight_ih.T @ by_x,
-            "dh_old": weight_hh.T @ by_h + passed,
+            "dh_old": sum(by_product) + passed,
             "dc_old": dc,
             "dc": total,
             "dweight_ih": np.outer(by_x, self.x),
-            "dweight_hh": np.outer(by_h, self.h),
+            "dweight_hh": np.concatenate([np.outer(d, v) for d, v in zip(da_h, into_product, strict=True)]),
             "dbias_ih": by_x,
             "dbias_hh": by_h,
         }
@@ -106,7 +128,7 @@ class Step:
                 own = weight_hr.T @ own
             kept = along + own * o * tanh_slope(self.new_c)
             return kept, kept * f
-        if self.cell == "gru":
+        if self.cell.startswith("gru"):
             return along + own, (along + own) * np.split(self.gates, 3)[1]
         return 0 * own, 0 * own
 
@@ -116,6 +138,7 @@ MEASURED = ("rows", "h", "c", "dh", "dc", "path", "rest")
 BOUNDS = {
     "lstm": ([0.1, 0.1, -0.9, 0.1], [0.9] * 4),
     "gru": ([0.1, 0.1, -0.9], [0.9] * 3),
+    "gru_reset_before": ([0.1, 0.1, -0.9], [0.9] * 3),
     "rnn_tanh": ([-0.9], [0.9]),
     "rnn_relu": ([0.0], [np.inf]),
 }

@@ -185,10 +185,16 @@ GM_API gm_status gm_dropout(gm_dtype dtype, int64_t n, const void* x, double p, 
  */
 /* Weights and their order are torch.nn's: G gates of H rows each, weight_ih (G H, I), weight_hh (G H, H),
  * biases (G H) or null for 0. LSTM: i, f, g, o. GRU: r, z, n, the reset gate after the product with
- * weight_hh. RNN: one. An LSTM may be projected (Sak, Senior, Beaufays 2014, arXiv:1402.1128): h = weight_hr
- * (o tanh(c)) has P features instead of H, and so have y, h0, h_n, their derivatives and the columns of
- * weight_hh. */
-typedef enum gm_cell { GM_LSTM = 0, GM_GRU = 1, GM_RNN_TANH = 2, GM_RNN_RELU = 3 } gm_cell;
+ * weight_hh, r (U h + b), or before it, U (r h) + b. RNN: one. An LSTM may be projected (Sak, Senior,
+ * Beaufays 2014, arXiv:1402.1128): h = weight_hr (o tanh(c)) has P features instead of H, and so have y, h0,
+ * h_n, their derivatives and the columns of weight_hh. */
+typedef enum gm_cell {
+  GM_LSTM = 0,
+  GM_GRU = 1,
+  GM_RNN_TANH = 2,
+  GM_RNN_RELU = 3,
+  GM_GRU_RESET_BEFORE = 4
+} gm_cell;
 typedef struct gm_recurrent {
   size_t struct_size;
   gm_cell cell;
@@ -214,9 +220,9 @@ typedef struct gm_recurrent_packed gm_recurrent_packed;
 GM_API gm_status gm_recurrent_pack(gm_dtype dtype, const gm_recurrent* layer, gm_recurrent_packed** packed,
                                    gm_error* error);
 GM_API void gm_recurrent_packed_free(gm_recurrent_packed* packed);
-/* Bytes that the caller provides. cache: T N H (G + 1) elements for LSTM and GRU, T N H for RNN; with
- * recompute ceil(T / k) N H for LSTM, none for the others; a projection T N H more, none with recompute. The
- * workspaces may be thrown away after the call.
+/* Bytes that the caller provides. cache: T N H (G + 1) elements for LSTM and GRU, T N H G for RNN and
+ * GM_GRU_RESET_BEFORE; with recompute ceil(T / k) N H for LSTM, none for the others; a projection T N H more,
+ * none with recompute. The workspaces may be thrown away after the call.
  */
 typedef struct gm_recurrent_memory {
   size_t struct_size;

@@ -110,6 +110,7 @@ constexpr bool looks = !__is_same(Look, Unseen&);
 // i, f, o = σ, g = tanh; c = f c + i g; h = o tanh(c). Hochreiter, Schmidhuber 1997; forget gate: Gers 2000.
 // Planes: i, f, g, o, the old c.
 struct Lstm {
+  static constexpr bool resets = false;
   template <class T>
   static void forward(const CellForward<T>& s) {
     each_unit<T>(s.N, s.units, [&](int64_t n, int64_t j, auto lanes) {
@@ -174,9 +175,27 @@ struct Lstm {
   }
 };
 
+// What backward sees of a GRU, a being n's pre-activation.
+template <class T, class Lanes>
+inline void look_at_gru(const CellBackward<T>& s, int64_t sample, int64_t j, Lanes lanes, Seen<T>& seen,
+                        Gate<T> r, Gate<T> z, V<T> a, V<T> dh) {
+  T* const path = s.path + sample * s.H + j;
+  const V<T> kept = load(static_cast<const T*>(path), lanes) + load(s.own + sample * s.H + j, lanes);
+  store(kept * z.value(), path, lanes);
+  const V<T> h = fma(z.value(), load(s.h_old + sample * s.H + j, lanes), z.complement() * tanh(a));
+  seen.square(kSeenH, h, lanes);
+  seen.square(kSeenDh, dh, lanes);
+  seen.square(kSeenPath, kept, lanes);
+  seen.square(kSeenRest, dh - kept, lanes);
+  seen.sigmoid_gate(0, r.value(), lanes);
+  seen.sigmoid_gate(1, z.value(), lanes);
+  seen.tanh_gate(2, tanh(a), lanes);
+}
+
 // r, z = σ; n = tanh(x-part + r q), q = U_n h + b; h = (1 - z) n + z h. Cho 2014, arXiv:1406.1078, in the
 // form with the reset gate after the product, that of cuDNN and torch.nn.GRU. Planes: n, r, z, q.
 struct Gru {
+  static constexpr bool resets = false;
   template <class T>
   static void forward(const CellForward<T>& s) {
     each_unit<T>(s.N, s.units, [&](int64_t n, int64_t j, auto lanes) {
@@ -198,19 +217,7 @@ struct Gru {
       const Gate<T> r{p.get(1)}, z{p.get(2)};
       const V<T> a = p.get(0), dh = load(static_cast<const T*>(carried), lanes);
       const V<T> da = dh * z.complement() * tanh_slope(a);
-      if constexpr (looks<decltype(seen)>) {
-        T* const path = s.path + n * s.H + j;
-        const V<T> kept = load(static_cast<const T*>(path), lanes) + load(s.own + n * s.H + j, lanes);
-        store(kept * z.value(), path, lanes);
-        const V<T> h = fma(z.value(), load(s.h_old + n * s.H + j, lanes), z.complement() * tanh(a));
-        seen.square(kSeenH, h, lanes);
-        seen.square(kSeenDh, dh, lanes);
-        seen.square(kSeenPath, kept, lanes);
-        seen.square(kSeenRest, dh - kept, lanes);
-        seen.sigmoid_gate(0, r.value(), lanes);
-        seen.sigmoid_gate(1, z.value(), lanes);
-        seen.tanh_gate(2, tanh(a), lanes);
-      }
+      if constexpr (looks<decltype(seen)>) look_at_gru(s, n, j, lanes, seen, r, z, a, dh);
       d.put(0, da);
       d.put(1, da * p.get(3) * r.slope());
       d.put(2, dh * (load(s.h_old + n * s.H + j, lanes) - tanh(a)) * z.slope());
@@ -225,6 +232,67 @@ struct Gru {
       out.put(0, Gate<T>{p.get(1)}.value());
       out.put(1, Gate<T>{p.get(2)}.value());
       out.put(2, tanh(p.get(0)));
+    });
+  }
+};
+
+// n = tanh(x-part + U_n (r h) + b), else as Gru: the form of Cho 2014 itself, that of ONNX's
+// linear_before_reset 0 and of Keras's reset_after False. Planes: r, z, n.
+//
+// With a = dL/dn's pre-activation and v = U_nᵀ a: dL/dr = v h, and the old h gets r v beside z dh and what
+// comes by the pre-activations of r and z.
+struct GruResetBefore {
+  static constexpr bool resets = true;
+  template <class T>
+  static void reset(const CellReset<T>& s) {
+    each_unit<T>(s.N, s.units, [&](int64_t n, int64_t j, auto lanes) {
+      Row<T, decltype(lanes)> p{s.row + n * s.ld, s.H, j, lanes};
+      const auto r = Gate<T>::of(p.get(0));
+      p.put(0, r.m);
+      store(r.value() * load(s.h + n * s.H + j, lanes), s.rh + n * s.H + j, lanes);
+    });
+  }
+  template <class T>
+  static void forward(const CellForward<T>& s) {
+    each_unit<T>(s.N, s.units, [&](int64_t n, int64_t j, auto lanes) {
+      Row<T, decltype(lanes)> p{s.row + n * s.ld, s.H, j, lanes};
+      T* const h = s.h + n * s.H + j;
+      const auto z = Gate<T>::of(p.get(1));
+      p.put(1, z.m);
+      store(fma(z.value(), load(static_cast<const T*>(h), lanes), z.complement() * tanh(p.get(2))), h, lanes);
+    });
+  }
+  template <class T>
+  static void backward(const CellBackward<T>& s) {
+    each_unit_seen<3>(s, [&](int64_t n, int64_t j, auto lanes, auto& seen) {
+      Row<T, decltype(lanes)> p{s.row + n * s.ld, s.H, j, lanes}, d{s.drow + n * s.ldd, s.H, j, lanes};
+      T* const carried = s.dh + n * s.H + j;
+      const Gate<T> r{p.get(0)}, z{p.get(1)};
+      const V<T> a = p.get(2), dh = load(static_cast<const T*>(carried), lanes);
+      if constexpr (looks<decltype(seen)>) look_at_gru(s, n, j, lanes, seen, r, z, a, dh);
+      d.put(1, dh * (load(s.h_old + n * s.H + j, lanes) - tanh(a)) * z.slope());
+      d.put(2, dh * z.complement() * tanh_slope(a));
+      store(dh * z.value(), carried, lanes);
+    });
+  }
+  template <class T>
+  static void reset_back(const CellResetBack<T>& s) {
+    each_unit<T>(s.N, s.units, [&](int64_t n, int64_t j, auto lanes) {
+      T* const dh = s.dh + n * s.H + j;
+      const Gate<T> r{load(s.row + n * s.ld + j, lanes)};
+      const V<T> h = load(s.h_old + n * s.H + j, lanes), v = load(s.drh + n * s.H + j, lanes);
+      store(r.value() * h, s.rh + n * s.H + j, lanes);
+      store(fma(r.value(), v, load(static_cast<const T*>(dh), lanes)), dh, lanes);
+      store(v * h * r.slope(), s.drow + n * s.ldd + j, lanes);
+    });
+  }
+  template <class T>
+  static void show(const CellShow<T>& s) {
+    each_unit<T>(s.N, s.H, [&](int64_t n, int64_t j, auto lanes) {
+      Row<T, decltype(lanes)> p{s.row + n * s.ld, s.H, j, lanes}, out{s.gates + n * 3 * s.H, s.H, j, lanes};
+      out.put(0, Gate<T>{p.get(0)}.value());
+      out.put(1, Gate<T>{p.get(1)}.value());
+      out.put(2, tanh(p.get(2)));
     });
   }
 };
@@ -255,6 +323,7 @@ struct ReluUnit {
 };
 template <class Unit>
 struct Rnn {
+  static constexpr bool resets = false;
   template <class T>
   static void forward(const CellForward<T>& s) {
     each_unit<T>(s.N, s.units, [&](int64_t n, int64_t j, auto lanes) {
@@ -288,7 +357,7 @@ struct Rnn {
 template <class... Ops>
 struct CellList {};
 // In the order of gm_cell.
-using AllCells = CellList<Lstm, Gru, Rnn<TanhUnit>, Rnn<ReluUnit>>;
+using AllCells = CellList<Lstm, Gru, Rnn<TanhUnit>, Rnn<ReluUnit>, GruResetBefore>;
 
 }  // namespace GM_ISA
 }  // namespace gradiometer

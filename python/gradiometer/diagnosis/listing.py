@@ -97,7 +97,7 @@ def their_layer(module: Module, activation: Callable[..., str]) -> str:
 
 
 def their_recurrent(module: Recurrent) -> str:
-    said = arguments(module, dtype=False, but=("batch_first", "output"))
+    said = arguments(module, dtype=False, but=("batch_first", "output", "reset_after"))
     last = "" if module.output == "last" else ", last=False"
     whole = module._frozen and not any(module.requires_grad.values())
     cell = f"nn.{type(module).__name__}({said}, batch_first=True)"

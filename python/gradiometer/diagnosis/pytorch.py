@@ -7,6 +7,7 @@ from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 from gradiometer.diagnosis.listing import Weights, repeated, theirs, theirs_classes
+from gradiometer.layers import GRU
 
 if TYPE_CHECKING:
     from gradiometer.networks import MlpSpec, Sequential
@@ -105,6 +106,8 @@ def pytorch_listing(
     initialise its recurrent layers."""
     classes = "".join(CLASSES_OF_OURS[name] for name in sorted(theirs_classes(net)))
     lines = [f"{IMPORTS}\n{classes}model = {theirs(net, activation_class)}"]
+    if any(isinstance(module, GRU) and not module.reset_after for _, module in net.named_modules()):
+        lines.append("# nn.GRU has the reset gate after the product, the network given has it before")
     if anew is not None:
         lines += anew
         lines.append("# other weights anew: the cure kept those of the network given")

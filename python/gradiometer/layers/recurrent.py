@@ -100,6 +100,11 @@ class Recurrent(Module):
         return self.hidden_size * (1 + self.bidirectional)
 
     @property
+    def cell(self) -> str:
+        """Its name in `gradiometer.recurrent`."""
+        return self._cell
+
+    @property
     def sequences(self) -> bool:
         """True."""
         return True
@@ -269,7 +274,8 @@ class LSTM(Recurrent):
 
 class GRU(Recurrent):
     """Gated recurrent unit (Cho et al. 2014, arXiv:1406.1078), as torch.nn.GRU: ``r, z = sigma(...)``,
-    ``n = tanh(W_in x + b_in + r (W_hn h + b_hn))``, ``h = (1 - z) n + z h``.
+    ``n = tanh(W_in x + b_in + r (W_hn h + b_hn))``, ``h = (1 - z) n + z h``; or the paper's own
+    ``n = tanh(W_in x + b_in + W_hn (r h) + b_hn)``, which torch does not have.
 
     Parameters
     ----------
@@ -278,6 +284,8 @@ class GRU(Recurrent):
     init : "torch" or "chrono"
         As in `LSTM`; chrono sets z, which carries the memory here, to ``log U[1, T_max - 1]``, the other biases to 0.
     T_max : int, optional
+    reset_after : bool
+        False: the reset gate r before the product, as in ONNX (linear_before_reset=0) and Keras (reset_after=False).
 
     Examples
     --------
@@ -302,10 +310,12 @@ class GRU(Recurrent):
         output: str = "last",
         init: str = "torch",
         T_max: int | None = None,
+        reset_after: bool = True,
         recurrent_init: str | None = None,
         rng: Any = None,
         dtype: str = "float32",
     ) -> None:
+        self.reset_after = bool(reset_after)
         rng = generator("rng", rng)
         super().__init__(
             input_size,
@@ -322,6 +332,17 @@ class GRU(Recurrent):
         )
         if _is_chrono(init, T_max):
             self._set_biases([0.0, rules.chrono(self.hidden_size, T_max, rng=rng, dtype=dtype), 0.0])
+
+    @property
+    def cell(self) -> str:
+        """``"gru"`` or ``"gru_reset_before"``."""
+        return "gru" if self.reset_after else "gru_reset_before"
+
+    def _config(self) -> dict[str, Any]:
+        return {**super()._config(), "reset_after": self.reset_after}
+
+    def _attributes(self, way: int) -> dict[str, float | str]:
+        return {**super()._attributes(way), "reset_after": self.reset_after}
 
 
 class RNN(Recurrent):
@@ -389,6 +410,11 @@ class RNN(Recurrent):
                         array[...] = rules.identity((self.hidden_size, self.hidden_size), dtype=dtype)
                 else:
                     array[...] = 0
+
+    @property
+    def cell(self) -> str:
+        """``"rnn_tanh"`` or ``"rnn_relu"``."""
+        return f"rnn_{self.nonlinearity}"
 
     def _config(self) -> dict[str, Any]:
         return {**super()._config(), "nonlinearity": self.nonlinearity}

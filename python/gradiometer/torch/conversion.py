@@ -276,7 +276,7 @@ def to_torch(net: ours.Module) -> nn.Module:
     Raises
     ------
     ValueError
-        For an activation that torch.nn does not have.
+        For an activation that torch.nn does not have, and a GRU with ``reset_after=False``.
     TypeError
         For what is not a layer.
 
@@ -306,7 +306,9 @@ def to_torch(net: ours.Module) -> nn.Module:
     kind = next((theirs for theirs, mine in [*_SAME.items(), *reversed(_RECURRENT.items())] if type(net) is mine), None)
     if kind is None:
         raise TypeError(f"net holds {type(net).__name__}; expected a layer of gradiometer that torch.nn has")
-    config = {key: value for key, value in net._config().items() if key != "dtype"}
+    config = {key: value for key, value in net._config().items() if key not in ("dtype", "reset_after")}
+    if isinstance(net, ours.GRU) and not net.reset_after:
+        raise ValueError("net holds a GRU with reset_after=False, which torch.nn does not have; expected True")
     if kind in (nn.Softmax, nn.LogSoftmax):
         config["dim"] = -1
     made = kind(**config).to(torch.float64 if net.dtype == "float64" else torch.float32)

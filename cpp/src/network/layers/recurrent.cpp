@@ -8,8 +8,12 @@
 namespace gradiometer {
 namespace {
 
-enum { kHidden, kReverse, kBias, kRelu };
-const Parameter attributes[] = {
+// The last says which cell of two.
+enum { kHidden, kReverse, kBias, kForm };
+const Parameter lstm_attributes[] = {{"hidden", 1, 1, 1e9}, {"reverse", 0, 0, 1}, {"bias", 1, 0, 1}};
+const Parameter gru_attributes[] = {
+    {"hidden", 1, 1, 1e9}, {"reverse", 0, 0, 1}, {"bias", 1, 0, 1}, {"reset_after", 1, 0, 1}};
+const Parameter rnn_attributes[] = {
     {"hidden", 1, 1, 1e9}, {"reverse", 0, 0, 1}, {"bias", 1, 0, 1}, {"relu", 0, 0, 1}};
 
 template <gm_cell cell>
@@ -29,7 +33,9 @@ template <gm_cell cell>
 gm_recurrent layer_of(const Node& node, int64_t N, int64_t T) {
   gm_recurrent l = {};
   l.struct_size = sizeof l;
-  l.cell = cell == GM_RNN_TANH && node.attributes[kRelu] != 0 ? GM_RNN_RELU : cell;
+  l.cell = cell;
+  if (cell == GM_RNN_TANH && node.attributes[kForm] != 0) l.cell = GM_RNN_RELU;
+  if (cell == GM_GRU && node.attributes[kForm] == 0) l.cell = GM_GRU_RESET_BEFORE;
   l.T = T;
   l.N = N;
   l.I = node.in_features[0];
@@ -167,7 +173,7 @@ constexpr LayerFunctions<T> all() {
 }
 
 template <gm_cell cell>
-constexpr LayerType type(const char* name, int attribute_count) {
+constexpr LayerType type(const char* name, int attribute_count, const Parameter* attributes) {
   return {name,
           attribute_count,
           attributes,
@@ -192,7 +198,8 @@ constexpr LayerType type(const char* name, int attribute_count) {
 }  // namespace
 
 extern const LayerType lstm_layer, gru_layer, rnn_layer;
-const LayerType lstm_layer = type<GM_LSTM>("lstm", 3), gru_layer = type<GM_GRU>("gru", 3),
-                rnn_layer = type<GM_RNN_TANH>("rnn", 4);
+const LayerType lstm_layer = type<GM_LSTM>("lstm", 3, lstm_attributes),
+                gru_layer = type<GM_GRU>("gru", 4, gru_attributes),
+                rnn_layer = type<GM_RNN_TANH>("rnn", 4, rnn_attributes);
 
 }  // namespace gradiometer

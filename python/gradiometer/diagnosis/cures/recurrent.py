@@ -65,7 +65,7 @@ class Remake:
                 return child
             config = child._config()
             if self.kind is not None:
-                config = {name: value for name, value in config.items() if name != "nonlinearity"}
+                config = {name: value for name, value in config.items() if name not in ("nonlinearity", "reset_after")}
             return (self.kind or type(child))(**{**config, **self.arguments(steps)}, rng=rng)
 
         made: Sequential = edited(net, lambda children: [other(child) for child in children])  # type: ignore[assignment]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Source", "Stack", "measure_layer", "measure_stack"]
 
 Array = Any
-NAMES = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN", "rnn_relu": "RNN relu"}
+NAMES = {"lstm": "LSTM", "gru": "GRU", "gru_reset_before": "GRU", "rnn_tanh": "RNN", "rnn_relu": "RNN relu"}
 MOST_ROWS = 4096
 """Of the inputs that theory's input variance is taken from."""
 
@@ -61,7 +61,7 @@ def measure_stack(
     Parameters
     ----------
     cell : str
-        ``"lstm"``, ``"gru"``, ``"rnn_tanh"`` or ``"rnn_relu"``.
+        ``"lstm"``, ``"gru"``, ``"gru_reset_before"``, ``"rnn_tanh"`` or ``"rnn_relu"``.
     x : array_like (T, N, I)
         float32 or float64.
     parameters : mapping

@@ -13,7 +13,13 @@ __all__ = ["GATES", "SIGMOID", "Pass", "by_steps_back", "by_time", "forward"]
 
 Array = Any
 
-GATES = {"lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n"), "rnn_tanh": (), "rnn_relu": ()}
+GATES = {
+    "lstm": ("i", "f", "g", "o"),
+    "gru": ("r", "z", "n"),
+    "gru_reset_before": ("r", "z", "n"),
+    "rnn_tanh": (),
+    "rnn_relu": (),
+}
 """In the order of the weights."""
 SIGMOID = ("i", "f", "o", "r", "z")
 
