@@ -321,6 +321,8 @@ def test_the_place_of_the_reset_gate_is_kept(tmp_path):
         made = remake.applied(net, 0, 5)
         assert isinstance(made[2], kind)
         assert made[2]._config().get("reset_after") is (False if kind is gm.GRU else None)
+    seen = gm.measure(net, x, np.zeros((4, 5), int)).time
+    assert [each.cell for each in seen] == ["gru_reset_before"] * 4 + ["gru"]
     said = pytorch_listing(net, None, [])
     assert "reset_after" not in said
     assert "has it before" in said

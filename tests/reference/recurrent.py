@@ -194,7 +194,7 @@ def run(
             for name in sums:
                 out[name] += back[name]
             seen = {"rows": np.ones(1), "h": step.new_h, "c": step.new_c, "dh": dh, "dc": back["dc"], "path": kept}
-            if cell in ("lstm", "gru"):
+            if not cell.startswith("rnn"):
                 seen["rest"] = (back["dc"] if cell == "lstm" else dh) - kept
             entry = len(times) - 1 - times.index(t) if from_end else times.index(t)
             for name, value in seen.items():

@@ -99,9 +99,8 @@ class _RecurrentLeaf(_Leaf):
     def forward(self, x: Array) -> Array:
         module = self.module
         assert isinstance(module, Recurrent)
-        cell = f"rnn_{module.nonlinearity}" if module._cell == "rnn" else module._cell
         self.x = x
-        self.stack = Stack(cell, _swapped(x), module._arrays, lengths=self.lengths)
+        self.stack = Stack(module.cell, _swapped(x), module._arrays, lengths=self.lengths)
         return _swapped(self.stack.y) if module.output == "all" else self.stack.h_n
 
     def backward(self, dy: Array) -> Array:
