@@ -326,8 +326,7 @@ void mathematics() {
   auto bell = [](L x) { return expl(-x) / ((1 + expl(-x)) * (1 + expl(-x))); };
   accurate<T>([](U x) { return g::sigmoid_slope(x); }, bell, 0, -under, 4);
   accurate<T>([](U x) { return g::tanh_slope(x); }, [=](L x) { return 4 * bell(2 * x); }, 0, -under / 2, 4);
-  accurate<T>([](U x) { return g::log1p_of_small(x); }, [](L x) { return log1pl(x); }, 0, 1,
-              by_16 ? 2.0 : 1.4);
+  accurate<T>([](U x) { return g::log1p_of_small(x); }, [](L x) { return log1pl(x); }, 0, 1, 1.4);
   if constexpr (U::table_entries > 0) lookups<T>();
   if constexpr (U::table_entries == 32) tables<T>();
   accurate<T>([](U x) { return g::erf(x); }, [](L x) { return erfl(x); }, -6, 6, 1.2);
