@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import pytest
 from gradiometer.diagnosis import Diagnosis, Finding, Rule, diagnose, explain, rule_ids
 from gradiometer.diagnosis.rules import DISEASES, RULES
 from gradiometer.measurement.result import Attenuation, Measurement
+from gradiometer.measurement.time import Horizon
+from gradiometer.measurement.time.charts import decay_chart
 from hand_made import measurement, recurrent, sigmoid_50
 
 NAN, INF = math.nan, math.inf
@@ -202,6 +205,10 @@ CASES = [
     ("exploding-through-time", "the same, short", in_time("rnn_tanh", 6, 64, gain=2.0), "ok"),
     ("exploding-through-time", "vanishes", in_time("rnn_tanh"), None),
     ("exploding-through-time", "no recurrent layer", measurement(), None),
+    ("float32-underflow", "back through 400 steps", in_time(steps=400), "warn"),
+    ("float32-underflow", "back through 60 steps", in_time(), "ok"),
+    ("float32-underflow", "float64 holds it", dataclasses.replace(in_time(steps=400), dtype="float64"), "ok"),
+    ("float32-underflow", "nothing passes a single step", in_time("rnn_relu", gates={0: -50.0}), "ok"),
     ("short-memory", "a task of 50 steps", in_time(memory=50), "fail"),
     ("short-memory", "a task of 5 steps", in_time(memory=5), "ok"),
     ("short-memory", "not told: the length", in_time(), "warn"),
@@ -256,6 +263,65 @@ def test_sigmoid_50_has_both_diseases_and_no_other() -> None:
     assert vanishing.evidence["factor"] == pytest.approx(0.236)
     assert lost.where == (5, 50)  # 0.236**4 is the first below a hundredth
     assert "batch-norm" in diagnosis.tries
+
+
+def recurrent_net(T: int, H: int = 8, **how: Any) -> Measurement:
+    rng = np.random.default_rng(0)
+    net = gm.Sequential(gm.LSTM(3, H, rng=0, **how), gm.Linear(H, 2, rng=1))
+    x = rng.normal(size=(8, T, 3)).astype(np.float32)
+    return gm.measure(net, x, rng.integers(0, 2, 8), memory=T - 1)
+
+
+def test_where_float32_ends_in_time() -> None:
+    seen = recurrent_net(400)
+    norms = seen.time[0].decay.norms
+    found = {finding.id: finding for finding in gm.diagnose(seen).findings}
+    underflow = found["float32-underflow"]
+    zero = norms.index(0.0)
+    first = next(k for k, norm in enumerate(norms) if norm < 2.0**-126 * math.sqrt(8))
+    assert 0 < first < zero < 400
+    assert f"subnormal from {first} steps back and 0 from {zero}, of 399" in underflow.text
+    assert "less than float32 holds in full (1.2e-38) is left 399 steps back" in found["vanishing-through-time"].text
+    through_h = next(line for line in decay_chart(seen.time).series if line.name == "through h")
+    assert through_h.x[-1] == first - 1
+    assert min(through_h.y) > 0.0
+
+
+def test_what_was_carried_on_is_marked() -> None:
+    end = recurrent_net(400).time[0].decay.span[1]  # later steps are near the end of float32
+    seen = recurrent_net(end + 6)
+    assert seen.time[0].decay.span[1] < end + 5
+    finding = next(f for f in gm.diagnose(seen).findings if f.id == "vanishing-through-time")
+    assert re.search(rf"of it ~\d\.\de-\d\d is left {end + 5} steps back", finding.text)
+    finding = next(f for f in gm.diagnose(recurrent_net(60)).findings if f.id == "vanishing-through-time")
+    assert re.search(r"of it \d\.\de-\d\d is left 59 steps back", finding.text)
+
+
+def test_sentences_in_time() -> None:
+    def text(measured: Measurement, id: str) -> str:
+        return next(finding.text for finding in gm.diagnose(measured).findings if finding.id == id)
+
+    assert re.fullmatch(r"horizon ~\d+ steps \(1 asked for\)", text(recurrent_net(2), "short-memory"))
+    endless = dataclasses.replace(
+        far := in_time(memory=50).time[0],
+        decay=dataclasses.replace(far.decay, horizon=Horizon(math.inf, math.inf, False, False)),
+    )
+    healthy = measurement(time=(endless,), memory=50)
+    assert text(healthy, "short-memory") == "horizon without end (50 asked for)"
+    slow = text(in_time(gates={1: 6.0, 0: -6.0}), "stuck-gates")
+    assert slow == "no gate stuck (f open and i shut: a slow memory by design)"
+    assert text(in_time(), "stuck-gates").startswith("no gate stuck")
+
+    seen = recurrent_net(60)
+    decay, path = seen.time[0].decay, seen.time[0].cell_path
+    fallen = int(re.search(r"to 1/1000 within (\d+) steps", text(seen, "short-memory"))[1])  # type: ignore[index]
+    assert decay.norms[fallen] <= 1e-3 < decay.norms[fallen - 1]
+    cause = next(finding.cause for finding in gm.diagnose(seen).findings if finding.id == "short-memory")
+    said = re.search(r"goes back x(\S+) a step: it halves in (\S+) steps", cause)
+    assert said is not None
+    assert path is not None
+    assert float(said[1]) == pytest.approx(path.factor, abs=6e-4)
+    assert float(said[2]) == pytest.approx(math.log(0.5) / math.log(path.factor), abs=0.06)
 
 
 def test_what_follows_from_underflow_is_no_disease_of_its_own() -> None:

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from gradiometer.diagnosis.findings import Finding, Rule
 from gradiometer.diagnosis.reading import SMALLEST, forward_underflow, rms
+from gradiometer.diagnosis.rules.vanishing_through_time import likely_cause
+from gradiometer.diagnosis.through_time import furthest, weakest
 from gradiometer.measurement.result import LayerMeasurement, Measurement
+from gradiometer.measurement.time import TimeMeasurement
 from gradiometer.report.text import percent, scientific, times
 
 EXPLAIN = """
@@ -27,12 +31,18 @@ Measured The share of zeros and of subnormal numbers in dL/dh, in the layers whe
          network, warns with subnormals above 1 %. A host program that flushes subnormals to zero (a module
          linked with -ffast-math does) moves the end from 7e-46 up to 1.2e-38; this is reported.
 
-Try      Cure the vanishing gradient. Scaling the loss buys a fixed number of layers only.
+         Through time the last step's gradient, begun at norm 1, is followed back: a warning where the root
+         mean square of its entries becomes subnormal or 0 within the sequences, with the number of steps
+         back. What lies further away is not learned from in this dtype, whatever the optimiser.
+
+Try      Cure the vanishing gradient. Scaling the loss buys a fixed number of layers or steps only.
 """
 
 SHARE = 1e-2
 # Five decades (8 sigmoid layers) above 2**-126, the smallest normal number of float32.
 NEAR_THE_END = 1.2e-38 * 1e5
+FALL_A_STEP = 1e5
+"""Less than this a step is a fall into the subnormal numbers; more comes from units that are off."""
 
 
 def entry_size(layer: LayerMeasurement, samples: int) -> float:
@@ -59,11 +69,14 @@ def check(measurement: Measurement) -> Finding | None:
     dies_inside = attenuation.factor < 1.0 and depth <= len(hidden)
     forward = forward_underflow(measurement)
     evidence = {"zeros": zeros, "subnormals": subnormals, "float32_zero_depth": depth}
+    lost = lost_in_time(measurement)
+    if lost is not None:
+        evidence |= {"subnormal_steps_back": float(lost.subnormal), "zero_steps_back": lost.zero}
     flushed = "; this process flushes subnormals to zero" if measurement.flushes_subnormals else ""
 
     if forward is not None or (measurement.dtype == "float32" and (zeros > SHARE or dies_inside)):
         status = "fail"
-    elif subnormals > SHARE or dies_inside:
+    elif subnormals > SHARE or dies_inside or lost is not None:
         status = "warn"
     else:
         text = "subnormal 0" if subnormals == 0.0 else f"subnormal {percent(subnormals)} (layer {worst.index})"
@@ -83,10 +96,19 @@ def check(measurement: Measurement) -> Finding | None:
         causes.append(shrinks(measurement, forward))
     if zeros > SHARE or subnormals > SHARE:
         parts.append(f"up to {percent(zeros)} of dL/dh exactly 0 and {percent(subnormals)} subnormal")
-    if math.isfinite(depth):
+    over_depth = bool(parts) or dies_inside
+    if lost is not None:
+        hit.append(lost.layer.index)
+        gone = f" and 0 from {lost.zero:.0f}" if lost.zero < math.inf else ""
+        parts.append(
+            f"{lost.layer.name}: the last step's gradient, begun at norm 1, is subnormal from {lost.subnormal} steps "
+            f"back{gone}, of {lost.layer.steps - 1}"
+        )
+        causes.append(lost.cause or f"It goes back {times(lost.layer.decay.factor)} a step.")
+    if over_depth and math.isfinite(depth):
         held = f" ({measurement.dtype} holds it)" if measurement.dtype != "float32" else ""
         parts.append(f"float32 reaches 0 about {depth:.0f} layers below the output{held}")
-    if attenuation.factor < 1.0:
+    if over_depth and attenuation.factor < 1.0:
         causes.append(f"The gradient shrinks {times(attenuation.factor)} a layer over {len(hidden)} layers.")
     lowest, highest = hidden[0].index, hidden[-1].index
     return Finding(
@@ -96,8 +118,34 @@ def check(measurement: Measurement) -> Finding | None:
         (min(hit, default=lowest), min(max(hit, default=lowest), highest)),
         evidence,
         " ".join(causes),
-        ("batch-norm", "elu-lecun", "fitted-init"),
+        ("batch-norm", "elu-lecun", "fitted-init") if over_depth or lost is None else lost.cures,
     )
+
+
+@dataclass(frozen=True)
+class Lost:
+    """From how many steps back on the last step's gradient is subnormal and 0 (inf: not within the sequences)."""
+
+    layer: TimeMeasurement
+    subnormal: int
+    zero: float
+    cause: str
+    cures: tuple[str, ...]
+
+
+def lost_in_time(measurement: Measurement) -> Lost | None:
+    """Of the layer by which the gradient reaches furthest back, where it leaves what the dtype holds in full."""
+    seen = [each for each in measurement.time if not math.isnan(each.horizon.thousandth)]
+    if not seen:
+        return None
+    far = furthest(seen)
+    norms, least = far.decay.norms, SMALLEST[measurement.dtype] * math.sqrt(far.hidden)
+    subnormal = next((k for k, norm in enumerate(norms) if norm < least), None)
+    # Behind units that are off the gradient is 0 at once, from numbers that the dtype holds well: no underflow.
+    if subnormal is None or not subnormal or norms[subnormal - 1] > least * FALL_A_STEP:
+        return None
+    zero = next((k for k, norm in enumerate(norms) if norm == 0.0), math.inf)
+    return Lost(far, subnormal, zero, *likely_cause(weakest(seen), far))
 
 
 def shrinks(measurement: Measurement, lost: LayerMeasurement) -> str:

@@ -40,7 +40,9 @@ def check(measurement: Measurement) -> Finding | None:
     where = (min(each.index for each in seen), max(each.index for each in seen))
     shown = reach(horizon, far.horizon.thousandth_measured)
     if horizon >= wanted:
-        return Finding("short-memory", "ok", f"horizon {shown} steps of {wanted}", where, evidence)
+        asked = f"{wanted} asked for" if given is not None else f"sequences of {wanted + 1}"
+        fine = f"horizon {shown} steps ({asked})" if horizon < math.inf else f"horizon without end ({asked})"
+        return Finding("short-memory", "ok", fine, where, evidence)
     asked = f"the task asks for {wanted}" if given is not None else f"the sequences have {wanted + 1}"
     return Finding(
         "short-memory",

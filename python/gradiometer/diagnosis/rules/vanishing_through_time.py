@@ -3,11 +3,11 @@ from __future__ import annotations
 import math
 
 from gradiometer.diagnosis.findings import Finding, Rule
-from gradiometer.diagnosis.through_time import at_first_step, average, carry, furthest, weakest
+from gradiometer.diagnosis.through_time import at_first_step, average, carry, furthest, left_in_words, weakest
 from gradiometer.measurement.result import Measurement
 from gradiometer.measurement.time import TimeMeasurement
 from gradiometer.measurement.time.text import decay_in_words
-from gradiometer.report.text import percent, scientific, times
+from gradiometer.report.text import times
 
 EXPLAIN = """
 What     The gradient of the last step shrinks by a factor with every step that it goes back. What happened
@@ -54,12 +54,11 @@ def check(measurement: Measurement) -> Finding | None:
             return None
         return Finding("vanishing-through-time", "ok", f"gradient {times(far.decay.factor)} a step", where, evidence)
     status = "fail" if arrives < FAIL and not high >= 1.0 else "warn"
-    reach = percent(arrives) if arrives >= 1e-4 else scientific(arrives)
     return Finding(
         "vanishing-through-time",
         status,  # type: ignore[arg-type]
-        f"{far.name}: the last step's gradient goes back {decay_in_words(far.decay)}; over {far.steps} steps "
-        f"{reach} of it is left",
+        f"{far.name}: the last step's gradient goes back {decay_in_words(far.decay)}; of it "
+        f"{left_in_words(far, measurement.dtype)} is left {far.steps - 1} steps back",
         where,
         evidence,
         *likely_cause(weakest(seen), far),
@@ -70,12 +69,14 @@ def likely_cause(weak: TimeMeasurement, far: TimeMeasurement) -> tuple[str, tupl
     gate = carry(far)
     if gate is not None and far.cell_path is not None:
         mean = average(gate.mean, far.rows)
-        half = math.log(0.5) / math.log(mean) if 0.0 < mean < 1.0 else math.inf
+        factor = far.cell_path.factor
+        said = f"goes back {times(factor)} a step" if factor >= 0.0 else "is gone before a factor can be measured"
+        halves = f": it halves in {math.log(0.5) / math.log(factor):.1f} steps" if 0.0 < factor < 1.0 else ""
         word = "forget gate" if far.cell == "lstm" else "gate z"
         gated: tuple[str, ...] = ("forget-bias", "chrono") if far.cell == "lstm" else ("chrono", "lstm")
         return (
-            f"The {word} is {mean:.2f} on average: by the memory alone the gradient halves in {half:.1f} steps "
-            f"({times(far.cell_path.factor)} a step measured).",
+            f"The {word} is {mean:.2f} on average. By the memory alone (the gates multiplied, as measured) the "
+            f"gradient {said}{halves}.",
             gated,
         )
     bounds = weak.jacobian

@@ -46,7 +46,7 @@ def decay_chart(measured: Sequence[TimeMeasurement]) -> LineChart:
         if len(measured) == 1 and each.cell_path is not None and each.hidden_path is not None:
             gate = "f" if each.cell == "lstm" else "z"
             series.append(_decay_line(f"memory (product of {gate})", each.cell_path.norms, 1))
-            series.append(_decay_line("through h", each.hidden_path.norms, 2, first=1))
+            series.append(_decay_line("through h", each.hidden_path.norms[: _held(each)], 2, first=1))
         if len(measured) == 1 and each.jacobian is not None:
             steps = [float(k) for k in range(len(each.decay.norms))]
             bound = [_power(each.jacobian.bound, k) for k in steps]
@@ -113,6 +113,13 @@ def gates_chart(measured: TimeMeasurement) -> LineChart:
 
 def _decay_line(name: str, norms: Sequence[float], colour: int, first: int = 0) -> Series:
     return Series(name, [float(k) for k in range(first, len(norms))], list(norms[first:]), colour=colour)
+
+
+def _held(measured: TimeMeasurement) -> int:
+    """Steps back whose gradient float32 holds in full: the hidden path, the whole less the memory's part, is the
+    rounding of these two where both are subnormal, and the memory's part where the whole is 0."""
+    least = 2.0**-126 * math.sqrt(measured.hidden)
+    return next((k for k, norm in enumerate(measured.decay.norms) if norm < least), len(measured.decay.norms))
 
 
 def _power(base: float, k: float) -> float:

@@ -37,16 +37,17 @@ def decay_in_words(decay: Decay) -> str:
 
 
 def reach(steps: float, measured: bool) -> str:
-    """A distance in steps; one that was extrapolated has a ``~``.
+    """A distance in steps, rounded up: that far back it is seen to be below. One that was extrapolated has a ``~``.
 
     >>> reach(12.3, True), reach(0.25, True), reach(140.0, False), reach(math.inf, False)
-    ('12', '0.2', '~140', 'no end')
+    ('13', '0.3', '~140', 'no end')
     """
     if math.isnan(steps):
         return "unknown"
     if math.isinf(steps):
         return "no end"
-    shown = f"{steps:.0f}" if steps >= 10 else f"{steps:.1f}"
+    tenths = math.ceil(10 * steps - 1e-9)  # 1.0 by straight lines of logarithms may be 1.0 and some ulp
+    shown = f"{tenths / 10:.1f}" if tenths < 100 else f"{math.ceil(steps - 1e-9)}"
     if steps >= 1e6:
         shown = f"{steps:.0e}"
     return shown if measured else f"~{shown}"
