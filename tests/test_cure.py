@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import itertools
 import json
 import math
+import threading
+from collections.abc import Iterator
 from typing import Any
 from xml.etree import ElementTree
 
@@ -22,7 +25,7 @@ from gradiometer.diagnosis.pytorch import activation_class, pytorch_code, traini
 from gradiometer.diagnosis.race import UNITS, Group, affordable_unit, finalists
 from gradiometer.diagnosis.result import LEAST_STEPS
 from gradiometer.diagnosis.scoring import interval, merits, metric, tied
-from gradiometer.diagnosis.text import cure_remarks, rounds_in_words
+from gradiometer.diagnosis.text import cure_remarks, few_steps, rounds_in_words
 from numpy.typing import NDArray
 
 TRAIN, VAL, TEST = gm.datasets.digits()
@@ -142,7 +145,7 @@ def test_cures_that_change_nothing_are_left_out_and_said() -> None:
 def test_the_same_network_is_not_tried_twice() -> None:
     result = gm.cure(patient(activation="relu"), TRAIN, VAL, steps=1, candidates=["fitted-init", "relu-he"])
     assert [row.id for row in result.rows if row.id != "as-given"] == ["fitted-init"]
-    assert "Not tried: relu-he (the same network as fitted-init)." in result.notes
+    assert "Not tried: relu-he: the same network as fitted-init." in result.notes
 
 
 def own() -> gm.Sequential:
@@ -355,8 +358,90 @@ def test_without_a_budget_it_goes_on_until_ranking_means_something(
     end = 4.5 if budget is not None or seconds < 0.001 else 20.0
     assert result.seconds < end + 100 * seconds  # the clock is looked at after the time is over, too
     assert any("slow or busy machine" in note for note in result.notes) == (enough and seconds > 0.001)
-    if not enough:
-        assert any("ran out" in note for note in result.notes)
+    assert bool(few_steps(result)) != enough
+
+
+class ChangingClock:
+    """As `SlowClock`, with looks that may become dearer."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.now, self.lock = seconds, 0.0, threading.Lock()
+
+    def perf_counter(self) -> float:
+        with self.lock:
+            self.now += self.seconds
+            return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: Any) -> Iterator[ChangingClock]:
+    """On one thread, so that looks come in the same order every time."""
+    made = ChangingClock(0.0001)
+    for module in (experiment, race, train):
+        monkeypatch.setattr(module, "time", made)
+    gm.kernels.set_threads(1)
+    yield made
+    gm.kernels.set_threads(0)
+
+
+@pytest.mark.parametrize("slower", [1, 5, 20])
+def test_all_candidates_of_a_round_make_the_same_steps(clock: ChangingClock, slower: int, monkeypatch: Any) -> None:
+    """Also where a step takes 5 or 20 times what it took when the rounds were planned."""
+    planned = []
+
+    def plan(*arguments: Any) -> int:
+        planned.append(affordable_unit(*arguments))
+        clock.seconds = 0.0001 * slower
+        return planned[-1]
+
+    monkeypatch.setattr(experiment, "affordable_unit", plan)
+    net = gm.Sequential(gm.RNN(3, 6, rng=0), gm.Linear(6, 3, rng=1))
+    x = np.random.default_rng(0).standard_normal((64, 5, 3)).astype(np.float32)
+    data = (x, np.arange(64) % 3)
+    result = gm.cure(net, data, data, budget=4.0)
+    first, second, last = result.rounds
+    assert len(result.rows) == 8
+    assert {row.steps for row in result.rows} == {first + second, first + second + last}
+    assert [row.steps for row in result.rows].count(first + second + last) == 1 + finalists(8)
+    assert first <= planned[0]
+    assert (first < planned[0]) == (slower > 1)
+    assert second >= first
+    assert last >= second
+    assert "time ran out" not in rounds_in_words(result)
+    assert not any("steps differ" in note or "Stopped by the clock" in note for note in result.notes)
+    assert any("within a round all made the same steps" in note for note in result.notes) == (slower > 1)
+
+
+def test_who_was_stopped_by_the_clock_is_not_called_beaten(clock: ChangingClock, monkeypatch: Any) -> None:
+    """The machine stands still in the third turn of the first round, at the second rate of the second candidate."""
+    trained, looks = race.Runner.train, itertools.count()
+
+    def stands_still(runner: Any, *arguments: Any) -> None:
+        if next(looks) == 2 * 12 + 4:
+            clock.now += 10.0
+        trained(runner, *arguments)
+
+    monkeypatch.setattr(race.Runner, "train", stands_still)
+    result = gm.cure(patient(), TRAIN, VAL, budget=4.0, candidates=["batch-norm", "elu-lecun", "adam"])
+    told = " ".join(result.notes)
+    assert "The budget of 4 s ran out before the last round was over: steps differ." in told
+    assert result.rounds[1:] == (0, 0)
+    assert "Behind at half time" not in told
+    stopped = {row.title for row in result.rows if row.steps < result.rounds[0] and f" {row.title}" in told}
+    note = next(note for note in result.notes if note.startswith("Stopped by the clock before half time, not beaten: "))
+    assert stopped == set(note.partition(": ")[2].rstrip(".").split("; "))
+    assert "planned were" in rounds_in_words(result)
+
+
+def test_groups_that_do_not_fit_into_memory_follow_each_other(cured: CureResult, monkeypatch: Any) -> None:
+    groups = [Group(each, patient(), TRAIN[:64], "cross_entropy", 32, 0) for each in CURES[:3]]
+    assert [len(some) for some in race.parcels(groups)] == [3]
+    monkeypatch.setattr(race, "MEMORY", groups[0].bytes + groups[1].bytes)
+    assert [len(some) for some in race.parcels(groups)] == [2, 1]
+    monkeypatch.setattr(race, "MEMORY", 1)
+    assert [len(some) for some in race.parcels(groups)] == [1, 1, 1]
+    again = gm.cure(patient(), TRAIN, VAL, test=TEST, steps=20, candidates=["batch-norm", "elu-lecun", "adam"])
+    assert [(row.id, row.val, row.steps) for row in again.rows] == [(row.id, row.val, row.steps) for row in cured.rows]
 
 
 def test_a_budget_too_small_for_anything_leaves_a_step_each() -> None:
@@ -421,6 +506,18 @@ def test_progress_is_told() -> None:
     assert any("round 3 of 3" in line for line in told)
 
 
+@pytest.mark.parametrize("progress", [True, False, None])
+def test_progress_may_be_a_switch(progress: bool | None, monkeypatch: Any) -> None:
+    """As for fit: a line on stderr that is taken away at the end, where that is a terminal."""
+    stderr = io.StringIO()
+    stderr.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr("sys.stderr", stderr)
+    monkeypatch.setenv("TERM", "xterm")
+    gm.cure(patient(), TRAIN, VAL, steps=1, candidates=["adam"], progress=progress)
+    assert ("round 3 of 3" in stderr.getvalue()) == (progress is True)
+    assert progress is not True or stderr.getvalue().endswith("\r\x1b[K")
+
+
 def test_a_few_steps_crown_nobody() -> None:
     """15 steps make batch norm better than the network as given, which after 7 times as many is said."""
     result = gm.cure(patient(), TRAIN, VAL, test=TEST, steps=6, candidates=["batch-norm"])
@@ -437,6 +534,18 @@ def test_a_few_steps_crown_nobody() -> None:
 def test_rows_left_behind_after_few_steps_are_named(cured: CureResult) -> None:
     rows = tuple(dataclasses.replace(row, steps=12) if row.id == "adam" else row for row in cured.rows)
     assert "Not ranked, too few steps: adam alone 12." in cure_remarks(dataclasses.replace(cured, rows=rows))
+
+
+def test_names_that_hold_commas_are_told_apart() -> None:
+    net = gm.Sequential(gm.RNN(3, 6, rng=0), gm.Linear(6, 3, rng=1))
+    x = np.random.default_rng(0).standard_normal((64, 5, 3)).astype(np.float32)
+    data = (x, np.arange(64) % 3)
+    result = gm.cure(net, data, data, steps=1)
+    note = next(note for note in result.notes if note.startswith("Behind at half time"))
+    names = note.partition(": ")[2].rstrip(".").split("; ")
+    assert len(names) == 7 - finalists(8)
+    assert set(names) < {row.title for row in result.rows}
+    assert "Not tried: forget-bias: for LSTM." in result.notes
 
 
 def test_a_cost_of_a_few_steps_is_not_shown() -> None:
@@ -502,6 +611,14 @@ def test_remarks_name_a_factor_near_1_that_did_not_train(cured: CureResult) -> N
     rows = tuple(dataclasses.replace(row, test=0.125 if row.id == "batch-norm" else 0.9) for row in cured.rows)
     remarks = cure_remarks(dataclasses.replace(cured, rows=rows[::-1] if rows[0].id == "batch-norm" else rows))
     assert any("needed, not enough: sigmoid + batch norm" in remark and ".125" in remark for remark in remarks)
+
+
+def test_a_finding_that_the_first_has_as_well_is_said_not_to_have_hurt(cured: CureResult) -> None:
+    words = "The first, before training, has FAIL vanishing-gradient, input-lost as well: in this run that did not keep"
+    assert not any("as well: in this run" in remark for remark in cure_remarks(cured))
+    first, *others = cured.rows
+    same = dataclasses.replace(first, measurement=cured.as_given.measurement)
+    assert any(remark.startswith(words) for remark in cure_remarks(dataclasses.replace(cured, rows=(same, *others))))
 
 
 def test_none_cured_is_said(cured: CureResult) -> None:
@@ -598,6 +715,7 @@ Samples = tuple[NDArray[Any], NDArray[Any]]
         ({"budget": "5"}, TypeError, "budget is '5'; expected a number of seconds"),
         ({"steps": 0}, ValueError, "steps is 0; expected a positive integer"),
         ({"seed": -1}, ValueError, "seed is -1"),
+        ({"progress": 1}, TypeError, "progress is 1; expected a callable that takes a line of text, True, False or"),
         ({"loss": "hinge"}, ValueError, "loss is 'hinge'; expected one of"),
         ({"candidates": ["dropout"]}, ValueError, "candidates has 'dropout'; expected ids among: as-given"),
         ({"candidates": "adam"}, TypeError, "candidates is 'adam'; expected a sequence"),

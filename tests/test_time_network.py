@@ -244,7 +244,7 @@ def test_cures_of_an_lstm() -> None:
     np.testing.assert_array_equal(forgetful.modules[1].weight, lstm.modules[1].weight)
     slow = by_id["chrono"].build(gm.Sequential(gm.GRU(1, 4, rng=0), gm.Linear(4, 2, rng=1)), 0, 20)
     assert isinstance(slow.modules[0], gm.GRU)
-    with pytest.raises(NotApplicable, match="of RNN and GRU only"):
+    with pytest.raises(NotApplicable, match="for RNN and GRU"):
         by_id["lstm"].build(lstm, 0, 20)
     with pytest.raises(NotApplicable, match="no recurrent layer"):
         by_id["irnn"].build(gm.mlp(3, [4], 2, rng=0), 0, 0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,14 @@ from gradiometer.diagnosis.cures import Cure, NotApplicable, at_rates_of, by_ids
 from gradiometer.diagnosis.cures.cure import MOMENTUM, keep
 from gradiometer.diagnosis.listing import ours, ours_weights
 from gradiometer.diagnosis.pytorch import pytorch_code, pytorch_listing, training_lines
-from gradiometer.diagnosis.race import GAMMA, TIMED, UNITS, Group, Runner, affordable_unit, race
+from gradiometer.diagnosis.race import GAMMA, TIMED, UNITS, Group, Runner, affordable_unit, race, timed
 from gradiometer.diagnosis.result import LEAST_STEPS, CureResult, CureRow
 from gradiometer.diagnosis.scoring import interval, merits, metric, tied
 from gradiometer.layers import Activation, PReLU
 from gradiometer.losses import Loss, as_loss, metric_name
 from gradiometer.measurement import Measurement, measure
 from gradiometer.networks import Sequential
+from gradiometer.progress import Meter
 from gradiometer.report.text import spans
 from gradiometer.sequences import Sequences, split, within
 
@@ -63,7 +65,7 @@ def cure(
     candidates: Sequence[str] | None = None,
     steps: int | None = None,
     memory: int | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: Callable[[str], None] | bool | None = None,
 ) -> CureResult:
     """Try cures on a network: each is built, measured at initialisation, trained at three learning rates, compared.
 
@@ -94,8 +96,9 @@ def cure(
         stays to the end trains 7 times as long. Below 50 steps in all nothing is numbered.
     memory : int, optional
         Steps that the task asks to be bridged, as for ``gm.measure``.
-    progress : callable, optional
-        Called with a line of text before each training.
+    progress : callable or bool, optional
+        Called with a line of text before each measurement and after each turn of training; True shows the lines on
+        stderr, where that is a terminal.
 
     Returns
     -------
@@ -140,59 +143,63 @@ def cure(
         raise ValueError("val has the same target in every sample; R^2 needs some that differ")
     batch_size = min(BATCH_SIZE, len(data[0]) // 2)
     length = steps_of(data[0]) if net.sequences else 0
-    say = progress or (lambda text: None)
 
     notes = []
     built: list[tuple[Cure, Sequential, Measurement]] = []
-    for each in table:
-        if len(built) > 1 and steps is None and time.perf_counter() - began > BUILDING * limit:
-            notes.append((each.id, f"the budget of {limit:g} s does not allow it"))
-            continue
-        try:
-            made = each.build(net, seed, length)
-        except NotApplicable as reason:
-            notes.append((each.id, str(reason)))
-            continue
-        twins = [
-            other.id
-            for other, net_of, _ in built
-            if (other.optimizer, other.clip_norm) == (each.optimizer, each.clip_norm) and same(made, net_of)
-        ]
-        if twins:
-            notes.append((each.id, f"the same network as {twins[0]}"))
-            continue
-        say(f"measuring {each.id}")
-        built.append((each, made, measure(made, data[0][:MEASURED], data[1][:MEASURED], loss=kind, memory=memory)))
+    with told(progress) as say:
+        for each in table:
+            if len(built) > 1 and steps is None and time.perf_counter() - began > BUILDING * limit:
+                notes.append((each.id, f"the budget of {limit:g} s does not allow it"))
+                continue
+            try:
+                made = each.build(net, seed, length)
+            except NotApplicable as reason:
+                notes.append((each.id, str(reason)))
+                continue
+            twins = [
+                other.id
+                for other, net_of, _ in built
+                if (other.optimizer, other.clip_norm) == (each.optimizer, each.clip_norm) and same(made, net_of)
+            ]
+            if twins:
+                notes.append((each.id, f"the same network as {twins[0]}"))
+                continue
+            say(f"measuring {each.id}")
+            built.append((each, made, measure(made, data[0][:MEASURED], data[1][:MEASURED], loss=kind, memory=memory)))
 
-    groups = [Group(each, made, data, kind, batch_size, seed) for each, made, _ in built]
-    gone = time.perf_counter() - began
-    allowed = math.inf if steps else TIMING * max(planned - gone, (limit - gone) / 4) / len(groups)
-    timed = [group.seconds_a_step(allowed) for group in groups]
-    gone = time.perf_counter() - began
-    rates = [len(each.rates) for each, _, _ in built]
-    usual, most = (
-        affordable_unit([median for _, median in timed], rates, SPENT * (seconds - gone) * kernels.threads())
-        for seconds in (planned, limit)
-    )
-    unit = steps or max(usual, min(most, least))
-    deadline, latest = (math.inf, math.inf) if steps else (began + planned, began + limit)
-    run = race(groups, check, kind, unit, deadline, say, least=least, limit=latest)
+        groups = [Group(each, made, data, kind, batch_size, seed) for each, made, _ in built]
+        gone = time.perf_counter() - began
+        seconds_a_step = timed(groups, math.inf if steps else TIMING * max(planned - gone, (limit - gone) / 4))
+        gone = time.perf_counter() - began
+        rates = [len(each.rates) for each, _, _ in built]
+        medians = [median for _, median in seconds_a_step]
+        usual = affordable_unit(medians, rates, SPENT * (planned - gone) * kernels.threads())
+        unit = steps or max(usual, least)
+        deadline, latest = (math.inf, math.inf) if steps else (began + planned, began + limit)
+        run = race(groups, check, kind, unit, deadline, say, least=least, limit=latest)
     best = run.best
-    if run.late:
-        most_seconds = limit if time.perf_counter() > latest else planned
-        notes.append(("", f"The budget of {most_seconds:g} s ran out before the last round was over: steps differ."))
-    elif least and time.perf_counter() > deadline:
+    if run.cut:
+        notes.append(("", f"The budget of {limit:g} s ran out before the last round was over: steps differ."))
+    elif least and time.perf_counter() > deadline and min(runner.history.steps for runner in run.chosen) >= LEAST_STEPS:
         notes.append(("", f"A slow or busy machine: it took more than {planned:g} s to {LEAST_STEPS} steps."))
+    elif run.short:
+        words = "ran out before the rounds were as long as planned; within a round all made the same steps."
+        notes.append(("", f"The budget of {planned:g} s {words}"))
 
-    left_behind = [title(built[i][0], net) for i, runner in enumerate(best) if runner not in run.chosen]
+    half = sum(run.rounds[:2])
+    dropped = [(title(built[i][0], net), runner) for i, runner in enumerate(best) if runner not in run.chosen]
+    left_behind = [name for name, r in dropped if r.history.steps >= half or r.history.diverged]
+    stopped = [name for name, r in dropped if name not in left_behind]
     held = [layer.index for layer in built[0][2].layers if layer.frozen]
     if held:
         notes.append(
             ("", f"Frozen and the same in every row: parameters of layer{'s' * (len(held) > 1)} {spans(held)}.")
         )
-    if left_behind:
-        names = ", ".join(left_behind)
+    if left_behind and run.rounds[2]:
+        names = "; ".join(left_behind)
         notes.append(("", f"Behind at half time and trained no further, which is no proof at equal length: {names}."))
+    if stopped:
+        notes.append(("", f"Stopped by the clock before half time, not beaten: {'; '.join(stopped)}."))
 
     seen = check if final is None else final
     every_step = net._compile().network.every_step
@@ -207,7 +214,7 @@ def cure(
         return within(among[0], among[1]) if every_step else among[1]
 
     merit = [merits_of(r, seen) for r in best]
-    costs = [min(least, r.fastest) for (least, _), r in zip(timed, best, strict=True)]
+    costs = [min(least, r.fastest) for (least, _), r in zip(seconds_a_step, best, strict=True)]
     order = sorted(range(len(best)), key=lambda i: best[i].merit, reverse=True)
     given = next(i for i in order if best[i].cure.id == "as-given")
     rows = tuple(
@@ -253,6 +260,23 @@ def cure(
         notes=tuple(grouped(notes)),
         diagnosis=diagnose(built[given][2]),
     )
+
+
+@contextmanager
+def told(progress: object) -> Iterator[Callable[[str], None]]:
+    """What is called with a line of text."""
+    if progress is None or progress is False:
+        yield lambda text: None
+    elif progress is True:
+        meter = Meter()
+        try:
+            yield lambda text: meter.show(None, text)
+        finally:
+            meter.clear()
+    elif callable(progress):
+        yield progress
+    else:
+        raise TypeError(f"progress is {progress!r}; expected a callable that takes a line of text, True, False or None")
 
 
 def row(
@@ -393,7 +417,7 @@ def grouped(notes: Sequence[tuple[str, str]]) -> list[str]:
     reasons: dict[str, list[str]] = {}
     for id, reason in notes:
         reasons.setdefault(reason, []).append(id)
-    return [f"Not tried: {', '.join(ids)} ({reason})." if ids != [""] else reason for reason, ids in reasons.items()]
+    return [f"Not tried: {', '.join(ids)}: {reason}." if ids != [""] else reason for reason, ids in reasons.items()]
 
 
 def steps_of(x: Any) -> int:

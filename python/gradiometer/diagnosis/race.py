@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from numpy.typing import NDArray
 
 from gradiometer import kernels
 from gradiometer.diagnosis.cures import AS_GIVEN, Cure
+from gradiometer.sequences import split
 from gradiometer.train import History, Trainer
 
 if TYPE_CHECKING:
     from gradiometer.losses import Loss
     from gradiometer.networks import Sequential
 
-__all__ = ["GAMMA", "UNITS", "Group", "Runner", "affordable_unit", "race"]
+__all__ = ["GAMMA", "UNITS", "Group", "Runner", "affordable_unit", "race", "timed"]
+
+Job = TypeVar("Job")
+Done = TypeVar("Done")
 
 Data = tuple[Any, NDArray[Any]]
 """x, an array or `Sequences`, and y."""
@@ -36,6 +40,12 @@ COOLING = ((0.5, 1.0), (0.25, GAMMA), (0.25, GAMMA**2))
 
 WARM_UP, TIMED = 2, 8
 MOST_STEPS = 4096
+
+TURNS = 8
+"""The steps of a round (in the last one, of each part of it) are made in turns, of this part of them at most."""
+
+MEMORY = 1 << 30
+"""Bytes that the runners of the first round may take together; where all take more, some groups follow the others."""
 
 
 class Runner:
@@ -117,21 +127,33 @@ class Group:
         return Runner(self.cure, rate, net, self.train, self.loss, self.batch_size, self.seed)
 
     def seconds_a_step(self, allowed: float) -> tuple[float, float]:
-        """Least and median time of a few steps on one thread, of a runner that is thrown away afterwards; of one step
-        where more would take longer than the seconds allowed."""
+        """Least and median time of a few steps of a runner that is thrown away afterwards; of one step where more would
+        take longer than the seconds allowed."""
         runner = self.runner(self.cure.rates[0])
-        threads = kernels.threads()
-        kernels.set_threads(1)
-        try:
-            times: list[float] = []
-            while len(times) < WARM_UP + TIMED and (not times or sum(times) + times[-1] < allowed):
-                began = time.perf_counter()
-                runner.trainer.run(1, History())
-                times.append(time.perf_counter() - began)
-        finally:
-            kernels.set_threads(threads)
+        times: list[float] = []
+        while len(times) < WARM_UP + TIMED and (not times or sum(times) + times[-1] < allowed):
+            began = time.perf_counter()
+            runner.trainer.run(1, History())
+            times.append(time.perf_counter() - began)
         times = times[min(WARM_UP, len(times) - 1) :]
         return min(times), sorted(times)[len(times) // 2]
+
+    @property
+    def bytes(self) -> int:
+        """Of all its runners."""
+        steps = split(self.train[0])[0].shape[1] if self.net.sequences else None
+        return len(self.cure.rates) * self.net.memory(self.batch_size, steps=steps, optimizer=self.cure.optimizer)
+
+
+def timed(groups: Sequence[Group], seconds: float) -> list[tuple[float, float]]:
+    """Least and median seconds a step of each group, side by side as they will be trained, within about `seconds`.
+
+    Steps of 0.15 ms, as those of an RNN of 32 units, take 2.5 times as long beside others as alone: they wait for the
+    interpreter.
+    """
+    with Lanes(math.inf, lambda text: None, math.inf) as lanes:
+        allowed = seconds * lanes.threads / len(groups)
+        return lanes.all(lambda group: group.seconds_a_step(allowed), groups)
 
 
 def affordable_unit(costs: Sequence[float], rates: Sequence[int], seconds: float) -> int:
@@ -166,23 +188,64 @@ def race(
     """Train all groups by the rounds.
 
     The network as given always reaches the last round, so that it has had as many steps as those it is compared with.
-    Past the deadline, but not past `limit`, rounds go on until they are as long as with a unit of `least` steps.
+    Within a round all make the same steps: a round that would take more than its share of the time ends earlier for
+    all. Past the deadline, but not past `limit`, rounds go on until they are as long as with a unit of `least` steps.
     """
     first, second, last = (length * unit for length in UNITS)
+    shares = (UNITS[0] * len(tried(groups)), UNITS[1] * len(groups), UNITS[2] * (1 + finalists(len(groups))))
     with Lanes(deadline, say, deadline if limit is None else limit) as lanes:
         lanes.floor = UNITS[0] * least
-        best = lanes.first_round(groups, lambda runner: lanes.train(runner, [(first, 1.0)], val, loss))
+        best: list[Runner] = []
+        made, left = first, sum(shares)
+        for some in parcels(groups):
+            runners = [runner for runner in lanes.all(lanes.begin, tried(some)) if runner is not None]
+            share = UNITS[0] * len(tried(some))
+            ends = lanes.until(share / left)
+            ran = lanes.run("round 1 of 3", runners, turns(made, 1.0), ends, val, loss)
+            lanes.cut |= bool(best) and ran < made
+            made = made if best else ran
+            left -= share
+            best += [
+                max((r for r in runners if r.cure is group.cure), key=lambda runner: runner.merit) for group in some
+            ]
+            del runners
         lanes.floor += UNITS[1] * least
-        second = lanes.affordable(best, second)
-        lanes.run("round 2 of 3", best, lambda runner: lanes.train(runner, [(second, 1.0)], val, loss))
+        ends = lanes.until(shares[1] / sum(shares[1:]))
+        more = lanes.run("round 2 of 3", best, turns(min(second, UNITS[1] * made), 1.0), ends, val, loss)
         others = [runner for runner in best if runner.cure is not AS_GIVEN]
         others.sort(key=lambda runner: runner.merit, reverse=True)
         chosen = [runner for runner in best if runner.cure is AS_GIVEN] + others[: finalists(len(best))]
         lanes.floor += UNITS[2] * least
-        cooling = [(max(1, round(lanes.affordable(chosen, last) * part)), share) for part, share in COOLING]
-        lanes.run("round 3 of 3", chosen, lambda runner: lanes.train(runner, cooling, val, loss))
-        length = sum(steps for steps, _ in cooling)
-        return Race(best, chosen, (first, second, length), lanes.late)
+        length = lanes.affordable(chosen, min(last, UNITS[2] * made))
+        cooling = [turn for part, share in COOLING for turn in turns(max(1, round(length * part)), share)]
+        length = lanes.run("round 3 of 3", chosen, cooling, lanes.until(1.0), val, loss)
+        return Race(best, chosen, (made, more, length), (made, more, length) < (first, second, last), lanes.cut)
+
+
+def turns(steps: int, share: float) -> list[tuple[int, float]]:
+    """`steps` in parts, each with its share of the rate; the first ones are short, to see the speed."""
+    made, size, result = 0, -(-steps // 64), []
+    while made < steps:
+        result.append((min(size, steps - made), share))
+        made += size
+        size = min(2 * size, -(-steps // TURNS))
+    return result
+
+
+def tried(groups: Sequence[Group]) -> list[tuple[Group, float]]:
+    """Each group at each of its rates."""
+    return [(group, rate) for group in groups for rate in group.cure.rates]
+
+
+def parcels(groups: Sequence[Group]) -> Iterator[list[Group]]:
+    """Groups whose runners fit into memory together, one group at least."""
+    some: list[Group] = []
+    for group in groups:
+        if some and sum(each.bytes for each in [*some, group]) > MEMORY:
+            yield some
+            some = []
+        some.append(group)
+    yield some
 
 
 @dataclass(frozen=True)
@@ -196,14 +259,17 @@ class Race:
         Those that reached the last round.
     rounds : tuple of int
         Steps of each round.
-    late : bool
-        The deadline came before the last round was over.
+    short : bool
+        A round was shorter than planned.
+    cut : bool
+        The time was over within a turn: steps differ.
     """
 
     best: list[Runner]
     chosen: list[Runner]
     rounds: tuple[int, int, int]
-    late: bool
+    short: bool
+    cut: bool
 
 
 class Lanes:
@@ -217,9 +283,9 @@ class Lanes:
         self.deadline = deadline
         self.limit = limit
         self.floor = 0
-        """Steps that a runner may make past the deadline, until the limit."""
+        """Steps up to which turns begin past the deadline, until the limit."""
         self.say = say
-        self.late = False
+        self.cut = False
         self.threads = kernels.threads()
         self.stop = False
         self.pool = ThreadPoolExecutor(self.threads, thread_name_prefix="gradiometer-cure")
@@ -233,20 +299,28 @@ class Lanes:
         self.pool.shutdown(wait=True, cancel_futures=True)
         kernels.set_threads(self.threads)
 
-    def train(self, runner: Runner, parts: Sequence[tuple[int, float]], val: Data, loss: Loss) -> None:
-        """Some steps at some shares of the rate, then the validation set; stops at the deadline."""
-        for steps, share in parts:
-            runner.train(steps, share, self.go_on)
-        if not self.stop:
-            runner.judge(val, loss)
+    def all(self, work: Callable[[Job], Done], jobs: Sequence[Job]) -> list[Done]:
+        """`work` on all of `jobs`, as many at a time as there are threads."""
+        futures = [self.pool.submit(work, job) for job in jobs]
+        return [future.result() for future in futures]
+
+    def begin(self, job: tuple[Group, float]) -> Runner | None:
+        """The runner of a group at a rate; once the time is over, at the middle rate of the group only."""
+        group, rate = job
+        middle = group.cure.rates[len(group.cure.rates) // 2]
+        return group.runner(rate) if rate == middle or time.perf_counter() <= self.limit else None
 
     def go_on(self, steps: int = 0) -> bool:
-        """False once the time for a runner that has made so many steps has passed, or the main thread wants to
-        leave."""
-        if time.perf_counter() > (self.limit if steps < self.floor else self.deadline):
-            self.late = True
+        """False once the time is over, or the main thread wants to leave."""
+        if time.perf_counter() > self.limit:
+            self.cut = True
             return False
         return not self.stop
+
+    def until(self, share: float) -> tuple[float, float]:
+        """When a share of the time to the deadline will be over, and of that to the limit."""
+        now = time.perf_counter()
+        return now + share * max(0.0, self.deadline - now), now + share * max(0.0, self.limit - now)
 
     def affordable(self, runners: Sequence[Runner], wanted: int) -> int:
         """`wanted` steps for each runner, or fewer if, at the speed seen so far, the time would not allow them."""
@@ -254,33 +328,42 @@ class Lanes:
             return wanted
         now, seconds = time.perf_counter(), sum(runner.step_seconds for runner in runners)
         usual, most = (int(0.9 * (end - now) * self.threads / seconds) for end in (self.deadline, self.limit))
-        owed = self.floor - min(runner.history.steps for runner in runners)
+        owed = self.floor - max(runner.history.steps for runner in runners)
         return max(1, min(wanted, max(usual, min(most, owed))))
 
-    def run(self, name: str, jobs: Sequence[Runner], work: Callable[[Runner], None]) -> None:
-        """All of `jobs`, as many at a time as there are threads."""
-        futures = {self.pool.submit(work, job): job for job in jobs}
-        for done, future in enumerate(as_completed(futures), 1):
-            future.result()
-            job = futures[future]
-            self.say(f"{name}: {done}/{len(jobs)} {job.cure.id}, {job.optimizer.name} {job.rate:g}")
+    def run(
+        self,
+        name: str,
+        runners: Sequence[Runner],
+        turns: Sequence[tuple[int, float]],
+        ends: tuple[float, float],
+        val: Data,
+        loss: Loss,
+    ) -> int:
+        """All runners turn by turn, each turn some steps at a share of the rate, then the validation set.
 
-    def first_round(self, groups: Sequence[Group], work: Callable[[Runner], None]) -> list[Runner]:
-        """The best of each group; the others are dropped as soon as their group is through, for their memory. Once the
-        deadline has passed only the middle rate of a group is tried."""
+        A turn begins only if, at the speed of this round, it will be over by the first of `ends`, up to `floor` steps
+        by the second; so the steps, which are returned, are the same for all. The slowest go first: then no lane waits
+        long for another at the end of a turn.
+        """
+        began, made, total = time.perf_counter(), 0, sum(steps for steps, _ in turns)
+        for steps, share in turns:
+            if not self.time_for(runners, steps, made, began, ends):
+                break
+            order = sorted(runners, key=lambda runner: runner.step_seconds, reverse=True)
+            self.all(lambda runner, steps=steps, share=share: runner.train(steps, share, self.go_on), order)  # type: ignore[misc]
+            made += steps
+            self.say(f"{name}: {made}/{total} steps of {len(runners)} runs")
+        self.all(lambda runner: None if self.stop else runner.judge(val, loss), runners)
+        return made
 
-        def whole(group: Group, rate: float) -> Runner | None:
-            if not self.go_on() and rate != group.cure.rates[len(group.cure.rates) // 2]:
-                return None
-            runner = group.runner(rate)
-            work(runner)
-            return runner
-
-        waiting = [[self.pool.submit(whole, group, rate) for rate in group.cure.rates] for group in groups]
-        best = []
-        for done, (group, futures) in enumerate(zip(groups, waiting, strict=True), 1):
-            ran = [runner for future in futures if (runner := future.result()) is not None]
-            best.append(max(ran, key=lambda runner: runner.merit))
-            futures.clear()
-            self.say(f"round 1 of 3: {done}/{len(groups)} {group.cure.id}")
-        return best
+    def time_for(
+        self, runners: Sequence[Runner], steps: int, made: int, began: float, ends: tuple[float, float]
+    ) -> bool:
+        """Whether a turn of so many steps fits at the speed of this round; the very first is made in any case."""
+        seen = max(runner.history.steps for runner in runners)
+        if math.isinf(self.deadline) or not seen:
+            return True
+        now = time.perf_counter()
+        over = now + (steps * (now - began) / made if made else 0.0)
+        return over <= ends[0] or (seen < self.floor and over <= ends[1])

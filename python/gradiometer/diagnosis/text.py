@@ -191,7 +191,7 @@ def cure_remarks(result: CureResult) -> list[str]:
     remarks = [warning] if warning else []
     few = [f"{row.title} {row.steps}" for row in result.rows if row.steps < LEAST_STEPS]
     if few and not warning:
-        remarks.append(f"Not ranked, too few steps: {', '.join(few)}.")
+        remarks.append(f"Not ranked, too few steps: {'; '.join(few)}.")
     if first is not None:
         remarks.append(f"Numbered: better than the network as given on {decided}.")
     tied = [row for row in result.cured if row.tied]
@@ -216,10 +216,23 @@ def cure_remarks(result: CureResult) -> list[str]:
         worst = flat[-1]
         reached = metric(value_of(worst))
         remarks.append(f"A factor near 1 is needed, not enough: {worst.title} ({times(worst.factor)}) has {reached}.")
+    if first is not None and (unhurt := harmless(result, first)):
+        remarks.append(
+            f"The first, before training, has FAIL {', '.join(unhurt)} as well: in this run that did not keep it from "
+            "learning this task."
+        )
     tried = {row.id for row in result.rows}
     if left := [id for id in result.diagnosis.tries if id not in tried]:
         remarks.append(f"Advised, but untested on this network: {', '.join(left)}.")
     return [*remarks, f"Steps: {rounds_in_words(result)}.", *result.notes]
+
+
+def harmless(result: CureResult, row: CureRow) -> list[str]:
+    """Ids of the failures that a row has as the network as given has them."""
+    from gradiometer.diagnosis import diagnose
+
+    still = {finding.id for finding in diagnose(row.measurement).failed}
+    return [finding.id for finding in result.diagnosis.failed if finding.id in still]
 
 
 def rounds_in_words(result: CureResult) -> str:

@@ -53,7 +53,7 @@ class Remake:
         if not layers:
             raise NotApplicable("the network has no recurrent layer")
         if not all(isinstance(layer, self.only) for layer in layers):
-            raise NotApplicable(f"of {' and '.join(kind.__name__ for kind in self.only)} only")
+            raise NotApplicable(f"for {' and '.join(kind.__name__ for kind in self.only)}")
         if any(layer._frozen for layer in layers):
             raise NotApplicable("recurrent layers are frozen")
         if not all(layer.bias for layer in layers) and self.options.keys() & {"forget_bias", "T_max"}:
