@@ -11,7 +11,9 @@ import gradiometer as gm
 import numpy as np
 import pytest
 from gradiometer import kernels
+from gradiometer.history import factor_charts
 from gradiometer.measurement.time import measure_stack
+from gradiometer.measurement.time.charts import time_map
 
 Array = Any
 
@@ -252,3 +254,36 @@ def test_cures_of_an_lstm() -> None:
     frozen.modules[0].requires_grad_(False)
     with pytest.raises(NotApplicable, match="frozen"):
         by_id["orthogonal"].build(frozen, 0, 20)
+
+
+def test_training_is_monitored_through_time(tmp_path: Path) -> None:
+    """One recurrent layer has no factor a layer; its factor a step takes that place in words and pictures."""
+    x, y = sequences(dtype="float32")
+    net = gm.Sequential(gm.LSTM(3, 6, rng=0), gm.Linear(6, 3, rng=1))
+    history = net.fit((x, y % 3), steps=4, batch_size=8, monitor=2, rng=0)
+    assert [step for step, _ in history.decay] == [2, 4]
+    assert history.decay[-1][1] == gm.measure(net, x, y % 3).time[0].decay
+    [chart] = factor_charts(history)
+    assert list(chart.series[0].y) == [decay.factor for _, decay in history.decay]
+    assert "through time x0." in str(history)
+    assert "no factor" not in str(history)
+    pytest.importorskip("matplotlib")
+    titles = [axes.get_title(loc="left") + axes.get_title() for axes in history.plot().figure.axes]
+    assert any("a step back in time" in title for title in titles)
+
+    deep = gm.Sequential(gm.RNN(3, 6, 3, output="all", rng=0), gm.LSTM(6, 6, rng=1), gm.Linear(6, 3, rng=2))
+    assert len(factor_charts(deep.fit((x, y % 3), steps=1, batch_size=8, monitor=1, rng=0))) == 2
+    flat = gm.mlp(3, [4, 4, 4], 3, rng=0)
+    plain = flat.fit((x.x[:, 0], y % 3), steps=1, monitor=1, rng=0)
+    assert plain.decay == []
+    assert len(factor_charts(plain)) == 1
+
+
+def test_the_map_says_where_sequences_end() -> None:
+    net = gm.Sequential(gm.GRU(3, 4, rng=0), gm.Linear(4, 2, rng=1))
+    rng = np.random.default_rng(0)
+    uneven = gm.Sequences.of([rng.normal(size=(n, 3)).astype(np.float32) for n in (4, 9, 7)])
+    assert time_map(gm.measure(net, uneven, [0, 1, 0]).time).x_label == (
+        "step of the sequence (they end between 4 and 9)"
+    )
+    assert time_map(gm.measure(net, uneven.x, [0, 1, 0]).time).x_label == "step of the sequence (1 the first)"

@@ -510,3 +510,42 @@ def test_a_monitor_keeps_steps_on_request() -> None:
     ((_, (seen,)), _), (again,) = monitor.time, gm.torch.measure(model, x, y).time
     assert (seen.name, seen.grad_h, seen.grad_c) == (again.name, again.grad_h, again.grad_c)
     assert other.time == []
+
+
+class LastStep(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells, self.head = nn.LSTM(FEATURES, HIDDEN, batch_first=True), nn.Linear(HIDDEN, CLASSES)
+
+    def forward(self, x: Any) -> Any:
+        return self.head(self.cells(x)[0][:, -1])
+
+
+def test_the_memory_that_a_task_asks_for() -> None:
+    model, (x, y) = LastStep().double(), sequences()
+    measured = gm.torch.measure(model, x, y, memory=7)
+    assert measured.memory == 7
+    assert gm.torch.measure(model, x, y).memory is None
+    finding = next(f for f in gm.diagnose(measured).findings if f.id == "short-memory")
+    assert finding.evidence["wanted"] == 7.0
+    with pytest.raises(ValueError, match="memory is 0"):
+        gm.torch.measure(model, x, y, memory=0)
+
+
+def test_monitors_see_time_where_depth_has_no_factor() -> None:
+    model, (x, y) = LastStep().double(), sequences()
+    logged: list[tuple[str, float]] = []
+    model.log = lambda name, value: logged.append((name, value))
+    monitor, lightning = gm.torch.Monitor(model, every=1, x=x, y=y), gm.torch.GradientMonitor(1)
+    monitor.step()
+    lightning.on_train_batch_end(None, model, None, (x, y), 0)
+    factor = gm.torch.measure(model, x, y).time[0].decay.factor
+    assert 0 < factor < 1
+    assert math.isnan(monitor.attenuation[0][1].factor)
+    assert monitor.decay[0][1].factor == lightning.decay[0][1].factor == factor
+    assert logged == [("gradient_factor", factor)]
+    assert f"x{factor:.3f} a step" in repr(monitor)
+    pytest.importorskip("matplotlib")
+    axes = monitor.plot()
+    assert len(axes.figure.axes) == 1
+    assert any(factor in line.get_ydata() for line in axes.lines)

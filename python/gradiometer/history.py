@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gradiometer.measurement.text import factor_in_words, known_interval
+from gradiometer.measurement.time.text import decay_in_words
 from gradiometer.plotting import draw
 from gradiometer.report.chart import INK, Level, LineChart, Series
 from gradiometer.report.heat import HeatMap
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "attenuation_chart",
+    "decay_chart",
+    "factor_charts",
     "film",
     "history_html",
     "history_line",
@@ -50,6 +53,34 @@ def metric_chart(history: History) -> LineChart:
     metric = Series("validation", history.val_steps, [seen.metric for seen in history.val])
     title = "Validation: accuracy for classes, R² for values"
     return LineChart(title, [metric], x_label=STEP, y_label="metric", log=False)
+
+
+def factor_charts(history: History, most: int | None = None) -> list[LineChart]:
+    """The factor a layer over training, and of recurrent networks the factor a step; one without any value, of a single
+    layer, is left out beside the other."""
+    over_time = [decay_chart(history, most)] if history.decay else []
+    has_depth = any(not math.isnan(each.factor) for _, each in history.attenuation)
+    return [*([attenuation_chart(history, most)] if has_depth or not over_time else []), *over_time]
+
+
+def decay_chart(history: History, most: int | None = None) -> LineChart:
+    """The factor a step back through time with its 95 % interval, over training; thinned as `attenuation_chart` is."""
+    shown = history.decay[:: math.ceil(len(history.decay) / most) if most else 1]
+    seen = [decay for _, decay in shown]
+    measured = Series(
+        "measured",
+        [step for step, _ in shown],
+        [each.factor for each in seen],
+        low=[each.ci95[0] for each in seen],
+        high=[each.ci95[1] for each in seen],
+    )
+    return LineChart(
+        "Factor of the last step's gradient a step back in time, over training",
+        [measured],
+        x_label=STEP,
+        y_label="factor",
+        levels=[Level(1.0, "1: neither vanishes nor explodes")],
+    )
 
 
 def attenuation_chart(history: History, most: int | None = None) -> LineChart:
@@ -103,7 +134,7 @@ def plot_history(history: History, path: str | os.PathLike[str] | None = None, *
     if history.val:
         charts.append(metric_chart(history))
     if history.attenuation:
-        charts.append(attenuation_chart(history))
+        charts += factor_charts(history)
     if history.grad_norms:
         charts.append(film(history))
     return draw(charts, path, ax=ax)
@@ -113,7 +144,7 @@ def history_html(history: History) -> str:
     """The run as a notebook shows it: loss and attenuation, and a line for every validation, folded."""
     charts = [loss_chart(history, INLINE_POINTS)]
     if history.attenuation:
-        charts.append(attenuation_chart(history, INLINE_POINTS))
+        charts += factor_charts(history, INLINE_POINTS)
     table = _table(history)
     table = Table(table.columns, [table.rows[i] for i in _kept(table)])
     return fragment(_took(history), _remarks(history), charts, table, _runs_of(history))
@@ -154,7 +185,11 @@ def _remarks(history: History) -> list[str]:
     if history.attenuation:
         step, last = history.attenuation[-1]
         hidden = len(history.grad_norms[-1][1]) if history.grad_norms else 2
-        said.append(f"|dL/dh| {factor_in_words(last, hidden)} at step {step}")
+        if not (history.decay and math.isnan(last.factor)):
+            said.append(f"|dL/dh| {factor_in_words(last, hidden)} at step {step}")
+    if history.decay:
+        step, decay = history.decay[-1]
+        said.append(f"through time {decay_in_words(decay)} at step {step}")
     return said
 
 

@@ -22,6 +22,7 @@ from gradiometer.layers import Activation, BatchNorm1d, Chain, LayerNorm, Linear
 from gradiometer.losses import Loss, as_loss
 from gradiometer.measurement import measure
 from gradiometer.measurement.instrument import TAPS
+from gradiometer.measurement.time.text import furthest
 from gradiometer.optim import Optimizer, as_optimizer
 from gradiometer.progress import Bar, bar
 from gradiometer.schedules import Schedule
@@ -337,7 +338,8 @@ class Sequential(Chain):
         batch_size : int
         loss : Loss or str
         monitor : int
-            Measure the attenuation every so many steps, on the first (up to) 256 training samples; 0 for never.
+            Measure the attenuation every so many steps, on the first (up to) 256 training samples; 0 for never. Of a
+            network of sequences the factor a step through time too.
         rng : None, int, SeedSequence or Generator
             Order of the samples, and dropout's masks.
         progress : callable or bool, optional
@@ -356,8 +358,8 @@ class Sequential(Chain):
             beside, then put in place: whatever kills the process leaves a whole file.
         resume : bool
             Go on from `checkpoint` if the file exists, bit for bit as if the run had not stopped (network and call must
-            be the same, the seed in `rng`, too; an iterable must give the same batches; `attenuation` and `grad_norms`
-            start anew).
+            be the same, the seed in `rng`, too; an iterable must give the same batches; `attenuation`, `grad_norms` and
+            `decay` start anew).
         memory_budget : int, optional
             Bytes for parameters, gradients, optimiser and the arena of a pass, validation and monitor included. A batch
             that does not fit is cut into parts whose gradients are added up, or the network is run in segments as
@@ -480,6 +482,8 @@ class Sequential(Chain):
                 seen = measure(self, first.x[:256], first.y[:256], loss=kind)
                 history.attenuation.append((step, seen.attenuation))
                 history.grad_norms.append((step, tuple(layer.grad_norm for layer in seen.hidden)))
+                if seen.time:
+                    history.decay.append((step, furthest(seen.time).decay))
             if show is not None:
                 show(step, total, history.loss[-1])
             if val is not None and (trainer.epoch_ended or step == total):

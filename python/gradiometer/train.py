@@ -58,6 +58,9 @@ class History:
         Step and what was measured there, every `monitor` steps.
     grad_norms : list of (int, tuple of float)
         Step and the norm of ``dL/dh`` of every hidden layer, the one next to the input first, at the same steps.
+    decay : list of (int, Decay)
+        Step and how the last step's gradient falls through time, in the recurrent layer by which it reaches furthest,
+        at the same steps; empty for a network of single rows.
     steps : int
     seconds : float
         Time in steps, measurement and validation left out.
@@ -72,6 +75,7 @@ class History:
     val_steps: list[int] = field(default_factory=list)
     attenuation: list[tuple[int, Any]] = field(default_factory=list)
     grad_norms: list[tuple[int, tuple[float, ...]]] = field(default_factory=list)
+    decay: list[tuple[int, Any]] = field(default_factory=list)
     steps: int = 0
     seconds: float = 0.0
     stopped_early: bool = False

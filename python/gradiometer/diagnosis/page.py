@@ -31,7 +31,11 @@ from gradiometer.report.page import Chart, Code, Details, Facts, Page, Part, Pro
 
 __all__ = ["report"]
 
-TIME_NOTE = "Root mean square over samples of the gradient by the state of each step, by all later paths and losses."
+TIME_NOTE = (
+    "Root mean square over samples of the gradient by the state of each step, by all later paths and losses. Where "
+    "lengths differ a column has the samples that run then, near their ends or far from them; the curve beneath counts "
+    "back from each sample's own last step."
+)
 
 TIME_WORDS = [
     (

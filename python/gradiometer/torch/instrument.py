@@ -33,7 +33,13 @@ Loss = str | losses.Loss | Callable[[Any, Any], torch.Tensor]
 
 
 def measure(
-    module: nn.Module, x: Any, y: Any, loss: Loss = "cross_entropy", *, per_sample: bool = False
+    module: nn.Module,
+    x: Any,
+    y: Any,
+    loss: Loss = "cross_entropy",
+    *,
+    per_sample: bool = False,
+    memory: int | None = None,
 ) -> Measurement:
     """Measure signal and gradient in every layer of any PyTorch model, in one pass.
 
@@ -69,6 +75,8 @@ def measure(
         ``loss(output, y)`` that returns a scalar tensor.
     per_sample : bool
         Also the signal to noise of the weights' gradients, for Linear on (N, features).
+    memory : int, optional
+        Steps that the task asks to be bridged; the rule ``short-memory`` compares them with the horizon.
 
     Returns
     -------
@@ -98,6 +106,8 @@ def measure(
     began = time.perf_counter()
     if not isinstance(module, nn.Module):
         raise TypeError(f"module is {type(module).__name__}; expected a torch.nn.Module")
+    if memory is not None:
+        memory = arguments.positive("memory", memory)
     module = getattr(module, "_orig_mod", module)  # what torch.compile wraps
     if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
         raise TypeError("module is compiled by torch.jit, which takes no hooks; expected the module it was made from")
@@ -152,6 +162,7 @@ def measure(
         seconds=time.perf_counter() - began,
         ends_in=_ends_in(output),
         time=_through_time(trace.recurrences),
+        memory=memory,
     )
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from gradiometer.measurement.result import Attenuation
+from gradiometer.measurement.result import Attenuation, Measurement
 from gradiometer.measurement.text import factor_in_words
+from gradiometer.measurement.time.text import decay_in_words, furthest
 from gradiometer.torch.instrument import Loss, measure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from gradiometer.measurement.time import TimeMeasurement
+    from gradiometer.measurement.time import Decay, TimeMeasurement
 
 __all__ = ["GradientMonitor", "Monitor"]
 
@@ -25,17 +27,19 @@ class _Recorder:
     steps: int
     every: int
     attenuation: list[tuple[int, Attenuation]]
+    decay: list[tuple[int, Decay]]
 
     def __repr__(self) -> str:
-        seen = (
-            f", {factor_in_words(self.attenuation[-1][1])} at step {self.attenuation[-1][0]}"
-            if self.attenuation
-            else ""
-        )
+        seen = ""
+        if self.attenuation:
+            step, last = self.attenuation[-1]
+            in_time = self.decay and math.isnan(last.factor)
+            seen = f", {decay_in_words(self.decay[-1][1]) if in_time else factor_in_words(last)} at step {step}"
         return f"<{type(self).__name__}: {len(self.attenuation)} measurements in {self.steps} steps{seen}>"
 
     def plot(self, path: str | os.PathLike[str] | None = None, *, ax: Axes | None = None) -> Axes:
-        """Draw the factor a layer with its interval over the steps, as ``History.plot`` does.
+        """Draw the factor a layer with its interval over the steps, as ``History.plot`` does, and of recurrent models
+        the factor a step through time; one of them into a given `ax`.
 
         Raises
         ------
@@ -44,13 +48,18 @@ class _Recorder:
         ValueError, TypeError
             Before the first measurement; for a path with another ending, or an `ax` that is none.
         """
-        from gradiometer.history import attenuation_chart
+        from gradiometer.history import factor_charts
         from gradiometer.plotting import draw
         from gradiometer.train import History
 
         if not self.attenuation:
             raise ValueError(f"nothing is measured yet: {self.steps} steps of {self.every}")
-        return draw([attenuation_chart(History(attenuation=self.attenuation))], path, ax=ax)
+        return draw(factor_charts(History(attenuation=self.attenuation, decay=self.decay)), path, ax=ax)
+
+    def _keep(self, measured: Measurement) -> None:
+        self.attenuation.append((self.steps, measured.attenuation))
+        if measured.time:
+            self.decay.append((self.steps, furthest(measured.time).decay))
 
 
 class Monitor(_Recorder):
@@ -72,6 +81,8 @@ class Monitor(_Recorder):
         Calls of `step` so far.
     attenuation : list of (int, Attenuation)
         Step and what was measured after it.
+    decay : list of (int, Decay)
+        How the last step's gradient falls through time, in the recurrent layer by which it reaches furthest.
     time : list of (int, tuple of TimeMeasurement)
         The same of ``Measurement.time``; empty unless asked for.
 
@@ -109,6 +120,7 @@ class Monitor(_Recorder):
         self.x, self.y, self.loss = x, y, loss
         self.steps = 0
         self.attenuation: list[tuple[int, Attenuation]] = []
+        self.decay: list[tuple[int, Decay]] = []
         self.time: list[tuple[int, tuple[TimeMeasurement, ...]]] = []
         self._through_time = bool(time)
 
@@ -118,7 +130,7 @@ class Monitor(_Recorder):
         if self.steps % self.every:
             return None
         measured = measure(self.module, self.x, self.y, self.loss)
-        self.attenuation.append((self.steps, measured.attenuation))
+        self._keep(measured)
         if self._through_time:
             self.time.append((self.steps, measured.time))
         return measured.attenuation
@@ -136,12 +148,14 @@ class GradientMonitor(_Recorder):
         Samples to measure on; else each time the batch at hand, a pair (x, y).
     loss : str or callable
     name : str
-        Under which ``pl_module.log`` gets the factor a layer.
+        Under which ``pl_module.log`` gets the factor a layer, or where there is none a recurrent layer's a step.
 
     Attributes
     ----------
     attenuation : list of (int, Attenuation)
         Batches so far and what was measured after them.
+    decay : list of (int, Decay)
+        As in `Monitor`.
     """
 
     def __init__(
@@ -159,6 +173,7 @@ class GradientMonitor(_Recorder):
         self.x, self.y, self.loss, self.name = x, y, loss, name
         self.steps = 0
         self.attenuation: list[tuple[int, Attenuation]] = []
+        self.decay: list[tuple[int, Decay]] = []
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Count a batch; measure and log when its turn has come."""
@@ -166,11 +181,13 @@ class GradientMonitor(_Recorder):
         if self.steps % self.every:
             return
         x, y = batch if self.x is None else (self.x, self.y)
-        measured = measure(pl_module, x, y, self.loss).attenuation
-        self.attenuation.append((self.steps, measured))
+        self._keep(measure(pl_module, x, y, self.loss))
+        factor = self.attenuation[-1][1].factor
+        if math.isnan(factor) and self.decay:
+            factor = self.decay[-1][1].factor
         log = getattr(pl_module, "log", None)
         if callable(log):
-            log(self.name, measured.factor)
+            log(self.name, factor)
 
     @property
     def state_key(self) -> str:

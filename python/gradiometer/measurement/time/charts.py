@@ -31,7 +31,7 @@ def time_map(measured: Sequence[TimeMeasurement]) -> HeatMap:
         [float(t + 1) for t in range(steps)],
         [float(place + 1) for place in range(len(measured))],
         [[v / start if start else v for v in each.grad[:steps]] for each in measured],
-        x_label=X_LABEL,
+        x_label=_step_label(measured),
         label="relative to the top layer's end",
         names=layer_names(measured),
     )
@@ -113,6 +113,15 @@ def gates_chart(measured: TimeMeasurement) -> LineChart:
 
 def _decay_line(name: str, norms: Sequence[float], colour: int, first: int = 0) -> Series:
     return Series(name, [float(k) for k in range(first, len(norms))], list(norms[first:]), colour=colour)
+
+
+def _step_label(measured: Sequence[TimeMeasurement]) -> str:
+    """Of unequal lengths that they end apart: a column is no number of steps before the last."""
+    rows = measured[0].rows
+    shortest = next((t for t, n in enumerate(rows) if n < rows[0]), measured[0].steps)
+    if shortest == measured[0].steps:
+        return X_LABEL
+    return f"step of the sequence (they end between {shortest} and {measured[0].steps})"
 
 
 def _held(measured: TimeMeasurement) -> int:
