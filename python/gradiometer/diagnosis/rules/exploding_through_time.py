@@ -58,7 +58,7 @@ def check(measurement: Measurement) -> Finding | None:
     return Finding(
         "exploding-through-time",
         "fail" if low > 1.0 else "warn",
-        f"{worst.name}: the last step's gradient goes back {decay_in_words(worst.decay)}; over {worst.steps} steps "
+        f"{worst.name}: the last step's gradient goes back {decay_in_words(worst.decay)}; over {worst.steps - 1} steps "
         f"it becomes {times(arrives, 0)}",
         where,
         evidence,

@@ -57,8 +57,8 @@ def check(measurement: Measurement) -> Finding | None:
     return Finding(
         "vanishing-through-time",
         status,  # type: ignore[arg-type]
-        f"{far.name}: the last step's gradient goes back {decay_in_words(far.decay)}; of it "
-        f"{left_in_words(far, measurement.dtype)} is left {far.steps - 1} steps back",
+        f"{far.name}: the last step's gradient goes back {decay_in_words(far.decay)}; "
+        f"{far.steps - 1} steps back {left_in_words(far, measurement.dtype)} is left",
         where,
         evidence,
         *likely_cause(weakest(seen), far),
