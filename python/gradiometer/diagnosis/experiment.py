@@ -173,8 +173,8 @@ def cure(
         gone = time.perf_counter() - began
         rates = [len(each.rates) for each, _, _ in built]
         medians = [median for _, median in seconds_a_step]
-        usual = affordable_unit(medians, rates, SPENT * (planned - gone) * kernels.threads())
-        unit = steps or max(usual, least)
+        affordable = affordable_unit(medians, rates, SPENT * (planned - gone) * kernels.threads())
+        unit = steps or max(affordable, least)
         deadline, latest = (math.inf, math.inf) if steps else (began + planned, began + limit)
         run = race(groups, check, kind, unit, deadline, say, least=least, limit=latest)
     best = run.best
