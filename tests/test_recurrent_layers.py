@@ -25,14 +25,18 @@ FOUR = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 TOLERANCE = {"float32": 2e-5, "float64": 1e-13}
 
 
+def names_of(layer):
+    return (*FOUR, "weight_hr") if layer.proj_size else FOUR
+
+
 def weights_of(layer, suffix):
-    return tuple(layer._arrays.get(name + suffix) for name in FOUR)
+    return tuple(layer._arrays.get(name + suffix) for name in names_of(layer))
 
 
 def run_stack(cell, layer, x, lengths, dy=None):
     """Output (N, T, features), or of the last steps; with dy also dx and gradients by name."""
     ways = ("", "_reverse")[: 1 + layer.bidirectional]
-    N, T, H = len(x), x.shape[1], layer.hidden_size
+    N, T, H = len(x), x.shape[1], layer.proj_size or layer.hidden_size
     last = np.full(N, T) if lengths is None else np.asarray(lengths)
     inputs = [x.astype(float).swapaxes(0, 1)]
     for k in range(layer.num_layers):
@@ -63,7 +67,9 @@ def run_stack(cell, layer, x, lengths, dy=None):
             made = reference.run(cell, inputs[k], weights, lengths=lengths, reverse=way != "", dy=part)
             below = below + made["dx"]
             gradients |= {
-                f"{name}_l{k}{way}": made["d" + name] for name, v in zip(FOUR, weights, strict=True) if v is not None
+                f"{name}_l{k}{way}": made["d" + name]
+                for name, v in zip(names_of(layer), weights, strict=True)
+                if v is not None
             }
         above = below
     return y, above.swapaxes(0, 1), gradients
@@ -92,8 +98,54 @@ SHAPES = [
     [({}, "all"), ({"num_layers": 2, "bidirectional": True}, "last"), ({"bidirectional": True, "bias": False}, "last")],
 )
 def test_layer_is_the_reference(isa, cell, shape, dtype, stack, output):
-    rng = np.random.default_rng(3)
     kind, options = CELLS[cell]
+    is_the_reference(cell, kind, options, shape, dtype, stack, output)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("proj_size", [4, 17])
+@pytest.mark.parametrize(("bias", "output"), [(True, "all"), (False, "last")])
+def test_projection(isa, proj_size, bias, output, dtype):
+    for shape in SHAPES:
+        stack, options = {"num_layers": 2, "bidirectional": True, "bias": bias}, {"proj_size": proj_size}
+        if proj_size < shape["H"]:
+            is_the_reference("lstm", gm.LSTM, options, shape, dtype, stack, output)
+
+
+def test_projection_trains_is_saved_and_is_refused(tmp_path, thread_counts):
+    x = np.random.default_rng(0).standard_normal((64, 9, 3)).astype("float32")
+    y = (x.sum((1, 2)) > 0).astype(int)
+
+    def trained():
+        layers = gm.LSTM(3, 40, 2, proj_size=19, recurrent_init="orthogonal", rng=0), gm.Linear(19, 2, rng=1)
+        net = gm.Sequential(*layers)
+        net.fit((x, y), epochs=2, batch_size=16, rng=0)
+        return net
+
+    nets = [trained() for _ in thread_counts]
+    want = nets[0].state_dict()
+    assert {name: v.shape for name, v in want.items() if "_l1" in name} == {
+        "0.weight_ih_l1": (160, 19),
+        "0.weight_hh_l1": (160, 19),
+        "0.bias_ih_l1": (160,),
+        "0.bias_hh_l1": (160,),
+        "0.weight_hr_l1": (19, 40),
+    }
+    for net in nets[1:]:
+        for name, value in net.state_dict().items():
+            np.testing.assert_array_equal(value, want[name], err_msg=name)
+    nets[0].save(tmp_path / "net.npz")
+    np.testing.assert_array_equal(gm.load(tmp_path / "net.npz").predict(x), nets[0].predict(x))
+    seen = gm.measure(nets[0], x, y).time
+    assert [each.hidden for each in seen] == [40, 40]
+    with pytest.raises(ValueError, match="proj_size is 5; expected less than hidden_size, 5"):
+        gm.LSTM(3, 5, proj_size=5)
+    with pytest.raises((TypeError, ValueError), match="proj_size is -1"):
+        gm.LSTM(3, 5, proj_size=-1)
+
+
+def is_the_reference(cell, kind, options, shape, dtype, stack, output):
+    rng = np.random.default_rng(3)
     layer = kind(shape["I"], shape["H"], output=output, rng=1, dtype=dtype, **options, **stack)
     x = rng.standard_normal((shape["N"], shape["T"], shape["I"])).astype(dtype)
     given = x if shape["lengths"] is None else gm.Sequences(x, shape["lengths"])

@@ -19,6 +19,7 @@ N, T, FEATURES, HIDDEN, CLASSES = 4, 7, 3, 5, 2
 MODULES: dict[str, Callable[..., Any]] = {
     "LSTM": nn.LSTM,
     "GRU": nn.GRU,
+    "LSTM projected": lambda *args, **options: nn.LSTM(*args, proj_size=2, **options),
     "RNN": nn.RNN,
     "RNN relu": lambda *args, **options: nn.RNN(*args, nonlinearity="relu", **options),
 }
@@ -214,7 +215,6 @@ UNREAD: dict[str, tuple[Callable[..., Any], Any, dict[str, Any], str]] = {
     "in place": (in_place, nn.GRU, {}, "mul_ is no layer"),
     "both results": (lambda m, x: m.rnn(x), nn.GRU, {}, "returns something else"),
     "a branch": (lambda m, x: m.fc(x) if x.sum() > 0 else x, nn.GRU, {}, "torch.fx does not read"),
-    "projection": (lambda m, x: m.fc(m.rnn(x)[0]), nn.LSTM, {"proj_size": 2}, "proj_size 2"),
 }
 
 

@@ -549,3 +549,41 @@ def test_monitors_see_time_where_depth_has_no_factor() -> None:
     axes = monitor.plot()
     assert len(axes.figure.axes) == 1
     assert any(factor in line.get_ydata() for line in axes.lines)
+
+
+class Projected(nn.Module):
+    """An LSTM with a projection and a head on its last step; `broken` up into calls of one step, states kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(FEATURES, HIDDEN, proj_size=2, batch_first=True)
+        self.head = nn.Linear(2, CLASSES)
+        self.double()
+
+    def forward(self, x: Any) -> Any:
+        return self.head(self.rnn(x)[0][:, -1])
+
+    def broken(self, x: Any) -> tuple[Any, list[Any]]:
+        state, kept = None, []
+        for t in range(T):
+            _, state = self.rnn(x[:, t : t + 1], state)
+            state[0].retain_grad()
+            kept.append(state)
+        return self.head(kept[-1][0][0]), kept
+
+
+def test_a_projection() -> None:
+    model, (x, y) = Projected(), sequences()
+    (seen,) = gm.torch.measure(model, x, y).time
+    out, kept = model.broken(x)
+    F.cross_entropy(out, y).backward()
+    rms = [[v.square().sum().item() for v in (h.grad, h, c)] for h, c in kept]
+    want = np.array(rms) / [N, N * 2, N * HIDDEN]
+    np.testing.assert_allclose(np.square([seen.grad_h, seen.h_rms, seen.c_rms]).T, want, rtol=1e-10)
+    assert (seen.hidden, seen.fan_in) == (HIDDEN, FEATURES)
+    # weight_hh of 0 leaves the memory's path alone
+    with torch.no_grad():
+        model.rnn.weight_hh_l0.zero_()
+    (seen,) = gm.torch.measure(model, x, y).time
+    assert seen.cell_path is not None
+    assert seen.cell_path.factor == pytest.approx(seen.decay.factor, rel=1e-9)

@@ -26,6 +26,7 @@ class Recurrent(Module):
 
     _cell: str
     _gates: int
+    proj_size = 0  # of an LSTM; 0 for none
 
     def __init__(
         self,
@@ -56,16 +57,18 @@ class Recurrent(Module):
         width = self.input_size
         for suffix, layer in self._directions():
             width = self.input_size if layer == 0 else self.out_features
-            shapes: dict[str, tuple[int, ...]] = {"weight_ih": (G, width), "weight_hh": (G, H)}
+            shapes: dict[str, tuple[int, ...]] = {"weight_ih": (G, width), "weight_hh": (G, self._features)}
             if self.bias:
                 shapes |= {"bias_ih": (G,), "bias_hh": (G,)}
+            if self.proj_size:
+                shapes["weight_hr"] = (self.proj_size, H)
             for name, shape in shapes.items():
                 self._arrays[name + suffix] = rng.uniform(-bound, bound, shape).astype(dtype)
         if recurrent_init is not None:
             rule = rules.identity if recurrent_init == "identity" else rules.by_name(recurrent_init)
             for suffix, _ in self._directions():
                 for gate in np.split(self._arrays[f"weight_hh{suffix}"], self._gates):
-                    gate[...] = rule((H, H), rng=rng, dtype=dtype)
+                    gate[...] = rule(gate.shape, rng=rng, dtype=dtype)
 
     def _directions(self) -> list[tuple[str, int]]:
         """Suffix and layer of every layer in every direction, in torch's order."""
@@ -95,9 +98,14 @@ class Recurrent(Module):
         return self.input_size
 
     @property
+    def _features(self) -> int:
+        """Of h."""
+        return self.proj_size or self.hidden_size
+
+    @property
     def out_features(self) -> int:
-        """Features of the output: `hidden_size`, twice that if bidirectional."""
-        return self.hidden_size * (1 + self.bidirectional)
+        """Features of the output: `hidden_size`, or an LSTM's `proj_size`; twice that if bidirectional."""
+        return self._features * (1 + self.bidirectional)
 
     @property
     def cell(self) -> str:
@@ -196,6 +204,8 @@ class LSTM(Recurrent):
         Probability, between layers.
     bidirectional : bool
         A second set of weights runs from the last step to the first; features are side by side.
+    proj_size : int
+        P > 0, less than hidden_size: ``h = W_hr (o tanh(c))`` has P features (Sak et al. 2014, arXiv:1402.1128).
     output : "last" or "all"
         h after a sample's last step (in reverse, its first), (N, features); or of every step, (N, T, features).
     forget_bias : float, optional
@@ -241,6 +251,7 @@ class LSTM(Recurrent):
         batch_first: bool = True,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        proj_size: int = 0,
         output: str = "last",
         forget_bias: float | None = None,
         init: str = "torch",
@@ -249,6 +260,9 @@ class LSTM(Recurrent):
         rng: Any = None,
         dtype: str = "float32",
     ) -> None:
+        self.proj_size = 0 if proj_size == 0 else positive("proj_size", proj_size)
+        if self.proj_size >= positive("hidden_size", hidden_size):
+            raise ValueError(f"proj_size is {proj_size}; expected less than hidden_size, {hidden_size}")
         rng = generator("rng", rng)
         super().__init__(
             input_size,
@@ -270,6 +284,12 @@ class LSTM(Recurrent):
             self._set_biases([-f, f, 0.0, 0.0])
         elif forget_bias is not None:
             self._set_biases([None, real("forget_bias", forget_bias), None, None])
+
+    def _config(self) -> dict[str, Any]:
+        return {**super()._config(), "proj_size": self.proj_size}
+
+    def _attributes(self, way: int) -> dict[str, float | str]:
+        return {**super()._attributes(way), "projection": self.proj_size}
 
 
 class GRU(Recurrent):

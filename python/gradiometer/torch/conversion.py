@@ -113,6 +113,7 @@ _RECURRENT_ARGUMENTS = (
     "batch_first",
     "dropout",
     "bidirectional",
+    "proj_size",
 )
 
 # What has the arguments and names of tensors of one of ours.
@@ -212,10 +213,9 @@ def _converted(module: Any, name: str, dtype: str, used: dict[int, str], output:
     if kind in _RECURRENT:
         if name and output is None and kind.__module__.startswith("torch."):
             raise ValueError(f"{where} gives y and its last state; expected gm.torch.{kind.__name__}, which gives one")
-        if module.proj_size:
-            raise ValueError(f"{where} has proj_size {module.proj_size}; expected 0")
-        options = {key: getattr(module, key) for key in _RECURRENT_ARGUMENTS if hasattr(module, key)}
         make: Any = _RECURRENT[kind]
+        takes = _arguments(make)
+        options = {key: getattr(module, key) for key in _RECURRENT_ARGUMENTS if key in takes}
         return _filled(make(**options, output=output or getattr(module, "output", "all"), dtype=dtype), module, where)
     if kind in _SAME:
         if kind is nn.BatchNorm1d and not module.track_running_stats:

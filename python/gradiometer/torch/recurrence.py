@@ -73,7 +73,6 @@ class Recurrence:
         self.cell = module.mode.lower()
         self.layers, self.directions = module.num_layers, 1 + module.bidirectional
         self.batch_first, self.dropout, self.drawn_from = module.batch_first, module.dropout, drawn_from
-        self.projected = bool(module.proj_size)
         # What forward uses, whatever a parametrisation has made of the module's attributes.
         weights = zip(module._flat_weights_names, module._flat_weights, strict=True)
         self.parameters = {key: np.ascontiguousarray(array(w)) for key, w in weights}
@@ -101,11 +100,9 @@ class Recurrence:
         gradient can reach, or, with a warning, that cannot be run again."""
         if not self.y.requires_grad:
             return ()
-        why = "gradiometer.recurrent has no proj_size" if self.projected else None
-        ran = [] if why else self._run_again()
-        if not (why or ran):
+        ran = self._run_again()
+        if not ran:
             why = "its dropout is not drawn as PyTorch does on the CPU; module.eval() has none"
-        if why:
             warnings.warn(f"{self.name or 'module'} is not measured through time: {why}", stacklevel=4)
             return ()
         found: list[TimeMeasurement] = []

@@ -8,24 +8,34 @@
 namespace gradiometer {
 namespace {
 
-// The last says which cell of two.
-enum { kHidden, kReverse, kBias, kForm };
-const Parameter lstm_attributes[] = {{"hidden", 1, 1, 1e9}, {"reverse", 0, 0, 1}, {"bias", 1, 0, 1}};
+// The last says which cell of two, or how an LSTM is projected.
+enum { kHidden, kReverse, kBias, kForm, kProjection = kForm };
+const Parameter lstm_attributes[] = {
+    {"hidden", 1, 1, 1e9}, {"reverse", 0, 0, 1}, {"bias", 1, 0, 1}, {"projection", 0, 0, 1e9}};
 const Parameter gru_attributes[] = {
     {"hidden", 1, 1, 1e9}, {"reverse", 0, 0, 1}, {"bias", 1, 0, 1}, {"reset_after", 1, 0, 1}};
 const Parameter rnn_attributes[] = {
     {"hidden", 1, 1, 1e9}, {"reverse", 0, 0, 1}, {"bias", 1, 0, 1}, {"relu", 0, 0, 1}};
 
+// Features of the projection, 0 for none, and which parameter its weight is: the last.
+template <gm_cell cell>
+int64_t projection(const Node& node) {
+  return cell == GM_LSTM ? static_cast<int64_t>(node.attributes[kProjection]) : 0;
+}
+int weight_hr(const Node& node) { return node.attributes[kBias] != 0 ? 4 : 2; }
+
 template <gm_cell cell>
 gm_status set_up(Node& node, gm_error*) {
   const int64_t H = static_cast<int64_t>(node.attributes[kHidden]), I = node.in_features[0];
   const int64_t rows = layout_of(cell).gates * H;
-  node.features = H;
+  const int64_t P = projection<cell>(node);
+  node.features = P ? P : H;
   node.parameters[0] = {"weight_ih", 2, {rows, I}, 0, 0};
-  node.parameters[1] = {"weight_hh", 2, {rows, H}, 0, 0};
+  node.parameters[1] = {"weight_hh", 2, {rows, node.features}, 0, 0};
   node.parameters[2] = {"bias_ih", 1, {rows, 1}, 0, 0};
   node.parameters[3] = {"bias_hh", 1, {rows, 1}, 0, 0};
   node.parameter_count = node.attributes[kBias] != 0 ? 4 : 2;
+  if (P) node.parameters[node.parameter_count++] = {"weight_hr", 2, {P, H}, 0, 0};
   return GM_OK;
 }
 
@@ -39,7 +49,8 @@ gm_recurrent layer_of(const Node& node, int64_t N, int64_t T) {
   l.T = T;
   l.N = N;
   l.I = node.in_features[0];
-  l.H = node.features;
+  l.H = static_cast<int64_t>(node.attributes[kHidden]);
+  l.P = projection<cell>(node);
   l.reverse = node.attributes[kReverse] != 0;
   l.batch_first = 1;
   return l;
@@ -50,8 +61,8 @@ gm_recurrent layer_of(const Call<T>& c) {
   l.lengths = c.lengths;
   l.weight_ih = c.parameters[0];
   l.weight_hh = c.parameters[1];
-  l.bias_ih = c.parameters[2];
-  l.bias_hh = c.parameters[3];
+  if (c.node.attributes[kBias] != 0) l.bias_ih = c.parameters[2], l.bias_hh = c.parameters[3];
+  if (l.P) l.weight_hr = c.parameters[weight_hr(c.node)];
   return l;
 }
 
@@ -61,7 +72,7 @@ int64_t cache_size(const Node& node, const KernelTable& table, gm_dtype dtype, i
   gm_recurrent l = layer_of<cell>(node, N, T);
   static const int64_t some = 0;
   l.lengths = &some;
-  const double features = static_cast<double>(l.I) + static_cast<double>(l.H) + 64;
+  const double features = static_cast<double>(l.I) + static_cast<double>(l.H) + static_cast<double>(l.P) + 64;
   if (static_cast<double>(N + 1) * static_cast<double>(T + 1) * features * 256 > 0x1p62 ||
       features * features * 256 > 0x1p62)
     return INT64_MAX;
@@ -122,8 +133,8 @@ gm_recurrent_gradients gradients_of(const Call<T>& c, gm_recurrent_steps* steps)
   g.dx = c.dx;
   g.dweight_ih = c.gradients[0];
   g.dweight_hh = c.gradients[1];
-  g.dbias_ih = c.gradients[2];
-  g.dbias_hh = c.gradients[3];
+  if (c.node.attributes[kBias] != 0) g.dbias_ih = c.gradients[2], g.dbias_hh = c.gradients[3];
+  if (projection<cell>(c.node)) g.dweight_hr = c.gradients[weight_hr(c.node)];
   g.accumulate = c.accumulate;
   if (c.seen) {
     *steps = steps_of(cell, c.steps, c.seen);
@@ -153,17 +164,19 @@ void tap_steps(const Call<T>& c, gm_tap* tap) {
 }
 
 template <gm_cell cell, class T>
-void parameter_gradient(const Call<T>& c, Range units) {
+void parameter_gradient(const Call<T>& c, Range features) {
   const gm_recurrent l = layer_of<cell>(c);
   const Recurrent<T> walk(c.table, l);
   gm_recurrent_steps steps;
+  const Range units = {features.begin * l.H / c.node.features, features.end * l.H / c.node.features};
   walk.weight_gradients(walk.pass(c.cache, true), units, c.x[0], gradients_of<cell>(c, &steps));
 }
 
 template <gm_cell cell>
 double flops(const Node& node) {
-  return 2.0 * layout_of(cell).gates * static_cast<double>(node.features) *
-         static_cast<double>(node.in_features[0] + node.features);
+  return 2.0 * node.attributes[kHidden] *
+         (layout_of(cell).gates * static_cast<double>(node.in_features[0] + node.features) +
+          static_cast<double>(projection<cell>(node)));
 }
 
 template <gm_cell cell, class T>
@@ -198,7 +211,7 @@ constexpr LayerType type(const char* name, int attribute_count, const Parameter*
 }  // namespace
 
 extern const LayerType lstm_layer, gru_layer, rnn_layer;
-const LayerType lstm_layer = type<GM_LSTM>("lstm", 3, lstm_attributes),
+const LayerType lstm_layer = type<GM_LSTM>("lstm", 4, lstm_attributes),
                 gru_layer = type<GM_GRU>("gru", 4, gru_attributes),
                 rnn_layer = type<GM_RNN_TANH>("rnn", 4, rnn_attributes);
 

@@ -271,7 +271,7 @@ def _last_gradient(ran: Pass, source: Source) -> tuple[Array, Array | None, bool
         dc, largest, usable = np.zeros((N, memory)), np.ones(N), ran.lengths > 0
     largest = np.where(usable, largest, 1.0)[:, None]
     dh, dc = (np.where(usable[:, None], part / largest, 0.0) for part in (dh, dc))
-    norm = np.where(usable, np.sqrt(np.sum(dh**2 + dc**2, 1)), 1.0)[:, None]
+    norm = np.where(usable, np.sqrt(np.sum(dh**2, 1) + np.sum(dc**2, 1)), 1.0)[:, None]
     dtype = ran.y.dtype
     return (dh / norm).astype(dtype), (dc / norm).astype(dtype) if ran.cell == "lstm" else None, random
 

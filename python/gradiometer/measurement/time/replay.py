@@ -111,7 +111,7 @@ class _RecurrentLeaf(_Leaf):
         if module.output == "all":
             by_y = _swapped(dy)
         else:
-            ways, H = 1 + module.bidirectional, module.hidden_size
+            ways, H = 1 + module.bidirectional, module.out_features // (1 + module.bidirectional)
             by_end = np.zeros((module.num_layers * ways, len(dy), H), dy.dtype)
             for way in range(ways):
                 by_end[way - ways] = dy[:, way * H : (way + 1) * H]
