@@ -181,7 +181,7 @@ def cure(
     if run.cut:
         notes.append(("", f"The budget of {limit:g} s ran out before the last round was over: steps differ."))
     elif least and time.perf_counter() > deadline and min(runner.history.steps for runner in run.chosen) >= LEAST_STEPS:
-        notes.append(("", f"A slow or busy machine: it took more than {planned:g} s to {LEAST_STEPS} steps."))
+        notes.append(("", f"A slow or busy machine: it took more than {planned:g} s to make {LEAST_STEPS} steps."))
     elif run.short:
         words = "ran out before the rounds were as long as planned; within a round all made the same steps."
         notes.append(("", f"The budget of {planned:g} s {words}"))
