@@ -299,6 +299,7 @@ def test_ctrl_c_is_seen_within_a_call(what: str) -> None:
         x, y = np.ones((8192, 256), np.float32), np.zeros(8192, int)
         before = net.parameters.copy()
 
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits it as ignored
         threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
         try:
             {INTERRUPTED[what]}

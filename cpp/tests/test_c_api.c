@@ -351,6 +351,38 @@ static void network_in_the_callers_memory(void) {
   free(parameters);
 }
 
+/* Big batches of wide layers keep to the arena. */
+static void a_wide_layer_keeps_to_the_arena(void) {
+  enum { kRows = 600, kIn = 256, kOut = 1024, kCanary = 1 << 20 };
+  gm_graph* graph = NULL;
+  gm_network* net = NULL;
+  const gm_attribute out[] = {{"features", kOut, NULL}};
+  int node = 0;
+  CHECK(gm_graph_create(kIn, &graph, NULL) == GM_OK);
+  CHECK(gm_graph_add(graph, "linear", &node, 1, out, 1, &node, NULL) == GM_OK);
+  CHECK(gm_network_create(graph, GM_FLOAT32, NULL, NULL, NULL, &net, NULL) == GM_OK);
+  gm_graph_destroy(graph);
+  gm_context context = {.struct_size = sizeof context, .taps = GM_TAP_MOMENTS};
+  int64_t bytes = 0;
+  CHECK(gm_network_arena(net, &context, kRows, &bytes, NULL) == GM_OK);
+  unsigned char* arena = aligned_alloc(64, (size_t)bytes + kCanary);
+  memset(arena + bytes, 0x5a, kCanary);
+  CHECK(gm_network_lend_arena(net, arena, bytes, NULL) == GM_OK);
+  float *x = calloc(kRows * kIn, sizeof *x), *target = calloc(kRows * kOut, sizeof *target);
+  double loss = -1;
+  CHECK(gm_threads_set(1, NULL) == GM_OK); /* all rows are one member's */
+  CHECK(gm_network_gradient(net, &context, kRows, x, gm_loss_find("mse"), target, &loss, NULL, NULL) ==
+        GM_OK);
+  CHECK(loss == 0 && gm_threads_set(0, NULL) == GM_OK);
+  int touched = 0;
+  for (int i = 0; i < kCanary; i++) touched += arena[bytes + i] != 0x5a;
+  CHECK(touched == 0);
+  gm_network_destroy(net);
+  free(arena);
+  free(x);
+  free(target);
+}
+
 static void training_lowers_the_loss_and_taps_see_every_node(void) {
   gm_graph* graph = small_graph();
   gm_network* network = NULL;
@@ -537,6 +569,7 @@ int main(void) {
   a_recurrent_call_can_be_cancelled();
   recurrent_in_a_network();
   network_in_the_callers_memory();
+  a_wide_layer_keeps_to_the_arena();
   training_lowers_the_loss_and_taps_see_every_node();
   a_cancelled_step_changes_nothing();
   segments_and_frozen_parameters();

@@ -58,9 +58,6 @@ class History:
         Step and what was measured there, every `monitor` steps.
     grad_norms : list of (int, tuple of float)
         Step and the norm of ``dL/dh`` of every hidden layer, the one next to the input first, at the same steps.
-    decay : list of (int, Decay)
-        Step and how the last step's gradient falls through time, in the recurrent layer by which it reaches furthest,
-        at the same steps; empty for a network of single rows.
     steps : int
     seconds : float
         Time in steps, measurement and validation left out.
@@ -68,6 +65,9 @@ class History:
         The validation loss had not fallen for `patience` epochs.
     diverged : bool
         The loss was not finite: training stopped there. The parameters are those after that step's update.
+    decay : list of (int, Decay)
+        Step and how the last step's gradient falls through time, in the recurrent layer by which it reaches furthest,
+        at the same steps; empty for a network of single rows.
     """
 
     loss: list[float] = field(default_factory=list)
@@ -75,11 +75,11 @@ class History:
     val_steps: list[int] = field(default_factory=list)
     attenuation: list[tuple[int, Any]] = field(default_factory=list)
     grad_norms: list[tuple[int, tuple[float, ...]]] = field(default_factory=list)
-    decay: list[tuple[int, Any]] = field(default_factory=list)
     steps: int = 0
     seconds: float = 0.0
     stopped_early: bool = False
     diverged: bool = False
+    decay: list[tuple[int, Any]] = field(default_factory=list)
 
     def plot(self, path: str | os.PathLike[str] | None = None, *, ax: Axes | None = None) -> Axes:
         """Draw loss, validation metric, factor a layer with its interval, and the film of |dL/dh|, one under another.

@@ -64,7 +64,11 @@ class Pass {
                : static_cast<int>(fmin(work / kFlopsPerThread, static_cast<double>(most)));
   }
 
-  T* workspace(Team team) const { return at<T>(net_.plan.workspace + team.rank * net_.plan.workspace_each); }
+  // Sized for the nodes that are shared by columns.
+  T* workspace(Team team, int id) const {
+    if (!net_.plan.nodes[id].by_columns) return nullptr;
+    return at<T>(net_.plan.workspace + team.rank * net_.plan.workspace_each);
+  }
   T* value(int id) const {
     if (id == 0) return const_cast<T*>(static_cast<const T*>(a_.x));
     if (id == count() - 1 && a_.y) return static_cast<T*>(a_.y);
@@ -220,7 +224,7 @@ class Pass {
       }
       if (again && net_.plan.nodes[id].kept) continue;
       Call<T> c = call(id);
-      c.workspace = workspace(team);
+      c.workspace = workspace(team, id);
       divide(team, rows, id, node(id).features, [&](Range r) { layer(id).forward(c, r); });
       if (measures()) tap_value(net_, id, batch(), rows, value(id), c.x[0]);
     }
@@ -264,7 +268,7 @@ class Pass {
         const bool columns = by_columns(id);
         if (!to && !(backward_leaves_gradients(id) && trains(id))) continue;
         Call<T> c = call(id);
-        c.workspace = workspace(team);
+        c.workspace = workspace(team, id);
         c.input = i;
         c.dy = gradient(id);
         const bool adds = to && net_.plan.nodes[id].adds[i];
