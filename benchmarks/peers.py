@@ -118,16 +118,16 @@ def line(r: dict[str, Any]) -> str:
 
 
 def machine() -> str:
-    """The processor's name."""
+    """The processor: its name, and its family and model, since cores of very different width share a name."""
     try:
-        names = [
-            text.split(":")[1].strip()
-            for text in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in text
-        ]
-        return names[0]
-    except (OSError, IndexError):
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
         return platform.processor() or platform.machine()
+    lines = (line.partition(":") for line in text.split("\n\n")[0].splitlines())
+    fields = {name.strip(): value.strip() for name, _, value in lines}
+    if "model name" not in fields:
+        return platform.processor() or platform.machine()
+    return f"{fields['model name']} (family {fields.get('cpu family', '?')}, model {fields.get('model', '?')})"
 
 
 def main() -> None:
@@ -159,6 +159,7 @@ def main() -> None:
     for isa in args.isa.split(",") if args.isa else [gm.kernels.isa()]:
         for threads in map(int, args.threads.split(",")):
             limits = Limits(isa, threads)
+            about[f"limits, {isa}, {threads}T"] = limits.words()
             workers = {}
             for name in ("ours", *PEERS, *VARIANTS):
                 python = pythons.get(_OF.get(name, name), sys.executable)

@@ -72,4 +72,5 @@ def markdown(about: dict[str, str], rows: list[dict[str, Any]]) -> str:
 
 if __name__ == "__main__":
     runs = [json.loads(Path(name).read_text()) for name in sys.argv[1:]]
-    print(markdown(runs[-1]["about"], [r for run in runs for r in run["rows"]]))
+    about = {key: value for run in runs for key, value in run["about"].items()}
+    print(markdown(about, [r for run in runs for r in run["rows"]]))

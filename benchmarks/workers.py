@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-_SLICE = 0.005  # seconds of work behind one figure
+# A figure is the median of 3 to 9 samples, each of a call or 1 ms of them: a time slice lost to another process, 4 ms,
+# spoils a sample and not the figure. Calls of more than 10 ms are sampled once.
+_SAMPLE, _SAMPLES, _FIGURE = 0.001, 9, 0.03
 _CALLS = 20_000  # behind a latency
 # Seconds of runs before the clock starts where there are several threads. One that wakes on its caller's core waits
 # there for a time slice of 4 or 8 ms, ours and the peers' alike, until the scheduler has spread them.
@@ -93,7 +96,7 @@ def _serve(library: str, path: str | None = None) -> None:
     print(json.dumps({"version": version}), file=answer, flush=True)
     cases = {(suite, c.name, c.dtype): c for suite, module in SUITES.items() for c in module.cases()}
     run: Any = None
-    times, latency = 1, False
+    times, samples, latency = 1, 1, False
     several = os.environ.get("OMP_NUM_THREADS") != "1"
     for line in sys.stdin:
         order = json.loads(line)
@@ -113,7 +116,8 @@ def _serve(library: str, path: str | None = None) -> None:
                 began = time.perf_counter()
                 run()
                 once = max(time.perf_counter() - began, 1e-7)
-                times, latency = max(1, min(20_000, int(_SLICE / once))), case.latency
+                times, latency = max(1, min(20_000, int(_SAMPLE / once))), case.latency
+                samples = max(1, min(_SAMPLES, int(_FIGURE / (times * once))))
         elif "memory" in order:
             suite, case = SUITES[order["memory"][0]], cases[tuple(order["memory"])]
             make, made = getattr(suite, library, None), None
@@ -142,11 +146,15 @@ def _serve(library: str, path: str | None = None) -> None:
             began = time.perf_counter()
             while several and time.perf_counter() - began < _WARM:
                 run()
-            began, worked = time.perf_counter(), time.process_time()
-            for _ in range(times):
-                run()
-            spent = time.perf_counter() - began
-            reply = {"seconds": spent / times, "worked": (time.process_time() - worked) / times}
+            spent, worked = [], time.process_time()
+            for _ in range(samples):
+                began = time.perf_counter()
+                for _ in range(times):
+                    run()
+                spent.append(time.perf_counter() - began)
+            share = (time.process_time() - worked) / sum(spent)
+            seconds = statistics.median(spent) / times
+            reply = {"seconds": seconds, "worked": share * seconds}
         print(json.dumps(reply), file=answer, flush=True)
 
 
