@@ -93,6 +93,34 @@ def test_a_network_gives_what_its_layers_give_alone() -> None:
     np.testing.assert_allclose(measured.layers[1].weight_grad_norm, norm, rtol=1e-10)
 
 
+@pytest.mark.parametrize("unequal", [False, True])
+@pytest.mark.parametrize("scale", [1.0, 1e-160, 1e160])
+def test_spread_is_between_samples_at_the_same_step(scale: float, unequal: bool) -> None:
+    """An input that changes a hundred times more from step to step than from sample to sample is nearly lost, though
+    its steps are not alike; a step that one sample has says nothing about samples."""
+    rng = np.random.default_rng(3)
+    N, T, C = 9, 7, 5
+    lengths = np.array([7, 6, 6, 2, 3, 5, 6, 1, 4]) if unequal else np.full(N, T)
+    x = scale * (rng.normal(size=(T, C)) + 0.01 * rng.normal(size=(N, T, C)))
+    rnn = gm.RNN(C, 3, nonlinearity="relu", output="all", rng=0, dtype="float64")
+    net = gm.Sequential(gm.Linear(C, C, rng=1, dtype="float64"), rnn, gm.Linear(3, 3, rng=2, dtype="float64"))
+    net[0].bias[...] = 0
+    y = np.zeros((N, T), int)
+    a = x @ net[0].weight.T / scale
+    between = whole = 0.0
+    for t in range(T):
+        seen = a[lengths > t, t]
+        between += np.sum((seen - seen.mean(axis=0)) ** 2)
+        whole += np.sum(seen**2)
+    samples = gm.Sequences(x, lengths) if unequal else x
+    first = gm.measure(net, samples, y).layers[0]
+    np.testing.assert_allclose(first.sample_spread, math.sqrt(between / whole), rtol=1e-12)
+    assert first.sample_spread < 0.03
+    alike = np.broadcast_to(x[0], x.shape)
+    lost = gm.measure(net, gm.Sequences(alike, lengths) if unequal else alike, y)
+    assert [layer.sample_spread for layer in lost.layers] == [0.0, 0.0, 0.0]
+
+
 @pytest.mark.parametrize("module", [gm.LSTM, gm.GRU, gm.RNN])
 def test_a_network_that_diverged_is_measured(module: Any) -> None:
     x, y = sequences()

@@ -483,7 +483,8 @@ typedef struct gm_tap {
   gm_moments value, gradient; /* the node's output, and the derivative of the loss by it */
   const double* value_row_norms; /* (rows), GM_TAP_ROWS */
   const double* gradient_row_norms;
-  double spread;    /* sqrt(mean_j Var_n v_nj / mean_nj v_nj^2), GM_TAP_COLUMNS */
+  double spread;    /* sqrt(mean_j Var_n v_nj / mean_nj v_nj^2), n samples, j columns (of a sequence steps and
+                       columns, n those that have the step), GM_TAP_COLUMNS */
   double saturated; /* activations that flatten on both sides: share with |f'| < 0.05 max|f'|; else NaN */
   const unsigned char* active; /* activations: (features) 1 where f' is not 0 for some row; else null */
   int64_t T, gates;         /* GM_TAP_STEPS, of a recurrent node: the sizes of the arrays in steps; else 0 */

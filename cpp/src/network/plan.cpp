@@ -413,7 +413,7 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
       parameters = node.parameters[i].offset + align_up(node.parameters[i].size(), kAlign / each);
   plan->norm_blocks = layout.take((parameters + kNormBlock - 1) / kNormBlock, 8);
   plan->temp = layout.take(added, plan->widest, each);
-  plan->scratch_each = room.taps & GM_TAP_COLUMNS ? align_up(plan->widest * 8) : 0;
+  plan->scratch_each = room.taps & GM_TAP_COLUMNS ? align_up(plan->widest * 16) : 0;
   plan->scratch = layout.take(team, plan->scratch_each);
   plan->workspace = layout.take(team, plan->workspace_each);
   if (!layout.whole)

@@ -61,23 +61,34 @@ void moments_and_rows(const Kernels<T>& k, int64_t C, Range rows, const T* x, Mo
   }
 }
 
-// sqrt(mean_j Var_n v_nj / mean_nj v_nj²) of finite numbers whose squares leave float64: of v 2^power. mean:
-// C places.
-template <class T>
-double scaled_spread(const Blocks& blocks, int64_t C, const T* x, const gm_moments& value, double* mean) {
-  const int power = -ilogb(value.max_abs);
-  const double rows = static_cast<double>(blocks.rows());
-  const auto each = [&](auto f) {
-    for (int64_t b = 0; b < blocks.count(); b++)
-      for (int64_t i = blocks[b].begin * C; i < blocks[b].end * C; i++)
-        f(i % C, ldexp(static_cast<double>(x[i]), power));
-  };
-  for (int64_t c = 0; c < C; c++) mean[c] = 0;
-  each([&](int64_t c, double v) { mean[c] += v / rows; });
+// Sum of squares of v(i), a number for each element, about the mean of the samples at the same step and
+// column; nothing for a step that one sample has. About the first sample's, whose own deviation is part of
+// the sum: so no more than the digits of N cancel, and samples that are alike have exactly 0. off, squares: C
+// places each.
+template <class V>
+double between_samples(const Blocks& blocks, int64_t C, V v, double* off, double* squares) {
+  const int64_t T = blocks.T ? blocks.T : 1, N = blocks.N / T;
   double between = 0;
-  each([&](int64_t c, double v) { between += (v - mean[c]) * (v - mean[c]) / rows; });
-  const double norm = ldexp(value.norm, power);
-  return sqrt(between) / (norm / sqrt(rows));
+  for (int64_t t = 0; t < T; t++) {
+    int64_t first = -1, seen = 0;
+    for (int64_t n = 0; n < N; n++) {
+      if (blocks.lengths && blocks.lengths[n] <= t) continue;
+      const int64_t at = (n * T + t) * C;
+      if (seen++ == 0) {
+        first = at;
+        for (int64_t c = 0; c < C; c++) off[c] = squares[c] = 0;
+        continue;
+      }
+      for (int64_t c = 0; c < C; c++) {
+        const double d = v(at + c) - v(first + c);
+        off[c] += d;
+        squares[c] += d * d;
+      }
+    }
+    for (int64_t c = 0; c < C && seen > 1; c++)
+      between += squares[c] - off[c] * off[c] / static_cast<double>(seen);
+  }
+  return between > 0 ? between : 0;
 }
 
 // The columns' means over all rows from those of blocks of different lengths, about the first block's;
@@ -170,14 +181,21 @@ void finish_tap(const Network& net, int id, const SampleBatch& batch, const T* v
     double between = all.lengths ? merge_columns(all, C, means, mean)
                                  : k.merge_columns(blocks, C, means, all.each, all[blocks - 1].size(), mean);
     for (int64_t b = 0; b < blocks; b++) between += part[b].scatter;
+    const bool ordinary = t.value.sum_squares > 0x1p-900 && t.value.sum_squares < 0x1p1000;
     if (t.value.nans || t.value.infs)
       t.spread = NAN;
     else if (t.value.max_abs == 0)
       t.spread = 0;
-    else if (t.value.sum_squares > 0x1p-900 && t.value.sum_squares < 0x1p1000)
+    else if (ordinary && !all.T)
       t.spread = sqrt(between / t.value.sum_squares);
-    else
-      t.spread = scaled_spread(all, C, value, t.value, mean);
+    else {
+      const int power = ordinary ? 0 : -ilogb(t.value.max_abs);
+      const auto plain = [&](int64_t i) { return static_cast<double>(value[i]); };
+      const auto scaled = [&](int64_t i) { return ldexp(static_cast<double>(value[i]), power); };
+      between = ordinary ? between_samples(all, C, plain, mean, mean + C)
+                         : between_samples(all, C, scaled, mean, mean + C);
+      t.spread = sqrt(between) / ldexp(t.value.norm, power);
+    }
     if (p.slope >= 0) {
       unsigned char* active = at<unsigned char>(net, p.active);
       int64_t steep = 0;

@@ -45,7 +45,8 @@ class LayerMeasurement:
         Mean and variance over samples and units of ``a`` and of ``h``.
     sample_spread : float
         ``sqrt(mean_j Var_n a_nj / mean_nj a_nj^2)``: 1 when samples are unrelated, 0 when every sample gives the
-        same pre-activations (the input is lost). ``sqrt(1 - c)`` of the correlation map.
+        same pre-activations (the input is lost). ``sqrt(1 - c)`` of the correlation map. Of sequences samples are
+        compared at the same step: j is a unit at a step, n the samples that have that step.
     saturated : float
         Share of (sample, unit) where ``|f'(a)|`` is below 5 % of its maximum; NaN for an activation that does not
         flatten on both sides.
