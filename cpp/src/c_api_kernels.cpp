@@ -69,7 +69,7 @@ gm_status multiply_matrices(const Kernels<T>& k, const Gemm<T>& whole, gm_error*
   const bool by_rows = members > 1 && imbalance((N + k.gemm_columns - 1) / k.gemm_columns, members) >
                                           imbalance(M, members) + 0.1;
   int64_t missing = 0;
-  parallel(members, [&](Team team) {
+  parallel_apart(members, [&](Team team) {
     Gemm<T> g = whole;
     if (by_rows) {
       const Range rows = team.share(M);
@@ -105,7 +105,8 @@ gm_status share_rows(gm_dtype dtype, int64_t N, int64_t C, gm_error* e, F run) {
   with_type(dtype, [&](auto zero) {
     using T = decltype(zero);
     if (N * C > 0)
-      parallel(team_for(N * C, kElementsPerThread), [&](Team team) { run(of<T>(kernels()), team.share(N)); });
+      parallel_apart(team_for(N * C, kElementsPerThread),
+                     [&](Team team) { run(of<T>(kernels()), team.share(N)); });
   });
   return ok(e);
 }
@@ -249,7 +250,7 @@ gm_status gm_activation_forward(int i, gm_dtype dtype, int64_t n, const void* x,
   GM_TRY(resolve(a, params, p, e));
   with_type(dtype, [&](auto zero) {
     using T = decltype(zero);
-    parallel(team_for(n, kElementsPerThread), [&](Team team) {
+    parallel_apart(team_for(n, kElementsPerThread), [&](Team team) {
       Range r = team.share(n, 1024);
       of<T>(a).forward(r.size(), static_cast<const T*>(x) + r.begin, static_cast<T*>(y) + r.begin, p);
     });
@@ -267,7 +268,7 @@ gm_status gm_activation_backward(int i, gm_dtype dtype, int64_t n, const void* x
   GM_TRY(resolve(a, params, p, e));
   with_type(dtype, [&](auto zero) {
     using T = decltype(zero);
-    parallel(team_for(n, kElementsPerThread), [&](Team team) {
+    parallel_apart(team_for(n, kElementsPerThread), [&](Team team) {
       Range r = team.share(n, 1024);
       of<T>(a).backward(r.size(), static_cast<const T*>(x) + r.begin, static_cast<const T*>(dy) + r.begin,
                         static_cast<T*>(dx) + r.begin, p);
@@ -342,7 +343,7 @@ gm_status gm_gemm_pack(gm_form form, gm_dtype dtype, int64_t N, int64_t K, const
       return out_of_memory(e, "b", bytes);
     }
     if (K > 0)
-      parallel(team_for(N * K, kElementsPerThread), [&](Team team) {
+      parallel_apart(team_for(N * K, kElementsPerThread), [&](Team team) {
         const Range n = team.share(N, k.gemm_columns);
         if (n.size() > 0)
           k.gemm_pack(K, N, static_cast<const T*>(b), form == GM_NT ? 1 : ldb, form == GM_NT ? ldb : 1,
@@ -432,7 +433,7 @@ gm_status gm_linear_backward(gm_dtype dtype, int64_t N, int64_t I, int64_t H, co
       GM_TRY(multiply_matrices(k, by_weight, e));
     }
     if (dbias)
-      parallel(team_for(N * H, kElementsPerThread), [&](Team team) {
+      parallel_apart(team_for(N * H, kElementsPerThread), [&](Team team) {
         const Range c = team.share(H, 16);
         k.column_sum(N, c.size(), static_cast<const T*>(dy) + c.begin, H, static_cast<T*>(dbias) + c.begin,
                      accumulate != 0);
@@ -585,7 +586,7 @@ gm_status gm_group_norm_forward(gm_dtype dtype, int64_t N, int64_t C, const void
   }
   with_type(dtype, [&](auto zero) {
     using T = decltype(zero);
-    parallel(team_for(N * C, kElementsPerThread), [&](Team team) {
+    parallel_apart(team_for(N * C, kElementsPerThread), [&](Team team) {
       Range r = team.share(N);
       of<T>(kernels()).group_norm_forward(
           r.size(), C, norm->groups, norm->centred != 0, norm->eps, static_cast<const T*>(x) + r.begin * C,
@@ -607,7 +608,7 @@ gm_status gm_group_norm_backward(gm_dtype dtype, int64_t N, int64_t C, const voi
     using T = decltype(zero);
     const Kernels<T>& k = of<T>(kernels());
     const T *xs = static_cast<const T*>(x), *dys = static_cast<const T*>(dy);
-    parallel(team_for(N * C, kElementsPerThread), [&](Team team) {
+    parallel_apart(team_for(N * C, kElementsPerThread), [&](Team team) {
       const Range r = team.share(N), c = team.share(C, 16);
       if (dx)
         k.group_norm_backward(r.size(), C, norm->groups, norm->centred != 0, xs + r.begin * C,
@@ -641,7 +642,7 @@ gm_status gm_prelu_forward(gm_dtype dtype, int64_t N, int64_t C, int64_t weights
   GM_TRY(check_prelu(e, dtype, N, C, weights, weight));
   with_type(dtype, [&](auto zero) {
     using T = decltype(zero);
-    parallel(team_for(N * C, kElementsPerThread), [&](Team team) {
+    parallel_apart(team_for(N * C, kElementsPerThread), [&](Team team) {
       const Range r = team.share(N);
       of<T>(kernels()).prelu_forward(r.size(), C, weights == 1, static_cast<const T*>(x) + r.begin * C,
                                      static_cast<const T*>(weight), static_cast<T*>(y) + r.begin * C);
@@ -744,7 +745,7 @@ gm_status gm_loss(int i, gm_dtype dtype, int64_t N, int64_t C, const void* y, co
     using T = decltype(zero);
     const T* t = static_cast<const T*>(target);
     const int64_t* classes = static_cast<const int64_t*>(target);
-    parallel(team_for(N * C, kElementsPerThread / 4), [&](Team team) {
+    parallel_apart(team_for(N * C, kElementsPerThread / 4), [&](Team team) {
       Range r = team.share(N);
       LossArgs<T> a = {r.size(),
                        C,
@@ -793,7 +794,7 @@ gm_status gm_optimizer_step(int i, gm_dtype dtype, int64_t n, void* parameters, 
   GM_TRY(check_rate(learning_rate, step, e));
   with_type(dtype, [&](auto zero) {
     using T = decltype(zero);
-    parallel(team_for(n, kElementsPerThread), [&](Team team) {
+    parallel_apart(team_for(n, kElementsPerThread), [&](Team team) {
       step_range(optimizer, team.share(n, 1024), n, static_cast<T*>(parameters),
                  static_cast<const T*>(gradients), static_cast<T*>(slots), learning_rate, step, p);
     });

@@ -287,7 +287,7 @@ class Recurrent {
     Carver carver(memory);
     const Weights w(*this, carver);
     add_biases(w);
-    parallel(members, [&](Team team) { pack_forward(w, team); });
+    parallel_apart(members, [&](Team team) { pack_forward(w, team); });
   }
   int64_t forward_bytes() const {
     Carver kept(nullptr), thrown(nullptr);
@@ -528,7 +528,7 @@ class Recurrent {
     Carver carver(workspace);
     Steps steps(l_, carver);
     steps.count();
-    parallel(members, [&](Team team) {
+    parallel_apart(members, [&](Team team) {
       steps.each(rows_of(steps, 0, l_.T, team), [&](int64_t row, int64_t s, int64_t n) {
         const int64_t place = steps.place(s, n);
         cell_.show({1, l_.H, const_cast<T*>(cache) + row * width(), width(), gates_out + place * gates(),

@@ -4,8 +4,10 @@
 // where two of them were put on one core, or another process has the other, the one that is waited for waits
 // itself for a time slice (ARCHITECTURE.md has the numbers).
 //
-// One pool, one region at a time: who finds it taken works alone, with the same bits.
+// One pool, one region at a time: who finds it taken works alone, and whoever does not come is done without,
+// with the same bits.
 #include <stdlib.h>
+#include <time.h>
 
 #include "loops/parallel.hpp"
 
@@ -32,12 +34,17 @@ int asked = 0;
 
 bool forked = false;  // this process is a child of one that had us loaded
 
-// A word that some wait on until it changes. They spin, then give way, then sleep.
+// A word that some wait on until it is as they want it. They spin, then give way, then sleep.
 constexpr int kSpins = 300, kYields = 5000;
 void pause() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
 #endif
+}
+int64_t now() {  // ns
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return int64_t{1000000000} * t.tv_sec + t.tv_nsec;
 }
 #ifdef __linux__
 void sleep(const int* word, int value) {
@@ -48,18 +55,47 @@ void wake(const int* word) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MA
 void sleep(const int*, int) { usleep(50); }
 void wake(const int*) {}
 #endif
-void await(Signal& signal, int value) {
-  for (int i = 0; i < kSpins + kYields; i++) {
-    if (__atomic_load_n(&signal.word, __ATOMIC_ACQUIRE) != value) return;
-    i < kSpins ? pause() : static_cast<void>(sched_yield());
+// Whether it came within so many spins.
+template <class Ready>
+bool spin(const Signal& signal, Ready ready) {
+  for (int i = 0; i < kSpins; i++) {
+    if (ready(__atomic_load_n(&signal.word, __ATOMIC_ACQUIRE))) return true;
+    pause();
+  }
+  return false;
+}
+template <class Ready>
+void wait_long(Signal& signal, Ready ready) {
+  for (int i = 0; i < kYields; i++) {
+    if (ready(__atomic_load_n(&signal.word, __ATOMIC_ACQUIRE))) return;
+    sched_yield();
   }
   __atomic_add_fetch(&signal.sleepers, 1, __ATOMIC_SEQ_CST);
-  while (__atomic_load_n(&signal.word, __ATOMIC_SEQ_CST) == value) sleep(&signal.word, value);
+  for (int word; !ready(word = __atomic_load_n(&signal.word, __ATOMIC_SEQ_CST));) sleep(&signal.word, word);
   __atomic_sub_fetch(&signal.sleepers, 1, __ATOMIC_SEQ_CST);
 }
-void send(Signal& signal) {
-  __atomic_add_fetch(&signal.word, 1, __ATOMIC_SEQ_CST);
+// Adds to *lost the ns that a wait took beyond the spins.
+template <class Ready>
+void await(Signal& signal, Ready ready, int64_t* lost = nullptr) {
+  if (spin(signal, ready)) return;
+  const int64_t from = lost ? now() : 0;
+  wait_long(signal, ready);
+  if (lost) *lost += now() - from;
+}
+// False where it did not come before a time.
+template <class Ready>
+bool await_until(Signal& signal, Ready ready, int64_t time) {
+  if (spin(signal, ready)) return true;
+  while (!ready(__atomic_load_n(&signal.word, __ATOMIC_ACQUIRE))) {
+    if (now() >= time) return false;
+    sched_yield();
+  }
+  return true;
+}
+int change(Signal& signal, int by) {
+  const int word = __atomic_add_fetch(&signal.word, by, __ATOMIC_SEQ_CST);
   if (__atomic_load_n(&signal.sleepers, __ATOMIC_SEQ_CST) > 0) wake(&signal.word);
+  return word;
 }
 
 // Linux puts a thread that it wakes on the core of the waker although another is idle, and leaves it there
@@ -79,36 +115,136 @@ int core() { return -1; }
 void leave(int) {}
 #endif
 
+// A worker that is invited and does not come, since another process has its core for 3 to 8 ms, is not waited
+// for: it is kAway until it has looked in again.
+enum State { kAway, kReady, kInvited, kAtWork };
 constexpr int kMostThreads = 256;
+struct Worker {
+  pthread_t thread;
+  Signal begin;
+  int state = kReady;
+  bool becomes(State from, State to) {
+    int expected = from;
+    return __atomic_compare_exchange_n(&state, &expected, to, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+  }
+};
 struct Region {
   void (*member)(void*, Team);
   void* work;
-  int size;
+  int size;  // with all who are invited
+  bool apart;
+  int turn;  // of pool.formed
   int core;  // the caller's
 };
 struct Pool {
   pthread_mutex_t taken = PTHREAD_MUTEX_INITIALIZER;
-  pthread_t threads[kMostThreads];  // of rank 1, 2, ...
-  Signal begin[kMostThreads];
+  Worker workers[kMostThreads];  // from 1 on
   int started = 0;
   bool over = false;
   Region region;
+  Signal left;    // how many workers are not done
+  Signal formed;  // changes when the team is known
+  alignas(64) int joined = 0;
+  int size = 0;  // of the team
   Barrier meeting;
+  int64_t lost = 0;  // ns that the caller has waited in this region
+  int64_t rest = 0, alone_until = 0;
 } pool;
 
+void form(int size) {
+  pool.size = size;
+  change(pool.formed, 1);
+}
+Team join(const Region& region) {
+  const int rank = __atomic_add_fetch(&pool.joined, 1, __ATOMIC_SEQ_CST);
+  if (rank == region.size - 1)
+    form(region.size);
+  else
+    await(pool.formed, [&](int word) { return word != region.turn; });
+  return {rank, pool.size, &pool.meeting};
+}
+
 void* work(void* given) {
-  const int rank = static_cast<int>(reinterpret_cast<intptr_t>(given));
-  int together = 0;
-  for (unsigned seen = 0;; seen++) {  // 2^31 regions of 10 us are 6 hours
-    await(pool.begin[rank], static_cast<int>(seen));
-    if (pool.over) return nullptr;
-    const Region region = pool.region;
+  const int index = static_cast<int>(reinterpret_cast<intptr_t>(given));
+  Worker& me = pool.workers[index];
+  int seen = 0, together = 0;
+  for (;;) {
+    await(me.begin, [&](int word) { return word != seen; });
+    seen = __atomic_load_n(&me.begin.word, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&pool.over, __ATOMIC_RELAXED)) return nullptr;
+    if (!me.becomes(kInvited, kAtWork)) {
+      me.becomes(kAway, kReady);
+      continue;
+    }
+    const Region& region = pool.region;
     together = core() == region.core ? together + 1 : 0;
     if (together > 1) leave(region.core);
-    const Team team = {rank, region.size, &pool.meeting};
-    region.member(region.work, team);
-    team.barrier();
+    region.member(region.work, region.apart ? Team{index, region.size, nullptr} : join(region));
+    __atomic_store_n(&me.state, kReady, __ATOMIC_SEQ_CST);
+    change(pool.left, -1);
   }
+}
+
+// What the caller does, with `most` workers at hand.
+void work_apart(void (*member)(void*, Team), void* given, int most) {
+  pool.region = {member, given, 1 + most, true, 0, core()};
+  pool.left.word = most;
+  for (int i = 1; i <= most; i++) {
+    Worker& w = pool.workers[i];
+    while (!w.becomes(kReady, kInvited) && !w.becomes(kAway, kInvited)) {
+    }
+    change(w.begin, 1);
+  }
+  member(given, {0, 1 + most, nullptr});
+  for (int i = 1; i <= most; i++)
+    if (pool.workers[i].becomes(kInvited, kAway)) {
+      member(given, {i, 1 + most, nullptr});
+      change(pool.left, -1);
+    }
+  await(
+      pool.left, [](int word) { return word == 0; }, &pool.lost);
+}
+void work_together(void (*member)(void*, Team), void* given, int most, int64_t until) {
+  int invited = 0;  // no worker that is ready ceases to be it by itself
+  for (int i = 1; i <= most; i++)
+    invited += __atomic_load_n(&pool.workers[i].state, __ATOMIC_SEQ_CST) == kReady;
+  const int turn = pool.formed.word;
+  pool.region = {member, given, 1 + invited, false, turn, core()};
+  pool.left.word = invited;
+  pool.joined = 0;
+  pool.size = 1;
+  for (int i = 1, n = 0; n < invited; i++)
+    if (pool.workers[i].becomes(kReady, kInvited)) {
+      change(pool.workers[i].begin, 1);
+      n++;
+    }
+  const auto formed = [turn](int word) { return word != turn; };
+  if (invited && !await_until(pool.formed, formed, until)) {
+    int missing = 0;
+    for (int i = 1; i <= most; i++) missing += pool.workers[i].becomes(kInvited, kAway);
+    if (missing) {
+      change(pool.left, -missing);
+      form(1 + invited - missing);
+    } else {
+      await(pool.formed, formed);
+    }
+  }
+  member(given, {0, pool.size, &pool.meeting});
+  await(
+      pool.left, [](int word) { return word == 0; }, &pool.lost);
+}
+
+// Beside a busy process a worker loses its core at every time slice, most often within a region, and the
+// caller waits for it. Where that took half of the region he would have been faster alone, and is for as long
+// as he has lost, twice as long every time that it happens again.
+constexpr int64_t kLoss = 300000, kLongestRest = 128000000;
+void look_back(int64_t began) {
+  if (pool.lost < kLoss) return;
+  const int64_t ended = now();
+  if (2 * pool.lost < ended - began) return;
+  const bool again = began - pool.alone_until < 2 * pool.rest;
+  pool.rest = !again ? pool.lost : 2 * pool.rest < kLongestRest ? 2 * pool.rest : kLongestRest;
+  __atomic_store_n(&pool.alone_until, ended + pool.rest, __ATOMIC_RELAXED);
 }
 
 // How many workers there are, of so many wanted. Signals stay with the threads of the program.
@@ -117,8 +253,8 @@ int start(int wanted) {
   sigfillset(&all);
   if (pool.started >= wanted || pthread_sigmask(SIG_SETMASK, &all, &before)) return pool.started;
   while (pool.started < wanted) {
-    const intptr_t rank = pool.started + 1;
-    if (pthread_create(&pool.threads[rank], nullptr, work, reinterpret_cast<void*>(rank))) break;
+    const intptr_t index = pool.started + 1;
+    if (pthread_create(&pool.workers[index].thread, nullptr, work, reinterpret_cast<void*>(index))) break;
     pool.started++;
   }
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
@@ -131,9 +267,9 @@ __attribute__((constructor)) void watch_forks() {
 // The code that a worker runs is about to go.
 __attribute__((destructor)) void finish() {
   if (forked || pthread_mutex_trylock(&pool.taken)) return;
-  pool.over = true;
-  for (int rank = 1; rank <= pool.started; rank++) send(pool.begin[rank]);
-  for (int rank = 1; rank <= pool.started; rank++) pthread_join(pool.threads[rank], nullptr);
+  __atomic_store_n(&pool.over, true, __ATOMIC_RELAXED);
+  for (int i = 1; i <= pool.started; i++) change(pool.workers[i].begin, 1);
+  for (int i = 1; i <= pool.started; i++) pthread_join(pool.workers[i].thread, nullptr);
 }
 
 // The processors that a container's CPU quota amounts to (cgroup v2), rounded up; 0 without one.
@@ -175,28 +311,37 @@ int count_available() { return 1; }
 
 #ifdef GM_POOL
 
-void Barrier::wait(int size) {
+void Barrier::wait(Team team) {
   const int phase = __atomic_load_n(&phase_.word, __ATOMIC_ACQUIRE);
-  if (__atomic_add_fetch(&arrived_, 1, __ATOMIC_ACQ_REL) < size) return await(phase_, phase);
+  if (__atomic_add_fetch(&arrived_, 1, __ATOMIC_ACQ_REL) < team.size)
+    return await(
+        phase_, [&](int word) { return word != phase; }, team.rank == 0 ? &pool.lost : nullptr);
   __atomic_store_n(&arrived_, 0, __ATOMIC_RELAXED);
-  send(phase_);
+  change(phase_, 1);
 }
 
-void run_team(int threads, void (*member)(void*, Team), void* work) {
-  if (forked || pthread_mutex_trylock(&pool.taken)) return member(work, {0, 1, nullptr});
+void run_team(int threads, bool apart, int64_t patience, void (*member)(void* work, Team), void* work) {
+  const int64_t began = now();
+  if (forked || began < __atomic_load_n(&pool.alone_until, __ATOMIC_RELAXED) ||
+      pthread_mutex_trylock(&pool.taken))
+    return member(work, {0, 1, nullptr});
   const int workers = start((threads < kMostThreads ? threads : kMostThreads) - 1);
-  const Team team = {0, 1 + (workers < threads - 1 ? workers : threads - 1), &pool.meeting};
-  pool.region = {member, work, team.size, core()};
-  for (int rank = 1; rank < team.size; rank++) send(pool.begin[rank]);
-  member(work, team);
-  team.barrier();
+  const int most = workers < threads - 1 ? workers : threads - 1;
+  pool.lost = 0;
+  if (apart)
+    work_apart(member, work, most);
+  else
+    work_together(member, work, most, began + patience);
+  look_back(began);
   pthread_mutex_unlock(&pool.taken);
 }
 
 #else
 
-void Barrier::wait(int) {}
-void run_team(int, void (*member)(void*, Team), void* work) { member(work, {0, 1, nullptr}); }
+void Barrier::wait(Team) {}
+void run_team(int, bool, int64_t, void (*member)(void* work, Team), void* work) {
+  member(work, {0, 1, nullptr});
+}
 
 #endif
 

@@ -1,4 +1,5 @@
-// Teams: every member runs once, barriers hold, and callers that meet do not wait for each other.
+// Teams: every member runs once, barriers hold, who does not come is left out, and callers that meet do not
+// wait for each other.
 #include "check.h"
 #include "loops/parallel.hpp"
 #ifdef __unix__
@@ -37,6 +38,50 @@ int regions(int first) {
   return wrong;
 }
 
+// Every rank's share is done once, by whoever it is, and is there for the caller. Returns what went wrong.
+int shares(int first) {
+  int wrong = 0;
+  for (int i = first; i < first + kRegions; i++) {
+    long done[kMost] = {};
+    int sizes[kMost] = {};
+    const int asked = 1 + i % kMost;
+    parallel_apart(asked, [&](Team team) {
+      done[team.rank] += i + team.rank;
+      sizes[team.rank] = team.size;
+    });
+    wrong += sizes[0] < 1 || sizes[0] > asked;
+    for (int r = 0; r < kMost; r++) {
+      wrong += done[r] != (r < sizes[0] ? i + r : 0);
+      wrong += sizes[r] != (r < sizes[0] ? sizes[0] : 0);
+    }
+#ifdef __unix__
+    if (i % 500 == 0) usleep(5000);
+#endif
+  }
+  return wrong;
+}
+
+// Whoever is slow to come is left out of one region and may be in the next: some never are waited for.
+int impatient(int first) {
+  int wrong = 0;
+  for (int i = first; i < first + kRegions; i++) {
+    int seen[kMost] = {}, size = 0;
+    parallel(
+        kMost,
+        [&](Team team) {
+          seen[team.rank]++;
+          team.barrier();
+          if (team.rank == 0) size = team.size;
+        },
+        0);
+    for (int r = 0; r < kMost; r++) wrong += seen[r] != (r < size);
+#ifdef __unix__
+    if (i % 500 == 0) usleep(5000);
+#endif
+  }
+  return wrong;
+}
+
 void a_member_may_start_a_team() {
   int runs = 0;
   parallel(2, [&](Team team) {
@@ -49,7 +94,8 @@ void a_member_may_start_a_team() {
 int wrong[4];
 void* caller(void* index) {
   int* const mine = static_cast<int*>(index);
-  *mine = regions(static_cast<int>(mine - wrong));
+  const int first = static_cast<int>(mine - wrong);
+  *mine = regions(first) + shares(first) + impatient(first);
   return nullptr;
 }
 void several_callers() {
@@ -66,6 +112,8 @@ void several_callers() {
 
 int main() {
   CHECK(regions(0) == 0);
+  CHECK(shares(0) == 0);
+  CHECK(impatient(0) == 0);
   a_member_may_start_a_team();
 #ifdef __unix__
   several_callers();

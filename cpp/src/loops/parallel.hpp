@@ -1,7 +1,11 @@
 // Work by a team of threads. Compiled into the baseline objects, never into an ISA's.
 //
-// parallel(threads, f) runs f(team) on every member; size may be smaller than asked, the calling thread is
-// rank 0. `share` cuts n items in whole blocks, so that block boundaries never depend on the team's size.
+// parallel(threads, f) runs f(team) on every member of a team, who may wait for each other. Its size may be
+// smaller than asked: whoever has not come after `patience` is left out.
+// parallel_apart(threads, f) runs f(team) for every rank of a team, whose members must not wait for each
+// other: a share whose member has not come by the time the caller is done with his own, is the caller's as
+// well. The calling thread is rank 0. `share` cuts n items in whole blocks, so that block boundaries never
+// depend on the team's size.
 #pragma once
 #include <stdint.h>
 
@@ -19,9 +23,10 @@ struct Signal {
   alignas(64) int word = 0;
   int sleepers = 0;
 };
+struct Team;
 class Barrier {
  public:
-  void wait(int size);
+  void wait(Team team);
 
  private:
   alignas(64) int arrived_ = 0;
@@ -32,7 +37,7 @@ struct Team {
   int rank, size;
   Barrier* meeting;
   void barrier() const {
-    if (size > 1) meeting->wait(size);
+    if (size > 1) meeting->wait(*this);
   }
   Range share(int64_t n, int64_t block = 1) const {
     int64_t blocks = (n + block - 1) / block;
@@ -47,15 +52,25 @@ int threads();
 void threads_set(int n);  // 0: back to the default
 int threads_available();
 
-void run_team(int threads, void (*member)(void* work, Team), void* work);
+// A worker that sleeps is awake after some 50 us.
+constexpr int64_t kPatience = 100000;  // ns
+void run_team(int threads, bool apart, int64_t patience, void (*member)(void* work, Team), void* work);
 
 template <class F>
-void parallel(int threads, F&& f) {
+void run_team(int threads, bool apart, int64_t patience, F& f) {
   if (threads > 1)
     run_team(
-        threads, [](void* work, Team team) { (*static_cast<std::remove_reference_t<F>*>(work))(team); }, &f);
+        threads, apart, patience, [](void* work, Team team) { (*static_cast<F*>(work))(team); }, &f);
   else
     f(Team{0, 1, nullptr});
+}
+template <class F>
+void parallel(int threads, F&& f, int64_t patience = kPatience) {
+  run_team<std::remove_reference_t<F>>(threads, false, patience, f);
+}
+template <class F>
+void parallel_apart(int threads, F&& f) {
+  run_team<std::remove_reference_t<F>>(threads, true, 0, f);
 }
 
 }  // namespace gradiometer

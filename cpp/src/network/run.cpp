@@ -27,7 +27,10 @@ class Pass {
   gm_status run(gm_error* e) {
     const int size = team_size();
     alone_ = size == 1;
-    parallel(size, [&](Team team) { member(team); });
+    // For a sixteenth of the time that one thread takes, at some 100 GFLOP a second.
+    const double patience = fmax(static_cast<double>(kPatience), work() * 6e-4);
+    parallel(
+        size, [&](Team team) { member(team); }, static_cast<int64_t>(fmin(patience, 1e9)));
     if (cancel_.stopped()) return fail(e, GM_CANCELLED, "cancel", "cancelled by the caller");
     if (a_.loss && a_.value)
       *a_.value =
@@ -53,15 +56,18 @@ class Pass {
   static Range times(Range samples, int64_t n) { return {samples.begin * n, samples.end * n}; }
   int64_t length(int64_t n) const { return context_.lengths ? context_.lengths[n] : context_.steps; }
 
+  double work() const {  // flops
+    const double sample = net_.plan.flops + net_.plan.flops_step * static_cast<double>(context_.steps);
+    return sample * static_cast<double>(a_.N) * (a_.loss ? 3 : 1);
+  }
   int team_size() const {
-    double work = net_.plan.flops + net_.plan.flops_step * static_cast<double>(context_.steps);
-    work *= static_cast<double>(a_.N) * (a_.loss ? 3 : 1);
+    const double flops = work();
     int64_t most = threads();
     if (most > net_.plan.team && (net_.plan.taps || net_.plan.workspace_each)) most = net_.plan.team;
     if (most > a_.N) most = a_.N;
-    return work < 2 * kFlopsPerThread || most < 1
+    return flops < 2 * kFlopsPerThread || most < 1
                ? 1
-               : static_cast<int>(fmin(work / kFlopsPerThread, static_cast<double>(most)));
+               : static_cast<int>(fmin(flops / kFlopsPerThread, static_cast<double>(most)));
   }
 
   // Sized for the nodes that are shared by columns.
