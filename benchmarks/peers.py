@@ -30,8 +30,8 @@ from suites import PEERS, SUITES, VARIANTS
 from suites.case import Case
 from workers import Worker
 
-# Seconds between turns: a pool that has just worked still spins, OpenBLAS's for 15 ms.
-_PAUSE = {1: 0.012, 2: 0.04}
+# Seconds between turns: a pool that has just worked still spins, OpenBLAS's for 15 to 105 ms, on a core of ours.
+_PAUSE = {1: 0.012, 2: 0.12}
 _OF = {"compiled": "torch"}  # whose interpreter a library runs in
 
 

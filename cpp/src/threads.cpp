@@ -134,7 +134,6 @@ struct Region {
   int size;  // with all who are invited
   bool apart;
   int turn;  // of pool.formed
-  int core;  // the caller's
 };
 struct Pool {
   pthread_mutex_t taken = PTHREAD_MUTEX_INITIALIZER;
@@ -142,6 +141,7 @@ struct Pool {
   int started = 0;
   bool over = false;
   Region region;
+  int core = -1;  // the caller's
   Signal left;    // how many workers are not done
   Signal formed;  // changes when the team is known
   alignas(64) int joined = 0;
@@ -172,13 +172,14 @@ void* work(void* given) {
     await(me.begin, [&](int word) { return word != seen; });
     seen = __atomic_load_n(&me.begin.word, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&pool.over, __ATOMIC_RELAXED)) return nullptr;
+    const int callers = __atomic_load_n(&pool.core, __ATOMIC_RELAXED);
+    together = core() == callers ? together + 1 : 0;
+    if (together > 1) leave(callers);
     if (!me.becomes(kInvited, kAtWork)) {
       me.becomes(kAway, kReady);
       continue;
     }
     const Region& region = pool.region;
-    together = core() == region.core ? together + 1 : 0;
-    if (together > 1) leave(region.core);
     region.member(region.work, region.apart ? Team{index, region.size, nullptr} : join(region));
     __atomic_store_n(&me.state, kReady, __ATOMIC_SEQ_CST);
     change(pool.left, -1);
@@ -187,7 +188,7 @@ void* work(void* given) {
 
 // What the caller does, with `most` workers at hand.
 void work_apart(void (*member)(void*, Team), void* given, int most) {
-  pool.region = {member, given, 1 + most, true, 0, core()};
+  pool.region = {member, given, 1 + most, true, 0};
   pool.left.word = most;
   for (int i = 1; i <= most; i++) {
     Worker& w = pool.workers[i];
@@ -209,7 +210,7 @@ void work_together(void (*member)(void*, Team), void* given, int most, int64_t u
   for (int i = 1; i <= most; i++)
     invited += __atomic_load_n(&pool.workers[i].state, __ATOMIC_SEQ_CST) == kReady;
   const int turn = pool.formed.word;
-  pool.region = {member, given, 1 + invited, false, turn, core()};
+  pool.region = {member, given, 1 + invited, false, turn};
   pool.left.word = invited;
   pool.joined = 0;
   pool.size = 1;
@@ -235,13 +236,13 @@ void work_together(void (*member)(void*, Team), void* given, int most, int64_t u
 }
 
 // Beside a busy process a worker loses its core at every time slice, most often within a region, and the
-// caller waits for it. Where that took half of the region he would have been faster alone, and is for as long
-// as he has lost, twice as long every time that it happens again.
+// caller waits for it. Where that took two thirds of the region he would have been faster alone, and is for
+// as long as he has lost, twice as long every time that it happens again.
 constexpr int64_t kLoss = 300000, kLongestRest = 128000000;
 void look_back(int64_t began) {
   if (pool.lost < kLoss) return;
   const int64_t ended = now();
-  if (2 * pool.lost < ended - began) return;
+  if (3 * pool.lost < 2 * (ended - began)) return;
   const bool again = began - pool.alone_until < 2 * pool.rest;
   pool.rest = !again ? pool.lost : 2 * pool.rest < kLongestRest ? 2 * pool.rest : kLongestRest;
   __atomic_store_n(&pool.alone_until, ended + pool.rest, __ATOMIC_RELAXED);
@@ -328,6 +329,7 @@ void run_team(int threads, bool apart, int64_t patience, void (*member)(void* wo
   const int workers = start((threads < kMostThreads ? threads : kMostThreads) - 1);
   const int most = workers < threads - 1 ? workers : threads - 1;
   pool.lost = 0;
+  __atomic_store_n(&pool.core, core(), __ATOMIC_RELAXED);
   if (apart)
     work_apart(member, work, most);
   else
