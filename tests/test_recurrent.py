@@ -255,6 +255,25 @@ def test_a_sample_does_not_depend_on_its_batch(cell: str, isa: str) -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
+def test_many_inputs_have_the_bits_of_few_rows(cell: str, isa: str) -> None:
+    """Weights of 1 MiB and more are packed for dx where there are many rows, and left as they are for few."""
+    H = 32
+    given = case(cell, 8, 17, 2**18 // (reference.GATES[cell] * H) + 5, H, "float32")
+    lengths = np.arange(17) % 9
+    assert_close(ours(cell, given), reference.run(cell, **given), "float32")
+    for how in ({}, {"lengths": lengths}):
+        whole = ours(cell, given, **how)
+        for n in (0, 8, 16):
+            T = lengths[n] if how else 8
+            one = {
+                k: v if k == "weights" else v[:, n : n + 1] if v.ndim == 3 else v[n : n + 1] for k, v in given.items()
+            }
+            got = ours(cell, one | {k: one[k][:T] for k in ("x", "dy")})
+            np.testing.assert_array_equal(got["y"][:, 0], whole["y"][:T, n])
+            np.testing.assert_array_equal(got["dx"][:, 0], whole["dx"][:T, n])
+
+
+@pytest.mark.parametrize("cell", CELLS)
 def test_padding_is_not_read_and_has_no_gradient(cell: str, isa: str) -> None:
     given = case(cell, 6, 4, 3, 5, "float32")
     lengths = np.array([2, 6, 0, 5])

@@ -359,7 +359,7 @@ class Recurrent {
       const bool meets = mine.units.size() < l_.H, stepwise = takes_steps(team, meets);
       const StepsMemory seen = steps_memory(g, L);
       if (l_.recompute && !l_.packed) pack_forward(m.again, team);
-      pack_backward(m, team);
+      pack_backward(m, team, g.dx != nullptr);
       Runners runners(steps, mine.samples, m.runners + mine.samples.begin, l_.T);
       for (int64_t i = segments - 1; i >= 0; i--) {
         const int64_t s0 = i * L, s1 = s0 + L < l_.T ? s0 + L : l_.T, r0 = steps.row(s0), r1 = steps.row(s1);
@@ -466,7 +466,7 @@ class Recurrent {
       add_biases(p.m.again);
     }
     pack_forward(p.m.again, team);
-    pack_backward(p.m, team);
+    pack_backward(p.m, team, true);
   }
   // h0, c0 may be null for 0; h_n, c_n where they are not wanted.
   void forward_samples(const Pass& p, Range samples, const T* x, const T* h0, const T* c0, T* y, T* h_n,
@@ -579,7 +579,7 @@ class Recurrent {
     ForwardMemory() = default;
   };
   struct BackwardMemory {
-    T *packed_hh[2], *dh, *dc, *dc_total, *drh, *h_old, *rh, *drow, *dx;
+    T *packed_ih[2], *packed_hh[2], *dh, *dc, *dc_total, *drh, *h_old, *rh, *drow, *dx;
     T *packed_hr, *dh_rows, *dhidden;  // of a projection; dh_rows: dh of every row
     int64_t ldd, steps;
     int64_t* runners;
@@ -588,6 +588,10 @@ class Recurrent {
     BackwardMemory(const Recurrent& r, Carver& carver, int64_t L, bool pass) {
       const gm_recurrent& l = r.l_;
       steps = L;
+      for (int i = 0; i < r.layout_.parts; i++)
+        packed_ih[i] = r.packs_input()
+                           ? carver.take<T>(r.k_.gemm_packed_size(r.layout_.part[i].planes * l.H, l.I))
+                           : nullptr;
       for (int i = 0; i < r.layout_.states; i++)
         packed_hh[i] = carver.take<T>(r.k_.gemm_packed_size(r.layout_.state[i].planes * l.H, r.outputs()));
       packed_hr = carver.take<T>(l.P ? r.k_.gemm_packed_size(l.P, l.H) : 0);
@@ -668,11 +672,20 @@ class Recurrent {
   }
   static constexpr int64_t kSegmentBytes = 512 << 10, kSegmentRows = 256;
 
+  double input_bytes() const {
+    return static_cast<double>(gates()) * static_cast<double>(l_.I) * static_cast<double>(sizeof(T));
+  }
   // Whether a member multiplies its own samples' x (and drow) step by step, while their rows are in its
   // cache, instead of sharing one product over a segment. Two threads, float32, AVX-512, 100 x 32 x 128:
   // forward 2.04 ms, shared 2.43; backward 4.14 and 4.48; 50 x 64 x 256 within 4 %. Few rows a step would
-  // read all of W for little work.
-  bool takes_steps(Team team, bool meets) const { return !meets && l_.N >= 8 * team.size; }
+  // read all of W for little work: with half-width AVX-512 and one thread the product with x of 50 x 16 x
+  // 1024 runs at 84 GF/s, shared at 90.
+  bool takes_steps(Team team, bool meets) const {
+    return !meets && l_.N >= (input_bytes() < (2 << 20) ? 8 : 64) * team.size;
+  }
+  // Whether backward packs W for dx. The same machine: dx of 50 x 16 x 1024, whose rows of W collide, step by
+  // step 160 ms, shared and packed 64; 25 x 64 x 512 32.4 and 30.6; level at 50 x 64 x 256.
+  bool packs_input() const { return input_bytes() >= (1 << 20) && steps_or_1() * l_.N >= 128; }
   Range all_units() const { return {0, l_.H}; }
   Part part(const Steps& steps, Team team) const {
     return meets(team) ? Part{{0, l_.N}, team.share(l_.H, kUnits)} : Part{steps.share(team), all_units()};
@@ -725,13 +738,17 @@ class Recurrent {
     if (projected.size() > 0)
       k_.gemm_pack(l_.H, l_.P, weight_hr(), 1, l_.H, projected.begin, projected.end, w.packed_hr);
   }
-  void pack_backward(const BackwardMemory& m, Team team) const {
-    const Range columns = team.share(outputs(), k_.gemm_columns), units = team.share(l_.H, k_.gemm_columns);
-    for (int p = 0; p < layout_.states && columns.size() > 0; p++) {
-      const CellPart& part = layout_.state[p];
-      k_.gemm_pack(part.planes * l_.H, outputs(), weight_hh() + part.gate * l_.H * outputs(), outputs(), 1,
-                   columns.begin, columns.end, m.packed_hh[p]);
-    }
+  void pack_backward(const BackwardMemory& m, Team team, bool dx) const {
+    const auto pack = [&](const CellPart& part, const T* weight, int64_t inputs, T* packed) {
+      const Range columns = team.share(inputs, k_.gemm_columns);
+      if (columns.size() > 0)
+        k_.gemm_pack(part.planes * l_.H, inputs, weight + part.gate * l_.H * inputs, inputs, 1, columns.begin,
+                     columns.end, packed);
+    };
+    for (int p = 0; p < layout_.parts && dx && packs_input(); p++)
+      pack(layout_.part[p], weight_ih(), l_.I, m.packed_ih[p]);
+    for (int p = 0; p < layout_.states; p++) pack(layout_.state[p], weight_hh(), outputs(), m.packed_hh[p]);
+    const Range units = team.share(l_.H, k_.gemm_columns);
     if (l_.P && units.size() > 0)
       k_.gemm_pack(l_.P, l_.H, weight_hr(), l_.H, 1, units.begin, units.end, m.packed_hr);
   }
@@ -1195,6 +1212,7 @@ class Recurrent {
       g.M = n, g.N = l_.I, g.K = part.planes * l_.H;
       g.a = m.drow + at * m.ldd + part.plane * l_.H, g.a_row = m.ldd, g.a_col = 1;
       g.b = weight_ih() + part.gate * l_.H * l_.I, g.b_row = l_.I, g.b_col = 1;
+      g.packed = m.packed_ih[p];
       g.c = dx, g.ldc = apart;
       g.accumulate = p > 0;
       k_.gemm(g);
