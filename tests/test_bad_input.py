@@ -174,7 +174,7 @@ def test_networks_refuse_what_is_no_number(dtype: str) -> None:
         (lambda x: gm.Linear(4, 2)(x[None]), r"x has shape \(1, 4, 4\)"),
         (lambda x: gm.Activation("relu")(x[0]), r"x has shape \(4,\); expected \(N, features\)"),
         (lambda x: gm.Activation("relu")(x[:, :0]), r"x has shape \(4, 0\)"),
-        (lambda x: gm.Linear(4, 2).backward(x, x), r"target has shape \(4, 4\); expected \(4, 2\)"),
+        (lambda x: gm.Linear(4, 2).backward(x, x), r"dy has shape \(4, 4\); expected \(4, 2\)"),
         (lambda x: gm.BatchNorm1d(4)(x[:1], training=True), "more than 1 value per channel"),
         (lambda x: gm.mlp(4, [3], 2).predict(x[:, :3]), r"x has shape \(4, 3\); expected \(N, 4\)"),
         (lambda x: gm.mlp(4, [3], 2).evaluate((x, [0, 1])), r"y has shape \(2,\); expected \(4,\)"),
@@ -222,6 +222,22 @@ def test_classes_outside_the_range() -> None:
 
 
 # ---- numbers
+
+
+SEQUENCE = np.ones((1, 4, 3), np.float32)
+LSTM = gm.LSTM(3, 2, rng=0).state_dict()
+
+
+def walk(**options: Any) -> Any:
+    return gm.kernels.lstm_forward(SEQUENCE, list(LSTM.values()), **options)
+
+
+def mask(**options: Any) -> Any:
+    return gm.kernels.dropout(SEQUENCE, **{"p": 0.5, "seed": 0, **options})
+
+
+def stacked(**options: Any) -> Any:
+    return gm.recurrent.forward("lstm", SEQUENCE, LSTM, **options)
 
 
 @pytest.mark.parametrize(
@@ -274,6 +290,23 @@ def test_classes_outside_the_range() -> None:
         (lambda: gm.mlp(3, [3], 2, residual=float("inf")), ValueError, "residual is inf"),
         (lambda: gm.mlp(3, [3], 2, dtype="f4"), ValueError, "dtype is 'f4'"),
         (lambda: gm.mlp(3, [3], 2).memory(0), ValueError, "batch is 0"),
+        (lambda: gm.LSTM(3, 2).backward(SEQUENCE, np.ones((1, 3))), ValueError, r"^dy has shape \(1, 3\)"),
+        (lambda: gm.datasets.adding(6, rng=-1), ValueError, "rng is -1; expected None, an integer of 0 or more"),
+        (lambda: gm.datasets.copy_memory(6, rng="a"), TypeError, "rng is 'a'; expected None, an integer"),
+        (lambda: gm.init.he_normal((3, 3), gain="a"), TypeError, "gain is 'a'; expected a number"),  # type: ignore[arg-type]
+        (lambda: walk(recompute=1.5), TypeError, "recompute is 1.5; expected an integer"),
+        (lambda: walk(recompute=2**70), ValueError, "recompute is 1180591620717411303424; expected an integer of 64"),
+        (lambda: walk(reverse="a"), TypeError, "reverse is 'a'; expected True or False"),
+        (lambda: walk(training=1), TypeError, "training is 1; expected True or False"),
+        (lambda: walk(batch_first="a"), TypeError, "batch_first is 'a'; expected True or False"),
+        (lambda: mask(p="a"), TypeError, "p is 'a'; expected a number"),
+        (lambda: mask(seed=-1), ValueError, "seed is -1; expected an integer, 0 to 18446744073709551615"),
+        (lambda: mask(seed=0.5), TypeError, "seed is 0.5; expected an integer"),
+        (lambda: mask(step=2**32), ValueError, "step is 4294967296; expected an integer, 0 to 4294967295"),
+        (lambda: mask(node=None), TypeError, "node is None; expected an integer"),
+        (lambda: stacked(dropout="a"), TypeError, "dropout is 'a'; expected a number"),
+        (lambda: stacked(recompute="a"), TypeError, "recompute is 'a'; expected an integer"),
+        (lambda: gm.recurrent.Stepper("lstm", LSTM, 1.5), TypeError, "batch is 1.5; expected an integer"),  # type: ignore[arg-type]
         (lambda: gm.optim.SGD(-0.1), ValueError, "learning_rate is -0.1; expected a finite number, 0 or more"),
         (lambda: gm.optim.SGD(float("nan")), ValueError, "learning_rate is nan"),
         (lambda: gm.optim.SGD("0.1"), TypeError, "learning_rate is '0.1'; expected a number"),  # type: ignore[arg-type]

@@ -594,7 +594,11 @@ void bind_softmax(py::module_& m) {
   bind_row_backward(m, "log_softmax_backward", gm_log_softmax_backward);
   m.def(
       "dropout",
-      [](py::object x_, double p, std::uint64_t seed, std::uint32_t step, std::uint32_t node) {
+      [](py::object x_, py::object p_, py::object seed_, py::object step_, py::object node_) {
+        const double p = number(p_, "p");
+        const std::uint64_t seed = natural(seed_, "seed");
+        const auto step = static_cast<std::uint32_t>(natural(step_, "step", UINT32_MAX));
+        const auto node = static_cast<std::uint32_t>(natural(node_, "node", UINT32_MAX));
         Input x = input(x_, "x");
         py::array y(numpy_dtype(x.dtype), Shape(x.array.shape(), x.array.shape() + x.array.ndim()));
         Error e;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 #endif
 
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -353,7 +354,8 @@ class Network {
     py::array rows = batch(x);
     Loss kind = Loss::of(loss);
     const std::int64_t steps = every_step_ ? static_cast<std::int64_t>(rows.shape(1)) : 0;
-    py::array t = targets(target, "target", gm_loss_target(kind.index), dtype_, rows.shape(0), out_, steps);
+    const char* name = std::strcmp(gm_loss_name(kind.index), "dot") == 0 ? "dy" : "target";
+    py::array t = targets(target, name, gm_loss_target(kind.index), dtype_, rows.shape(0), out_, steps);
     Batch b = {rows, t, lengths_of(lengths, rows), kind, context()};
     set_steps(b.context, rows, b.lengths);
     b.context.loss_params = b.loss.params.data();

@@ -35,6 +35,20 @@ inline std::int64_t whole(py::handle v, const char* name) {
   return value;
 }
 
+// An integer of 0 to `most`.
+inline std::uint64_t natural(py::handle v, const char* name, std::uint64_t most = UINT64_MAX) {
+  if (!PyIndex_Check(v.ptr())) refuse(v, name, "an integer");
+  const auto integer = py::reinterpret_steal<py::object>(PyNumber_Index(v.ptr()));
+  const unsigned long long value = integer ? PyLong_AsUnsignedLongLong(integer.ptr()) : 0;
+  if (!integer) refuse(v, name, "an integer");
+  const bool outside = PyErr_Occurred() != nullptr;
+  if (outside) PyErr_Clear();
+  if (outside || value > most)
+    throw py::value_error(std::string(name) + " is " + py::repr(v).cast<std::string>() +
+                          "; expected an integer, 0 to " + std::to_string(most));
+  return value;
+}
+
 inline bool flag(py::handle v, const char* name) {
   const bool is_bool = PyBool_Check(v.ptr()) || py::isinstance(v, py::module_::import("numpy").attr("bool_"));
   if (!is_bool) refuse(v, name, "True or False");

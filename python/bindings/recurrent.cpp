@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "arrays.hpp"
+#include "parameters.hpp"
 
 namespace {
 
@@ -303,10 +304,12 @@ void bind_recurrent(py::module_& m) {
   m.def(
       "recurrent_forward",
       [](const std::string& cell, py::object x_, py::object weights, py::object h0_, py::object c0_,
-         py::object lengths, bool reverse, std::int64_t recompute, bool training, py::object out,
-         bool batch_first) {
+         py::object lengths, py::object reverse, py::object recompute, py::object training_, py::object out,
+         py::object batch_first) {
+        const bool training = flag(training_, "training");
         Input x = input(x_, "x");
-        Layer l(cell, sequence(x), x.dtype, weights, lengths, reverse, recompute, batch_first);
+        Layer l(cell, sequence(x), x.dtype, weights, lengths, flag(reverse, "reverse"),
+                whole(recompute, "recompute"), flag(batch_first, "batch_first"));
         const void *h0 = l.optional(h0_, "h0", l.states()), *c0 = l.optional(c0_, "c0", l.memories());
         Outputs y = written(out, l.dtype, l.outputs());
         l.c.y_stride = y.stride;
@@ -330,11 +333,12 @@ void bind_recurrent(py::module_& m) {
   m.def(
       "recurrent_backward",
       [](const std::string& cell, py::object x_, py::tuple weights, py::object y_, py::object cache_,
-         py::object dy, py::object dh_n, py::object dc_n, py::object h0_, py::object lengths, bool reverse,
-         std::int64_t recompute, bool steps, bool batch_first, bool measure, bool from_end, bool by_x,
-         bool by_weights) {
+         py::object dy, py::object dh_n, py::object dc_n, py::object h0_, py::object lengths,
+         py::object reverse, py::object recompute, bool steps, py::object batch_first, bool measure,
+         bool from_end, bool by_x, bool by_weights) {
         Input x = input(x_, "x");
-        Layer l(cell, sequence(x), x.dtype, weights, lengths, reverse, recompute, batch_first);
+        Layer l(cell, sequence(x), x.dtype, weights, lengths, flag(reverse, "reverse"),
+                whole(recompute, "recompute"), flag(batch_first, "batch_first"));
         const void* h0 = l.optional(h0_, "h0", l.states());
         const void* cache = l.keep(cache_, "cache", {l.cache_size()});
         gm_recurrent_gradients g = {};
@@ -405,12 +409,12 @@ void bind_recurrent(py::module_& m) {
   m.def(
       "recurrent_gates",
       [](const std::string& cell, py::tuple weights, py::object y_, py::object cache_, py::object lengths,
-         bool reverse, bool batch_first) {
+         py::object reverse, py::object batch_first) {
         Input y = input(y_, "y"), weight_ih = input(weights[0], "weight_ih", y.dtype);
         expect_ndim(y.array, "y", 3);
         expect_ndim(weight_ih.array, "weight_ih", 2);
         Layer l(cell, {y.array.shape(0), y.array.shape(1), weight_ih.array.shape(1)}, y.dtype, weights,
-                lengths, reverse, 0, batch_first);
+                lengths, flag(reverse, "reverse"), 0, flag(batch_first, "batch_first"));
         expect_shape(y.array, "y", l.outputs());
         const void* cache = l.keep(cache_, "cache", {l.cache_size()});
         py::array gates = l.fresh(l.by_step(l.G));

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from gradiometer.arguments import choice, generator, positive
+from gradiometer.arguments import choice, generator, positive, real
 from gradiometer.theory.quadrature import moments
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def orthogonal(
     q, r = np.linalg.qr(gaussian)
     # LAPACK fixes the signs of R's diagonal by its algorithm: without this Q is not uniform (Haar).
     q *= np.sign(np.diagonal(r))
-    return np.ascontiguousarray(_finite(gain) * (q if fan_out >= fan_in else q.T), dtype=_dtype(dtype))
+    return np.ascontiguousarray(real("gain", gain) * (q if fan_out >= fan_in else q.T), dtype=_dtype(dtype))
 
 
 def identity(
@@ -153,7 +153,7 @@ def identity(
            [0. , 0.5]])
     """
     fan_out, fan_in = _shape(shape)
-    return np.asarray(_finite(gain) * np.eye(fan_out, fan_in), _dtype(dtype))
+    return np.asarray(real("gain", gain) * np.eye(fan_out, fan_in), _dtype(dtype))
 
 
 def chrono(hidden: int, T_max: Any, *, rng: Rng = None, dtype: DTypeLike = "float32") -> NDArray[Any]:
@@ -259,12 +259,12 @@ def gain(activation: str, *, preserve: Literal["forward", "backward"] = "forward
 
 
 def _normal(shape: tuple[int, int], variance: float, gain: float, rng: Rng, dtype: DTypeLike) -> NDArray[Any]:
-    sd = _finite(gain) * math.sqrt(variance)
+    sd = real("gain", gain) * math.sqrt(variance)
     return (sd * generator("rng", rng).standard_normal(shape)).astype(_dtype(dtype))
 
 
 def _uniform(shape: tuple[int, int], variance: float, gain: float, rng: Rng, dtype: DTypeLike) -> NDArray[Any]:
-    bound = abs(_finite(gain)) * math.sqrt(3.0 * variance)
+    bound = abs(real("gain", gain)) * math.sqrt(3.0 * variance)
     return generator("rng", rng).uniform(-bound, bound, shape).astype(_dtype(dtype))
 
 
@@ -279,12 +279,6 @@ def _shape(shape: tuple[int, int]) -> tuple[int, int]:
         if size < 1:
             raise ValueError(f"shape must hold two sizes >= 1, got {shape!r}")
     return int(fan_out), int(fan_in)
-
-
-def _finite(gain: float) -> float:
-    if not math.isfinite(gain):
-        raise ValueError(f"gain must be finite, got {gain!r}")
-    return gain
 
 
 def _dtype(dtype: DTypeLike) -> np.dtype[Any]:

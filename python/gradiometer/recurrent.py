@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradiometer import _core
-from gradiometer.arguments import choice
+from gradiometer.arguments import choice, positive, real
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -154,8 +154,7 @@ def forward(
     H, memory = _widths(layers)
     N = above.shape[0 if batch_first else 1]
     h_first, c_first = (_states(*given, layers, N) for given in (("h0", h0, H), ("c0", c0, memory)))
-    if not 0 <= dropout <= 1:
-        raise ValueError(f"dropout is {dropout}; expected 0 to 1")
+    dropout = real("dropout", dropout, 0.0, 1.0)
     ys, kept, last, inputs = [], [], [], []
     for k, directions in enumerate(layers):
         D = len(directions)
@@ -328,9 +327,8 @@ class Stepper:
         layers = _layers(cell, parameters)
         if len(layers[0]) > 1:
             raise ValueError("parameters has weight_ih_l0_reverse; expected one direction")
-        if batch < 1:
-            raise ValueError(f"batch is {batch}; expected 1 or more")
-        self._native = _core.RecurrentStepper(cell, [directions[0] for directions in layers], batch)
+        first = [directions[0] for directions in layers]
+        self._native = _core.RecurrentStepper(cell, first, positive("batch", batch))
         self.h, self.c = self._native.h, self._native.c
         self.step = self._native.step
 

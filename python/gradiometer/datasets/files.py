@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from gradiometer.arguments import generator
 from gradiometer.datasets.splits import Samples, Splits, Standard, stratified_parts
 
 __all__ = ["load"]
@@ -131,7 +132,7 @@ def load(
         table = _read_npz(path)
     else:
         raise ValueError(f"path must end in .csv, .tsv or .npz, got {path}")
-    return _split(table, task, constant, np.random.default_rng(rng))
+    return _split(table, task, constant, generator("rng", rng))
 
 
 def _split(table: _Table, task: Task | None, constant: str, rng: np.random.Generator) -> Splits:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from gradiometer.arguments import generator
 from gradiometer.datasets.splits import Samples, Splits, Standard
 
 __all__ = ["digits", "sequential_digits"]
@@ -85,7 +86,7 @@ def sequential_digits(*, rows: bool = False, permuted: bool = False, rng: Any = 
     """
     data = digits()
     shape = (8, 8) if rows else (64, 1)
-    order = np.random.default_rng(rng).permutation(shape[0]) if permuted else np.arange(shape[0])
+    order = generator("rng", rng).permutation(shape[0]) if permuted else np.arange(shape[0])
 
     def seen(part: Samples) -> Samples:
         return Samples(np.ascontiguousarray(part.x.reshape(-1, *shape)[:, order]), part.y)

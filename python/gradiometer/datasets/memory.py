@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradiometer.arguments import generator
 from gradiometer.datasets.splits import Samples, Splits
 
 __all__ = ["adding", "copy_memory"]
@@ -48,14 +49,14 @@ def adding(
     0.166667
     """
     count("steps", steps, 2)
-    generator = np.random.default_rng(rng)
+    random = generator("rng", rng)
 
     def some(name: str, size: int) -> Samples:
         count(name, size, 1)
-        numbers = generator.random((size, steps)).astype(dtype)
+        numbers = random.random((size, steps)).astype(dtype)
         rows = np.arange(size)
-        first = generator.integers(0, steps // 2, size)
-        second = generator.integers(steps // 2, steps, size)
+        first = random.integers(0, steps // 2, size)
+        second = random.integers(steps // 2, steps, size)
         marks = np.zeros_like(numbers)
         marks[rows, first] = marks[rows, second] = 1
         y = numbers[rows, first] + numbers[rows, second]
@@ -102,12 +103,12 @@ def copy_memory(
     array([8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 6, 5, 4, 2, 2, 0, 0, 0, 1, 6])
     """
     count("steps", steps, 1)
-    generator = np.random.default_rng(rng)
+    random = generator("rng", rng)
     length = steps + 2 * RECALLED
 
     def some(name: str, size: int) -> Samples:
         count(name, size, 1)
-        symbols = generator.integers(0, SYMBOLS, (size, RECALLED))
+        symbols = random.integers(0, SYMBOLS, (size, RECALLED))
         said = np.full((size, length), BLANK)
         said[:, :RECALLED] = symbols
         said[:, RECALLED + steps - 1] = DELIMITER
