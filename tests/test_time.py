@@ -14,8 +14,8 @@ from reference import recurrent as reference
 
 Array = Any
 CELLS = list(reference.GATES)
-NAMES = {"lstm": "ifgo", "gru": "rzn", "rnn_tanh": "", "rnn_relu": "", "gru_reset_before": "rzn"}
-CARRY = {"lstm": 1, "gru": 1, "gru_reset_before": 1}
+NAMES = {"lstm": "ifgo", "gru": "rzn", "rnn_tanh": "", "rnn_relu": "", "gru_reset_before": "rzn", "lstm_norm": "ifgo"}
+CARRY = {"lstm": 1, "lstm_norm": 1, "gru": 1, "gru_reset_before": 1}
 
 
 def weights(cell: str, I: int, H: int, rng: np.random.Generator, dtype: str = "float64") -> tuple[Array, ...]:
@@ -35,7 +35,7 @@ def test_series_against_the_definition(cell: str, reverse: bool, isa: str) -> No
     T, N, I, H = 9, 5, 3, 7
     four = weights(cell, I, H, rng)
     x, h0, dy, dh_n = (rng.normal(size=shape) for shape in ((T, N, I), (N, H), (T, N, H), (N, H)))
-    c0, dc_n = (rng.normal(size=(N, H)) if cell == "lstm" else None for _ in range(2))
+    c0, dc_n = (rng.normal(size=(N, H)) if cell in reference.MEMORY else None for _ in range(2))
     lengths = np.array([9, 4, 0, 9, 7])
     four[3][H : 2 * H] += 2.0  # some of f, z beyond 0.9
     want = reference.run(cell, x, four, h0, c0, lengths, reverse, dy, dh_n, dc_n)
@@ -43,7 +43,7 @@ def test_series_against_the_definition(cell: str, reverse: bool, isa: str) -> No
     rows = [int(np.sum(lengths > t)) for t in range(T)]
     assert seen.rows == tuple(rows)
     assert (seen.steps, seen.hidden, seen.fan_in, seen.reverse) == (9, H, I, reverse)
-    series = {"grad_h": "dh", "h_rms": "y"} | ({"grad_c": "dc", "c_rms": "c"} if cell == "lstm" else {})
+    series = {"grad_h": "dh", "h_rms": "y"} | ({"grad_c": "dc", "c_rms": "c"} if cell in reference.MEMORY else {})
     for name, theirs in series.items():
         scale = math.sqrt(H) if name.endswith("rms") else 1.0
         by_step = [rms(want[theirs][t], rows[t]) / scale for t in range(T)]
@@ -78,7 +78,7 @@ def test_decay_and_its_paths_against_the_definition(cell: str, reverse: bool) ->
         end = dy[order[-1], n]
         unit = (end / np.linalg.norm(end))[None]
         made = reference.run(cell, one, four, lengths=lengths[n : n + 1], reverse=reverse, dh_n=unit)
-        state = made["dc" if cell == "lstm" else "dh"][:, 0]
+        state = made["dc" if cell in reference.MEMORY else "dh"][:, 0]
         path = state[order[-1]].copy()
         for k, t in enumerate(order[::-1]):
             squares[:, k] += [np.sum(part**2) for part in (state[t], path, state[t] - path)]

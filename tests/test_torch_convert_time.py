@@ -128,6 +128,8 @@ def test_frozen_dropout_and_float32() -> None:
 
 
 def test_torch_has_no_reset_gate_before_the_product() -> None:
+    with pytest.raises(ValueError, match="layer_norm=True"):
+        gm.torch.to_torch(gm.Sequential(gm.LSTM(FEATURES, HIDDEN, layer_norm=True)))
     with pytest.raises(ValueError, match="reset_after=False"):
         gm.torch.to_torch(gm.Sequential(gm.GRU(FEATURES, HIDDEN, reset_after=False)))
     kept = gm.torch.convert(nn.GRU(FEATURES, HIDDEN, batch_first=True))[0]

@@ -22,8 +22,8 @@ gm_status check(gm_dtype dtype, const gm_recurrent* l, gm_error* e) {
                 static_cast<int>(dtype));
   if (!l) return fail(e, GM_INVALID_ARGUMENT, "layer", "layer is null");
   GM_TRY(check_size(e, "layer", l->struct_size, sizeof(gm_recurrent)));
-  if (static_cast<int>(l->cell) < GM_LSTM || static_cast<int>(l->cell) > GM_GRU_RESET_BEFORE)
-    return fail(e, GM_INVALID_ARGUMENT, "cell", "cell is %d; expected 0 to 4", static_cast<int>(l->cell));
+  if (static_cast<int>(l->cell) < GM_LSTM || static_cast<int>(l->cell) > GM_LSTM_NORM)
+    return fail(e, GM_INVALID_ARGUMENT, "cell", "cell is %d; expected 0 to 5", static_cast<int>(l->cell));
   struct {
     const char* name;
     int64_t value, least;
@@ -37,6 +37,12 @@ gm_status check(gm_dtype dtype, const gm_recurrent* l, gm_error* e) {
   if (l->P && l->cell != GM_LSTM)
     return fail(e, GM_INVALID_ARGUMENT, "P", "P is %lld; expected 0 for a cell other than GM_LSTM",
                 static_cast<long long>(l->P));
+  if (l->cell != GM_LSTM_NORM &&
+      (l->norm_weight_ih || l->norm_weight_hh || l->norm_weight_c || l->norm_bias_c))
+    return fail(
+        e, GM_INVALID_ARGUMENT, "norm_weight_ih",
+        "norm_weight_ih, norm_weight_hh, norm_weight_c or norm_bias_c is given; expected null for a cell "
+        "other than GM_LSTM_NORM");
   const int64_t outputs = l->P ? l->P : l->H;
   if (l->y_stride && l->y_stride < outputs)
     return fail(e, GM_INVALID_ARGUMENT, "y_stride", "y_stride is %lld; expected %lld or more, or 0",

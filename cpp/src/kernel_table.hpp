@@ -134,12 +134,14 @@ struct DropoutKey {
 // One step of a recurrent cell for `units` units, from the pointers on, of N samples. A sample's row holds
 // `width` planes of H values, rows ld apart: pre-activations before forward, what backward reads after it. h,
 // c, dh, dc, h_old: (N, H). c and dc are of cells with a memory (LSTM), null elsewhere.
+// norm: of a cell with layer norm, see NormPlane, null elsewhere.
 template <class T>
 struct CellForward {
   int64_t N, H, units;
   T* row;
   int64_t ld;
   T *h, *c;  // the old state, overwritten by the new
+  const T* norm;
 };
 // dh and dc: derivatives by the new state, overwritten: dc by that by the old c, dh, where the old h passes
 // on without a weight (GRU), by what it gets this way. drow: derivatives by the pre-activations.
@@ -159,6 +161,10 @@ struct CellBackward {
   int64_t seen_ld;  // from sample to sample
   const T* own;
   T* path;
+  // Of a cell with layer norm, which takes one sample, all units of it: kNormScratch planes, and what it adds
+  // the derivatives by `norm` to, or null.
+  const T* norm;
+  T *scratch, *sums;
 };
 // Sums over a sample's units of h², dh², c², dc_total², path² (with own), and the square of what path lacks
 // of dc_total (GRU: dh), taken unit by unit; of each gate its value, how many are at most 0.1 and how many at
@@ -193,6 +199,20 @@ struct CellShow {
   T* row;  // not written
   int64_t ld;
   T *gates, *c;
+  const T* norm;
+};
+// A cell with layer norm (Ba, Kiros, Hinton 2016): planes of H values of what it adds to the gates, what it
+// multiplies the norms of W x, U h and c with, and what it adds to the last. A row has kNormStatistics
+// float64 numbers after its planes: 1 / sqrt(var + eps) of the three.
+enum NormPlane { kNormBias = 0, kNormX = 4, kNormH = 8, kNormC = 12, kNormShift = 13, kNormPlanes = 14 };
+constexpr int kNormStatistics = 3, kNormScratch = 7;
+constexpr double kNormEps = 1e-5;
+// Of such a cell, when W x is in the row: its norm.
+template <class T>
+struct CellEnter {
+  int64_t N, H;
+  T* row;
+  int64_t ld;
 };
 template <class T>
 struct CellKernels {
@@ -202,10 +222,11 @@ struct CellKernels {
   // Or null.
   void (*reset)(const CellReset<T>&);
   void (*reset_back)(const CellResetBack<T>&);
+  void (*enter)(const CellEnter<T>&);
 };
 template <class T>
 struct Cells {
-  CellKernels<T> at[5];  // in the order of gm_cell
+  CellKernels<T> at[6];  // in the order of gm_cell
 };
 
 template <class T>

@@ -84,9 +84,10 @@ constexpr int length(L<Ops...>) {
 
 template <class T, class Op>
 constexpr CellKernels<T> cell_row() {
-  CellKernels<T> row = {Op::template forward<T>, Op::template backward<T>, Op::template show<T>, nullptr,
-                        nullptr};
+  CellKernels<T> row = {
+      Op::template forward<T>, Op::template backward<T>, Op::template show<T>, nullptr, nullptr, nullptr};
   if constexpr (Op::resets) row.reset = Op::template reset<T>, row.reset_back = Op::template reset_back<T>;
+  if constexpr (Op::norms) row.enter = Op::template enter<T>;
   return row;
 }
 template <class T, class... Ops>

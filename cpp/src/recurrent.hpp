@@ -9,7 +9,8 @@
 // product with the state and the cell, which leaves what backward reads in the same row. Backward: step by
 // step, then the gradients by weights and x of the segment by one product each. A member of the team takes
 // some samples through all steps of a segment without waiting, or, where the state's weights are much to read
-// for few samples, some units of all samples, and the team meets at every step.
+// for few samples, some units of all samples, and the team meets at every step. A layer norm takes all units
+// of a sample at a time: there it is always samples.
 //
 // `forward` and `backward` begin a parallel region of their own. Whoever owns one already (a network) takes
 // the pieces: `pass` carves what it needs out of memory of `pass_bytes`, then `prepare` by all members
@@ -46,9 +47,12 @@ struct CellLayout {
   bool memory, passes;      // c; the old h reaches the new one without a weight
   int bare, parts, states;  // bare: the plane that W x does not reach, or -1
   CellPart part[2], state[2];
+  bool norms = false;  // W x and U h are each normalised, so that the second is added to nothing
 };
 inline const CellLayout& layout_of(gm_cell cell) {
   static constexpr CellLayout lstm = {4, 5, 4, true, false, -1, 1, 1, {{0, 0, 4}, {}}, {{0, 0, 4}, {}}};
+  static constexpr CellLayout lstm_norm = {
+      4, 10, 8, true, false, -1, 1, 1, {{0, 0, 4}, {}}, {{4, 0, 4}, {}}, true};
   static constexpr CellLayout gru = {3, 4, 4, false, true, 3, 2, 1, {{0, 2, 1}, {1, 0, 2}}, {{1, 0, 3}, {}}};
   static constexpr CellLayout reset_before = {3,  3, 3, false,           true,
                                               -1, 1, 2, {{0, 0, 3}, {}}, {{0, 0, 2}, {2, 2, 1}}};
@@ -56,6 +60,8 @@ inline const CellLayout& layout_of(gm_cell cell) {
   switch (cell) {
     case GM_LSTM:
       return lstm;
+    case GM_LSTM_NORM:
+      return lstm_norm;
     case GM_GRU:
       return gru;
     case GM_GRU_RESET_BEFORE:
@@ -353,11 +359,13 @@ class Recurrent {
     steps.count();
     const BackwardMemory m(*this, carver, L, false);
     if (l_.recompute && !l_.packed) add_biases(m.again);
+    if (!l_.recompute) take_norm(m.norm);
     Stop stop(l_);
     parallel(members, [&](Team team) {
       const Part mine = part(steps, team);
       const bool meets = mine.units.size() < l_.H, stepwise = takes_steps(team, meets);
       const StepsMemory seen = steps_memory(g, L);
+      clear_norm(m, mine);
       if (l_.recompute && !l_.packed) pack_forward(m.again, team);
       pack_backward(m, team, g.dx != nullptr);
       Runners runners(steps, mine.samples, m.runners + mine.samples.begin, l_.T);
@@ -410,6 +418,7 @@ class Recurrent {
                       2.0 * static_cast<double>(r1 - r0) * static_cast<double>(l_.P), [&](Range units) {
                         projection_gradient(m, rows, ld, r1 - r0, g, g.accumulate || i + 1 < segments, units);
                       });
+        if (i == 0) norm_gradients(m, g, g.accumulate != 0, team.share(l_.H));
         if (g.steps) sum_steps(seen, steps, team.share(l_.T), r0, r1, i + 1 == segments, *g.steps);
         if (g.dx && !stepwise)
           stop.panels(team, share, 64, input_flops(),
@@ -438,7 +447,7 @@ class Recurrent {
     const ForwardMemory m(*this, carver, 1, 0);
     input_product(m, l_.N, x, l_.I, m.rows);
     state_products(m, l_.N, h, m.rows, m.rh);
-    cell_.forward({l_.N, l_.H, l_.H, m.rows, m.ld, l_.P ? m.hidden : h, c});
+    cell_.forward({l_.N, l_.H, l_.H, m.rows, m.ld, l_.P ? m.hidden : h, c, m.norm});
     if (l_.P) project(m, l_.N, m.hidden, h);
   }
 
@@ -489,6 +498,7 @@ class Recurrent {
     const BackwardMemory& m = p.m;
     const Part mine = {samples, all_units()};
     const StepsMemory seen = steps_memory(g, m.steps);
+    clear_norm(m, mine);
     Runners runners(p.steps, samples, m.runners + samples.begin, l_.T);
     for (int64_t s = l_.T - 1; s >= 0; s--) {
       make_room(m, seen, runners, mine, s, g);
@@ -512,6 +522,7 @@ class Recurrent {
       weight_gradients(p.m, p.steps, x, 0, p.steps.row(l_.T), g, g.accumulate != 0,
                        {gate * l_.H + units.begin, gate * l_.H + units.end});
     projection_gradient(p.m, p.m.again.rows, p.m.again.ld, p.steps.row(l_.T), g, g.accumulate != 0, units);
+    norm_gradients(p.m, g, g.accumulate != 0, units);
   }
 
   // The sums of some of the T entries.
@@ -528,11 +539,13 @@ class Recurrent {
     Carver carver(workspace);
     Steps steps(l_, carver);
     steps.count();
+    const Weights w = Weights::of(*this, carver);
+    if (!l_.packed) take_norm(w.norm);
     parallel_apart(members, [&](Team team) {
       steps.each(rows_of(steps, 0, l_.T, team), [&](int64_t row, int64_t s, int64_t n) {
         const int64_t place = steps.place(s, n);
         cell_.show({1, l_.H, const_cast<T*>(cache) + row * width(), width(), gates_out + place * gates(),
-                    c ? c + place * l_.H : nullptr});
+                    c ? c + place * l_.H : nullptr, w.norm});
       });
       steps.each_beyond(steps.share(team), [&](int64_t place) {
         clear(gates_out + place * gates(), gates());
@@ -543,9 +556,10 @@ class Recurrent {
 
  private:
   struct Weights {
-    T *bias, *packed_ih[2], *packed_hh[2], *packed_hr;
+    T *bias, *norm, *packed_ih[2], *packed_hh[2], *packed_hr;
     Weights(const Recurrent& r, Carver& carver) {
       bias = carver.take<T>(r.width());
+      norm = carver.take<T>(r.norm_size());
       for (int i = 0; i < r.layout_.parts; i++)
         packed_ih[i] = carver.take<T>(r.k_.gemm_packed_size(r.l_.I, r.layout_.part[i].planes * r.l_.H));
       for (int i = 0; i < r.layout_.states; i++)
@@ -581,6 +595,10 @@ class Recurrent {
   struct BackwardMemory {
     T *packed_ih[2], *packed_hh[2], *dh, *dc, *dc_total, *drh, *h_old, *rh, *drow, *dx;
     T *packed_hr, *dh_rows, *dhidden;  // of a projection; dh_rows: dh of every row
+    // Of a cell with layer norm: its parameters, and the derivatives by them of each sample, those of the
+    // last steps and of all before.
+    T *norm, *scratch, *sums;
+    double* totals;
     int64_t ldd, steps;
     int64_t* runners;
     ForwardMemory again;  // of a recomputed segment, or of a pass; x also where rows are not those of x
@@ -610,6 +628,10 @@ class Recurrent {
         again = ForwardMemory(r, carver, L, L);
       else
         again.x = carver.take<T>(r.gathers() ? L * l.N * l.I : 0);
+      norm = pass || l.recompute ? again.norm : carver.take<T>(r.norm_size());
+      scratch = carver.take<T>(r.layout_.norms ? l.N * kNormScratch * l.H : 0);
+      sums = carver.take<T>(l.N * r.norm_size());
+      totals = carver.take<double>(l.N * r.norm_size());
       ldd = pass ? again.ld : r.apart(r.layout_.derivatives * l.H);
       drow = pass ? again.rows : carver.take<T>(L * l.N * ldd);
     }
@@ -640,7 +662,11 @@ class Recurrent {
 
   // Of h. Where it is a projection, a row of the cache has what is projected in a plane after the cell's.
   int64_t outputs() const { return l_.P ? l_.P : l_.H; }
-  int64_t width() const { return (layout_.width + (l_.P ? 1 : 0)) * l_.H; }
+  int64_t width() const {
+    return (layout_.width + (l_.P ? 1 : 0)) * l_.H +
+           (layout_.norms ? kNormStatistics * static_cast<int64_t>(sizeof(double) / sizeof(T)) : 0);
+  }
+  int64_t norm_size() const { return layout_.norms ? kNormPlanes * l_.H : 0; }
   int64_t gates() const { return layout_.gates * l_.H; }
   bool resets() const { return layout_.states > 1; }
   double input_flops() const { return 2.0 * static_cast<double>(gates()) * static_cast<double>(l_.I); }
@@ -696,7 +722,7 @@ class Recurrent {
   // 256 and 29 x 32 x 512, slower at 100 x 8 x 128 (1.47 and 1.59).
   static constexpr int64_t kUnits = 64;  // a multiple of gemm_columns
   bool shares_units() const {
-    return !l_.lengths && !l_.P && l_.H % kUnits == 0 && kUnits % k_.gemm_columns == 0;
+    return !l_.lengths && !l_.P && !layout_.norms && l_.H % kUnits == 0 && kUnits % k_.gemm_columns == 0;
   }
   bool meets(Team team) const {
     const int64_t bytes = gates() * l_.H * static_cast<int64_t>(sizeof(T));
@@ -712,6 +738,7 @@ class Recurrent {
 
   // Of a plane: the sum of the biases of what is added up there.
   void add_biases(const Weights& w) const {
+    if (layout_.norms) return take_norm(w.norm);
     T* const bias = w.bias;
     clear(bias, width());
     const T *ih = static_cast<const T*>(l_.bias_ih), *hh = static_cast<const T*>(l_.bias_hh);
@@ -723,6 +750,21 @@ class Recurrent {
       for (int64_t j = 0; j < part.planes * l_.H; j++)
         bias[part.plane * l_.H + j] += hh[part.gate * l_.H + j];
     }
+  }
+  void take_norm(T* norm) const {
+    if (!layout_.norms) return;
+    const int64_t H = l_.H;
+    const auto fill = [&](int plane, int planes, const void* from, T other) {
+      T* const to = norm + plane * H;
+      for (int64_t j = 0; j < planes * H; j++) to[j] = from ? static_cast<const T*>(from)[j] : other;
+    };
+    fill(kNormBias, 4, l_.bias_ih, T(0));
+    for (int64_t j = 0; l_.bias_hh && j < 4 * H; j++)
+      norm[kNormBias * H + j] += static_cast<const T*>(l_.bias_hh)[j];
+    fill(kNormX, 4, l_.norm_weight_ih, T(1));
+    fill(kNormH, 4, l_.norm_weight_hh, T(1));
+    fill(kNormC, 1, l_.norm_weight_c, T(1));
+    fill(kNormShift, 1, l_.norm_bias_c, T(0));
   }
   void pack_forward(const Weights& w, Team team) const {
     const auto pack = [&](const CellPart& part, const T* weight, int64_t inputs, T* packed) {
@@ -811,10 +853,11 @@ class Recurrent {
       for (int64_t begin = units.begin; begin < columns; begin += whole ? columns : l_.H) {
         g.packed = m.packed_ih[p] + begin * l_.I;
         g.c = row + part.plane * l_.H + begin;
-        g.bias = m.bias + part.plane * l_.H + begin;
+        g.bias = layout_.norms ? nullptr : m.bias + part.plane * l_.H + begin;
         k_.gemm(g);
       }
     }
+    if (layout_.norms) cell_.enter({n, l_.H, row, m.ld});
     for (int64_t i = 0; layout_.bare >= 0 && i < n; i++)
       copy(row + i * m.ld + layout_.bare * l_.H + units.begin, m.bias + layout_.bare * l_.H + units.begin,
            units.size());
@@ -835,7 +878,7 @@ class Recurrent {
     g.M = n, g.N = whole ? columns : units.size(), g.K = outputs();
     g.a = h, g.a_row = apart, g.a_col = 1;
     g.ldc = m.ld;
-    g.accumulate = true;
+    g.accumulate = !layout_.norms;
     for (int64_t begin = units.begin; begin < columns; begin += whole ? columns : l_.H) {
       g.packed = m.packed_hh[of] + begin * outputs();
       g.c = rows + part.plane * l_.H + begin;
@@ -923,7 +966,7 @@ class Recurrent {
   void cells(const ForwardMemory& m, const Runners& runners, const Part& mine, T* row) const {
     const int64_t at = mine.samples.begin * l_.H + mine.units.begin;
     cell_.forward({runners.count(), l_.H, mine.units.size(), row + mine.units.begin, m.ld,
-                   (l_.P ? m.hidden : m.h) + at, layout_.memory ? m.c + at : nullptr});
+                   (l_.P ? m.hidden : m.h) + at, layout_.memory ? m.c + at : nullptr, m.norm});
     for (int64_t i = 0; l_.P && i < runners.count(); i++)
       copy(row + i * m.ld + layout_.width * l_.H, m.hidden + at + i * l_.H, l_.H);
   }
@@ -1007,10 +1050,13 @@ class Recurrent {
                              nullptr,
                              0,
                              nullptr,
+                             nullptr,
+                             m.norm,
+                             nullptr,
                              nullptr};
     };
     if (!seen.seen) {
-      cell_.backward(cells(mine.units.size(), 0));
+      backward_of(m, runners, g, cells(mine.units.size(), 0));
     } else {
       if (g.dy) add(seen.own, static_cast<const T*>(g.dy), steps, runners, mine, s);
       if (l_.P) project_back(m, n, seen.own + begin * out, seen.own_hidden + begin * H);
@@ -1020,7 +1066,7 @@ class Recurrent {
         c.seen = seen.seen + row * seen_of_row() + (unit + j) / block * seen_of_block();
         c.seen_ld = seen_of_row();
         c.own = (l_.P ? seen.own_hidden : seen.own) + at + j, c.path = seen.path + at + j;
-        cell_.backward(c);
+        backward_of(m, runners, g, c);
       }
       for (int64_t i = 0; l_.P && i < n; i++) {
         double* const squares = seen.seen + (row + i) * seen_of_row();
@@ -1031,6 +1077,64 @@ class Recurrent {
         clear(seen.own + (begin + i) * out + unit, l_.P ? out : mine.units.size());
     }
     if (dc_total) put(static_cast<T*>(g.dc), H, dc_total, H, steps, runners, mine, s);
+    if (layout_.norms && s % kNormSteps == 0)
+      for (int64_t i = 0; i < n; i++) add_up(m, runners[i]);
+  }
+  // All samples at once, or, where each adds to its own derivatives by the parameters of norms, one by one.
+  void backward_of(const BackwardMemory& m, const Runners& runners, const gm_recurrent_gradients& g,
+                   CellBackward<T> c) const {
+    if (!layout_.norms) return cell_.backward(c);
+    const int64_t n = c.N;
+    c.N = 1;
+    c.scratch = m.scratch + runners.first() * kNormScratch * l_.H;
+    for (int64_t i = 0; i < n; i++) {
+      c.sums = wants_norm(g) ? m.sums + runners[i] * norm_size() : nullptr;
+      cell_.backward(c);
+      c.row += c.ld, c.drow += c.ldd, c.dh += l_.H, c.dc += l_.H;
+      if (c.dc_total) c.dc_total += l_.H;
+      if (c.seen) c.seen += c.seen_ld, c.own += l_.H, c.path += l_.H;
+    }
+  }
+  // Derivatives by the parameters of norms, and by biases there: a sample's are summed from 0 over blocks of
+  // so many steps, these in float64, and then the samples'. In no order that depends on the team.
+  static constexpr int64_t kNormSteps = 64;
+  static bool wants_norm(const gm_recurrent_gradients& g) {
+    return g.dbias_ih || g.dbias_hh || g.dnorm_weight_ih || g.dnorm_weight_hh || g.dnorm_weight_c ||
+           g.dnorm_bias_c;
+  }
+  void clear_norm(const BackwardMemory& m, const Part& mine) const {
+    clear(m.sums + mine.samples.begin * norm_size(), mine.samples.size() * norm_size());
+    clear(m.totals + mine.samples.begin * norm_size(), mine.samples.size() * norm_size());
+  }
+  void add_up(const BackwardMemory& m, int64_t sample) const {
+    T* const sums = m.sums + sample * norm_size();
+    double* const totals = m.totals + sample * norm_size();
+    for (int64_t j = 0; j < norm_size(); j++) totals[j] += static_cast<double>(sums[j]);
+    clear(sums, norm_size());
+  }
+  // Of some units.
+  void norm_gradients(const BackwardMemory& m, const gm_recurrent_gradients& g, bool accumulate,
+                      Range units) const {
+    if (!layout_.norms) return;
+    const struct {
+      int plane, planes;
+      void* to;
+    } all[] = {{kNormBias, 4, g.dbias_ih},     {kNormBias, 4, g.dbias_hh},
+               {kNormX, 4, g.dnorm_weight_ih}, {kNormH, 4, g.dnorm_weight_hh},
+               {kNormC, 1, g.dnorm_weight_c},  {kNormShift, 1, g.dnorm_bias_c}};
+    constexpr int64_t kBlock = 64;
+    for (const auto& each : all)
+      for (int64_t p = 0; each.to && p < each.planes; p++)
+        for (int64_t j = units.begin; j < units.end; j += kBlock) {
+          double sum[kBlock] = {};
+          const int64_t wide = units.end - j < kBlock ? units.end - j : kBlock;
+          for (int64_t n = 0; n < l_.N; n++)
+            for (int64_t i = 0; i < wide; i++)
+              sum[i] += m.totals[n * norm_size() + (each.plane + p) * l_.H + j + i];
+          T* const to = static_cast<T*>(each.to) + p * l_.H + j;
+          for (int64_t i = 0; i < wide; i++)
+            to[i] = static_cast<T>((accumulate ? static_cast<double>(to[i]) : 0) + sum[i]);
+        }
   }
   static double square(const T* v, int64_t n) {
     double sum = 0;
@@ -1170,9 +1274,11 @@ class Recurrent {
         k_.column_sum(r1 - r0, share.size(), a, m.ldd, static_cast<T*>(bias) + share.begin, accumulate);
     };
     for (int p = 0; p < layout_.parts; p++)
-      product(layout_.part[p], steps.in_place() ? x + r0 * l_.I : m.again.x, l_.I, g.dweight_ih, g.dbias_ih);
+      product(layout_.part[p], steps.in_place() ? x + r0 * l_.I : m.again.x, l_.I, g.dweight_ih,
+              layout_.norms ? nullptr : g.dbias_ih);
     for (int p = 0; p < layout_.states; p++)
-      product(layout_.state[p], p == 0 ? m.h_old : m.rh, outputs(), g.dweight_hh, g.dbias_hh);
+      product(layout_.state[p], p == 0 ? m.h_old : m.rh, outputs(), g.dweight_hh,
+              layout_.norms ? nullptr : g.dbias_hh);
   }
   // Some units' columns of the projection's, over n rows.
   void projection_gradient(const BackwardMemory& m, const T* rows, int64_t ld, int64_t n,

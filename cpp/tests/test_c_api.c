@@ -179,9 +179,41 @@ static void recurrent_in_the_callers_memory(void) {
   layer.recompute = 2;
   CHECK(gm_recurrent_gates(GM_FLOAT64, &layer, cache, wide, NULL, wide, &error) == GM_INVALID_ARGUMENT);
   CHECK(strcmp(error.argument, "recompute") == 0);
+  layer.norm_weight_c = &one;
+  CHECK(gm_recurrent_sizes(GM_FLOAT64, &layer, &memory, &error) == GM_INVALID_ARGUMENT);
+  CHECK(strcmp(error.argument, "norm_weight_ih") == 0);
   layer.struct_size = 8;
   CHECK(gm_recurrent_sizes(GM_FLOAT64, &layer, &memory, &error) == GM_INVALID_ARGUMENT);
   CHECK(strcmp(error.argument, "layer") == 0);
+}
+
+/* One unit, whose norm is 0, and gates of equal weights, whose norm is 0 too: h = tanh(shift) / 2. */
+static void layer_norm_in_an_lstm(void) {
+  enum { T = 3, N = 2 };
+  const double ones[4] = {1, 1, 1, 1}, shift = 1, h = 0.5 * tanh(1.0),
+               slope = 0.5 * (1 - tanh(1.0) * tanh(1.0));
+  double x[T * N], dy[T * N], y[T * N], dx[T * N], dshift = 10, dgain = 10, dby_x[4] = {10, 10, 10, 10};
+  for (int i = 0; i < T * N; i++) x[i] = i - 2, dy[i] = 1;
+  gm_recurrent layer = {.struct_size = sizeof layer, .cell = GM_LSTM_NORM, .T = T, .N = N, .I = 1, .H = 1};
+  layer.weight_ih = layer.weight_hh = ones, layer.norm_bias_c = &shift;
+  gm_recurrent_memory memory = {.struct_size = sizeof memory};
+  gm_error error = {sizeof error, GM_OK, "", ""};
+  CHECK(gm_recurrent_sizes(GM_FLOAT64, &layer, &memory, NULL) == GM_OK);
+  CHECK(memory.cache == (10 + 3) * T * N * 8);
+  void *workspace = malloc((size_t)(memory.forward > memory.backward ? memory.forward : memory.backward)),
+       *cache = malloc((size_t)memory.cache);
+  CHECK(gm_recurrent_forward(GM_FLOAT64, &layer, x, NULL, NULL, y, NULL, NULL, cache, workspace, NULL) ==
+        GM_OK);
+  for (int i = 0; i < T * N; i++) CHECK(fabs(y[i] - h) < 1e-15);
+  gm_recurrent_gradients g = {.struct_size = sizeof g, .dy = dy, .dx = dx, .accumulate = 1};
+  g.dnorm_bias_c = &dshift, g.dnorm_weight_c = &dgain, g.dnorm_weight_ih = dby_x;
+  CHECK(gm_recurrent_backward(GM_FLOAT64, &layer, x, NULL, y, cache, &g, workspace, NULL) == GM_OK);
+  CHECK(fabs(dshift - 10 - T * N * slope) < 1e-14 && dgain == 10 && dby_x[3] == 10);
+  layer.P = 1;
+  CHECK(gm_recurrent_sizes(GM_FLOAT64, &layer, &memory, &error) == GM_INVALID_ARGUMENT);
+  CHECK(strcmp(error.argument, "P") == 0);
+  free(workspace);
+  free(cache);
 }
 
 /* 0.2 s of work or more, left at the first look. */
@@ -566,6 +598,7 @@ int main(void) {
   group_norm();
   slopes_and_softmax();
   recurrent_in_the_callers_memory();
+  layer_norm_in_an_lstm();
   a_recurrent_call_can_be_cancelled();
   recurrent_in_a_network();
   network_in_the_callers_memory();

@@ -11,14 +11,14 @@
 
 namespace {
 
-const char* const kCells[] = {"lstm", "gru", "rnn_tanh", "rnn_relu", "gru_reset_before"};
-const int kGates[] = {4, 3, 1, 1, 3};
+const char* const kCells[] = {"lstm", "gru", "rnn_tanh", "rnn_relu", "gru_reset_before", "lstm_norm"};
+const int kGates[] = {4, 3, 1, 1, 3, 4};
 
 gm_cell cell_of(const std::string& name) {
-  for (int i = 0; i < 5; i++)
+  for (int i = 0; i < 6; i++)
     if (name == kCells[i]) return static_cast<gm_cell>(i);
-  throw py::value_error("cell is '" + name + "'; expected 'lstm', 'gru', 'gru_reset_before', 'rnn_tanh' or " +
-                        "'rnn_relu'");
+  throw py::value_error("cell is '" + name + "'; expected 'lstm', 'lstm_norm', 'gru', 'gru_reset_before', " +
+                        "'rnn_tanh' or 'rnn_relu'");
 }
 
 // A layer's weights of `recurrent.pack`.
@@ -35,7 +35,8 @@ struct PackedRecurrent {
 };
 
 // The arrays that say what a layer is, or what was packed of them. weights: (weight_ih, weight_hh, bias_ih,
-// bias_hh), biases may be None, and weight_hr where there is a projection.
+// bias_hh), biases may be None, and weight_hr where there is a projection; of "lstm_norm" instead
+// norm_weight_ih, norm_weight_hh, norm_weight_c, norm_bias_c, each of which may be None.
 struct Layer {
   gm_recurrent c = {};
   gm_dtype dtype;
@@ -81,7 +82,7 @@ struct Layer {
     check(gm_recurrent_sizes(dtype, &c, &memory, &e), e);
   }
   py::ssize_t cache_size() const { return memory.cache / (dtype == GM_FLOAT32 ? 4 : 8); }
-  bool memory_cell() const { return c.cell == GM_LSTM; }
+  bool memory_cell() const { return c.cell == GM_LSTM || c.cell == GM_LSTM_NORM; }
   // Of h.
   py::ssize_t features() const { return P ? P : H; }
   Shape states() const { return {N, features()}; }
@@ -108,7 +109,8 @@ struct Layer {
     c.weight_hh = keep(weights[1], "weight_hh");
     expect_ndim(kept_[0].array, "weight_hh", 2);
     H = kept_[0].array.shape(1);
-    if (weights.size() > 4 && !weights[4].is_none()) {
+    const bool norms = c.cell == GM_LSTM_NORM;
+    if (!norms && weights.size() > 4 && !weights[4].is_none()) {
       c.weight_hr = keep(weights[4], "weight_hr");
       expect_ndim(kept_[1].array, "weight_hr", 2);
       P = H, H = kept_[1].array.shape(1);
@@ -119,6 +121,11 @@ struct Layer {
     c.weight_ih = keep(weights[0], "weight_ih", {G, I});
     if (!weights[2].is_none()) c.bias_ih = keep(weights[2], "bias_ih", {G});
     if (!weights[3].is_none()) c.bias_hh = keep(weights[3], "bias_hh", {G});
+    if (!norms || weights.size() < 8) return;
+    c.norm_weight_ih = optional(weights[4], "norm_weight_ih", {G});
+    c.norm_weight_hh = optional(weights[5], "norm_weight_hh", {G});
+    c.norm_weight_c = optional(weights[6], "norm_weight_c", {H});
+    c.norm_bias_c = optional(weights[7], "norm_bias_c", {H});
   }
   const void* keep(py::handle a, const char* name) {
     kept_.push_back(input(a, name, dtype));
@@ -367,6 +374,10 @@ void bind_recurrent(py::module_& m) {
           if (l.P) g.dweight_hr = made("dweight_hr", {l.P, l.H});
           if (l.c.bias_ih) g.dbias_ih = made("dbias_ih", {l.G});
           if (l.c.bias_hh) g.dbias_hh = made("dbias_hh", {l.G});
+          if (l.c.norm_weight_ih) g.dnorm_weight_ih = made("dnorm_weight_ih", {l.G});
+          if (l.c.norm_weight_hh) g.dnorm_weight_hh = made("dnorm_weight_hh", {l.G});
+          if (l.c.norm_weight_c) g.dnorm_weight_c = made("dnorm_weight_c", {l.H});
+          if (l.c.norm_bias_c) g.dnorm_bias_c = made("dnorm_bias_c", {l.H});
         }
         g.dh0 = made("dh0", l.states());
         if (l.memory_cell()) g.dc0 = made("dc0", l.memories());

@@ -237,6 +237,17 @@ def lstm_step(x: Real, h: Real, c: Real, weights: list[Real]) -> tuple[Real, Rea
     return sigmoid(o) * np.tanh(c), c
 
 
+def layer_norm(a: Real) -> Real:
+    return (a - a.mean()) / np.sqrt(a.var() + L(1e-5))
+
+
+def lstm_norm_step(x: Real, h: Real, c: Real, weights: list[Real]) -> tuple[Real, Real]:
+    by_x, by_h, bias, more, gain_x, gain_h, gain_c, shift = weights
+    i, f, g, o = np.split(gain_x * layer_norm(by_x @ x) + gain_h * layer_norm(by_h @ h) + bias + more, 4)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(gain_c * layer_norm(c) + shift), c
+
+
 def gru_step(x: Real, h: Real, c: Real, weights: list[Real]) -> tuple[Real, Real]:
     (r, z, n), (r_h, z_h, n_h) = (np.split(weights[k] @ v + weights[k + 2], 3) for k, v in ((0, x), (1, h)))
     z = sigmoid(z + z_h)
@@ -256,8 +267,10 @@ def rnn_step(x: Real, h: Real, c: Real, weights: list[Real]) -> tuple[Real, Real
 
 RECURRENT: dict[str, tuple[int, Callable[[Real, Real, Real, list[Real]], tuple[Real, Real]]]] = {
     "lstm": (4, lstm_step),
+    "lstm_norm": (4, lstm_norm_step),
     "gru": (3, gru_step),
     "gru_reset_before": (3, gru_reset_before_step),
     "rnn": (1, rnn_step),
 }
-"""Gates, and one step of one sample: the new h and c of x, h, c and weight_ih, weight_hh, bias_ih, bias_hh."""
+"""Gates, and one step of one sample: the new h and c of x, h, c and weight_ih, weight_hh, bias_ih, bias_hh, and of
+"lstm_norm" norm_weight_ih, norm_weight_hh, norm_weight_c, norm_bias_c."""

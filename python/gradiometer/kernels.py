@@ -536,6 +536,7 @@ def lstm_forward(
     training: bool = True,
     batch_first: bool = False,
     weight_hr: ArrayLike | None = None,
+    norm: Sequence[ArrayLike | None] | None = None,
 ) -> tuple[Array, Array, Array, Array]:
     """LSTM with forget gate over a batch of sequences: torch.nn.LSTM's one layer, one direction.
 
@@ -565,6 +566,11 @@ def lstm_forward(
         Projects: ``h = weight_hr (o tanh(c))`` has P features instead of H, as have y, h0, h_n, their derivatives and
         the columns of weight_hh (4H, P); torch's proj_size. Sak, Senior, Beaufays 2014, arXiv:1402.1128. The cache
         takes ``T N H`` more, with `recompute` none.
+    norm : norm_weight_ih (4H), norm_weight_hh (4H), norm_weight_c (H), norm_bias_c (H), optional
+        Layer norm (Ba, Kiros, Hinton 2016, arXiv:1607.06450, appendix; eps 1e-5): ``a = norm_weight_ih
+        norm(weight_ih x) + norm_weight_hh norm(weight_hh h) + bias_ih + bias_hh``, each norm over all 4H, and ``h = o
+        tanh(norm_weight_c norm(c) + norm_bias_c)``; c is carried as it is. Each may be None, for 1 and, the last, for
+        0. A norm of one unit is 0. Not with weight_hr; the cache takes ``T N`` rows of 10H numbers and 3 of float64.
 
     Returns
     -------
@@ -588,9 +594,8 @@ def lstm_forward(
     >>> c_n
     array([[3.]])
     """
-    return _core.recurrent_forward(
-        "lstm", x, (*_four(weights), weight_hr), h0, c0, lengths, reverse, recompute, training, None, batch_first
-    )
+    cell, arrays = _lstm(weights, weight_hr, norm)
+    return _core.recurrent_forward(cell, x, arrays, h0, c0, lengths, reverse, recompute, training, None, batch_first)
 
 
 def lstm_backward(
@@ -610,12 +615,13 @@ def lstm_backward(
     batch_first: bool = False,
     measure: bool = False,
     weight_hr: ArrayLike | None = None,
+    norm: Sequence[ArrayLike | None] | None = None,
 ) -> dict[str, Any]:
     """Gradients of `lstm_forward`, free of cancellation where gates saturate.
 
     Parameters
     ----------
-    x, weights, h0, lengths, reverse, recompute, batch_first, weight_hr
+    x, weights, h0, lengths, reverse, recompute, batch_first, weight_hr, norm
         As `lstm_forward` had them.
     y, cache : ndarray
         What it gave.
@@ -638,8 +644,9 @@ def lstm_backward(
     Returns
     -------
     dict of ndarray
-        ``dx`` (T, N, I), ``dweight_ih``, ``dweight_hh``, ``dbias_ih`` and ``dbias_hh`` (where there are biases),
-        ``dweight_hr`` (where there is one), ``dh0`` and ``dc0`` (N, H); with `steps` ``dh`` and ``dc`` (T, N, H). 0
+        ``dx`` (T, N, I), ``dweight_ih``, ``dweight_hh``, and those that there are of ``dbias_ih``, ``dbias_hh``,
+        ``dweight_hr``, ``dnorm_weight_ih``, ``dnorm_weight_hh``, ``dnorm_weight_c``, ``dnorm_bias_c``; ``dh0`` and
+        ``dc0`` (N, H); with `steps` ``dh`` and ``dc`` (T, N, H). 0
         beyond a sample's length. With `measure` the dict ``measured``.
 
     Examples
@@ -654,10 +661,11 @@ def lstm_backward(
     >>> lstm_backward(x, weights, y, cache, dc_n=np.ones((1, 1)), measure=True)["measured"]["path"]
     array([0.0625, 0.25  , 1.    ])
     """
+    cell, arrays = _lstm(weights, weight_hr, norm)
     return _core.recurrent_backward(
-        "lstm",
+        cell,
         x,
-        (*_four(weights), weight_hr),
+        arrays,
         y,
         cache,
         dy,
@@ -682,6 +690,7 @@ def lstm_gates(
     reverse: bool = False,
     batch_first: bool = False,
     weight_hr: ArrayLike | None = None,
+    norm: Sequence[ArrayLike | None] | None = None,
 ) -> tuple[Array, Array]:
     """Values of the gates i, f, g, o (T, N, 4H) and the memory c (T, N, H) of every step, from a full cache.
 
@@ -695,7 +704,7 @@ def lstm_gates(
     >>> lstm_gates(weights, y, cache)[0]
     array([[[0.5, 0.5, 0. , 0.5]]])
     """
-    return _core.recurrent_gates("lstm", (*_four(weights), weight_hr), y, cache, lengths, reverse, batch_first)
+    return _core.recurrent_gates(*_lstm(weights, weight_hr, norm), y, cache, lengths, reverse, batch_first)
 
 
 def gru_forward(
@@ -889,14 +898,19 @@ def rnn_backward(
 
 
 def lstm_cell_forward(
-    x: ArrayLike, weights: Sequence[ArrayLike | None], h: ArrayLike | None = None, c: ArrayLike | None = None
+    x: ArrayLike,
+    weights: Sequence[ArrayLike | None],
+    h: ArrayLike | None = None,
+    c: ArrayLike | None = None,
+    *,
+    norm: Sequence[ArrayLike | None] | None = None,
 ) -> tuple[Array, Array, Array]:
     """One step of `lstm_forward`, torch.nn.LSTMCell: the new ``h`` and ``c`` (N, H), and ``cache``.
 
     Parameters
     ----------
     x : array_like (N, I)
-    weights
+    weights, norm
         As `lstm_forward`.
     h, c : array_like (N, H), optional
 
@@ -907,7 +921,7 @@ def lstm_cell_forward(
     >>> c
     array([[0.5]])
     """
-    _, h_new, c_new, cache = lstm_forward(_one_step("x", x), weights, h, c)
+    _, h_new, c_new, cache = lstm_forward(_one_step("x", x), weights, h, c, norm=norm)
     return h_new, c_new, cache
 
 
@@ -918,6 +932,8 @@ def lstm_cell_backward(
     dh: ArrayLike | None = None,
     dc: ArrayLike | None = None,
     h: ArrayLike | None = None,
+    *,
+    norm: Sequence[ArrayLike | None] | None = None,
 ) -> dict[str, Array]:
     """Gradients of `lstm_cell_forward` from those by the new state: ``dx`` (N, I), ``dh``, ``dc`` by the old, weights.
 
@@ -929,7 +945,8 @@ def lstm_cell_backward(
     >>> lstm_cell_backward(x, weights, cache, dc=np.ones((1, 1)))["dc"]
     array([[0.5]])
     """
-    return _cell_backward("lstm", x, weights, cache, dh, dc, h)
+    cell, arrays = _lstm(weights, None, norm)
+    return _cell_backward(cell, x, arrays, cache, dh, dc, h)
 
 
 def gru_cell_forward(
@@ -964,7 +981,7 @@ def gru_cell_backward(
     >>> gru_cell_backward(x, weights, gru_cell_forward(x, weights)[1], np.ones((1, 1)))["dh"]
     array([[0.5]])
     """
-    return _cell_backward(_gru(reset_after), x, weights, cache, dh, None, h)
+    return _cell_backward(_gru(reset_after), x, _four(weights), cache, dh, None, h)
 
 
 def rnn_cell_forward(
@@ -1002,7 +1019,7 @@ def rnn_cell_backward(
     >>> rnn_cell_backward(x, weights, cache, np.ones((1, 1)), nonlinearity="relu")["dh"]
     array([[0.5]])
     """
-    return _cell_backward(_rnn(nonlinearity), x, weights, cache, dh, None, h)
+    return _cell_backward(_rnn(nonlinearity), x, _four(weights), cache, dh, None, h)
 
 
 def _four(weights: Sequence[ArrayLike | None]) -> tuple[ArrayLike | None, ...]:
@@ -1010,6 +1027,22 @@ def _four(weights: Sequence[ArrayLike | None]) -> tuple[ArrayLike | None, ...]:
         raise ValueError(f"weights has {len(weights)} arrays; expected weight_ih, weight_hh and two biases or none")
     weight_ih, weight_hh, *biases = weights
     return weight_ih, weight_hh, *biases, *[None] * (2 - len(biases))
+
+
+def _lstm(
+    weights: Sequence[ArrayLike | None], weight_hr: ArrayLike | None, norm: Sequence[ArrayLike | None] | None
+) -> tuple[str, tuple[ArrayLike | None, ...]]:
+    """The cell's name and its arrays."""
+    four = _four(weights)
+    if norm is None:
+        return "lstm", (*four, weight_hr)
+    if weight_hr is not None:
+        raise ValueError("weight_hr is given with norm; expected None: an LSTM with layer norm has no projection")
+    if len(norm) != 4:
+        raise ValueError(
+            f"norm has {len(norm)} arrays; expected norm_weight_ih, norm_weight_hh, norm_weight_c, norm_bias_c"
+        )
+    return "lstm_norm", (*four, *norm)
 
 
 def _rnn(nonlinearity: str) -> str:
@@ -1030,16 +1063,16 @@ def _one_step(name: str, a: ArrayLike) -> Array:
 def _cell_backward(
     cell: str,
     x: ArrayLike,
-    weights: Sequence[ArrayLike | None],
+    arrays: tuple[ArrayLike | None, ...],
     cache: Array,
     dh: ArrayLike | None,
     dc: ArrayLike | None,
     h: ArrayLike | None,
 ) -> dict[str, Array]:
     steps = _one_step("x", x)
-    H = np.asarray(weights[1]).shape[-1]
+    H = np.asarray(arrays[1]).shape[-1]
     y = np.empty((1, len(steps[0]), H), steps.dtype)  # backward reads that of earlier steps: there are none
-    out = _core.recurrent_backward(cell, steps, _four(weights), y, cache, None, dh, dc, h)
+    out = _core.recurrent_backward(cell, steps, arrays, y, cache, None, dh, dc, h)
     out["dx"] = out["dx"][0]
     out["dh"] = out.pop("dh0")
     if "dc0" in out:

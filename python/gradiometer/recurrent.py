@@ -1,8 +1,9 @@
 """Stacks of recurrent layers, one or both directions, over the kernels: parameters by torch.nn's names, unchanged.
 
-Cells: "lstm", "gru", "rnn_tanh", "rnn_relu", and "gru_reset_before", whose reset gate r comes before the product
-with the state: ``n = tanh(W_in x + b_in + W_hn (r h) + b_hn)``, as in Cho et al. 2014, ONNX (linear_before_reset=0) and
-Keras (reset_after=False). One layer in one direction: `kernels.lstm_forward` and its kin.
+Cells: "lstm", "gru", "rnn_tanh", "rnn_relu", and two that torch does not have: "lstm_norm", the LSTM with layer norm
+(`norm` of `kernels.lstm_forward`), and "gru_reset_before", whose reset gate r comes before the product with the state:
+``n = tanh(W_in x + b_in + W_hn (r h) + b_hn)``, as in Cho et al. 2014, ONNX (linear_before_reset=0) and Keras
+(reset_after=False). One layer in one direction: `kernels.lstm_forward` and its kin.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CELLS", "Cache", "Packed", "Stepper", "backward", "forward", "pack"]
 
-CELLS = ("lstm", "gru", "gru_reset_before", "rnn_tanh", "rnn_relu")
+CELLS = ("lstm", "lstm_norm", "gru", "gru_reset_before", "rnn_tanh", "rnn_relu")
+NORMS = ("norm_weight_ih", "norm_weight_hh", "norm_weight_c", "norm_bias_c")
 Array = Any
 
 
@@ -90,7 +92,7 @@ def forward(
     dropout: float = 0.0,
     seed: int = 0,
 ) -> tuple[Array, Array, Array | None, Cache | None]:
-    """All layers and directions of torch.nn.LSTM, GRU or RNN, or of "gru_reset_before".
+    """All layers and directions of torch.nn.LSTM, GRU or RNN, or of "lstm_norm" or "gru_reset_before".
 
     Parameters
     ----------
@@ -100,13 +102,16 @@ def forward(
     parameters : mapping
         A torch state dict's names: ``weight_ih_l0``, ``weight_hh_l0``, ``bias_ih_l0``, ``bias_hh_l0`` (or no biases),
         ``weight_hr_l0`` of an LSTM with a projection (torch's proj_size; P features instead of H in all that is h's),
-        ``..._l1`` for the next layer, ``..._reverse`` for the other direction. Or what `pack` made of it.
+        ``norm_weight_ih_l0``, ``norm_weight_hh_l0``, ``norm_weight_c_l0`` and ``norm_bias_c_l0`` of "lstm_norm" (each
+        may be left out, for 1, the last for 0), ``..._l1`` for the next layer, ``..._reverse`` for the other direction.
+        Or what `pack` made of it.
     h0, c0 : array_like (layers * directions, N, H), optional
-        The state before the first step, layer by layer, forwards before reverse; None for 0. c0 is the LSTM's.
+        The state before the first step, layer by layer, forwards before reverse; None for 0. c0 is the two LSTM's.
     lengths, recompute, training, batch_first
         As in `kernels.lstm_forward`. The caches of all layers take ``5 T N H`` numbers a layer and direction of an
-        LSTM (``4 T N H`` of a GRU, ``3 T N H`` of "gru_reset_before", ``T N H`` of an RNN), with `recompute` k
-        ``ceil(T / k) N H`` (else none), and y of every layer ``T N H`` a direction.
+        LSTM (``4 T N H`` of a GRU, ``3 T N H`` of "gru_reset_before", ``T N H`` of an RNN, ``T N (10 H + 6)`` of
+        "lstm_norm" in float32), with `recompute` k of both LSTM ``ceil(T / k) N H`` (else none), and y of every layer
+        ``T N H`` a direction.
     dropout : float
         In training, the probability with which an output of a layer but the last does not reach the next.
     seed : int
@@ -182,7 +187,7 @@ def forward(
         above = _core.dropout(y, dropout, seed, 0, k) if drops else y
         inputs.append(above)
     h_all = np.stack([h for h, _ in last])
-    c_all = np.stack([c for _, c in last]) if cell == "lstm" else None
+    c_all = np.stack([c for _, c in last]) if cell.startswith("lstm") else None
     cache = Cache(tuple(ys), tuple(kept), tuple(inputs[:-1]), dropout, seed) if training else None
     return above, h_all, c_all, cache
 
@@ -265,7 +270,7 @@ def backward(
             )
             dx = made.pop("dx") if dx is None else np.add(dx, made.pop("dx"), out=dx)
             for name, value in made.items():
-                if name.startswith(("dweight", "dbias")):
+                if name.startswith(("dweight", "dbias", "dnorm")):
                     out[f"{name}_l{k}{'_reverse' * d}"] = value
                 else:
                     found.setdefault(name, []).append(value)
@@ -342,7 +347,7 @@ class Stepper:
 
 
 def _layers(cell: str, parameters: Mapping[str, ArrayLike]) -> list[list[tuple[ArrayLike | None, ...]]]:
-    """The arrays of every direction of every layer; None for biases where there are none, and for no projection."""
+    """The arrays of every direction of every layer; None for biases and parameters of norms that there are not."""
     choice("cell", cell, CELLS)
     if not isinstance(parameters, Mapping):
         raise TypeError(f"parameters is {type(parameters).__name__}; expected a mapping from torch's names to arrays")
@@ -353,12 +358,12 @@ def _layers(cell: str, parameters: Mapping[str, ArrayLike]) -> list[list[tuple[A
         layer = []
         for direction in directions:
             suffix = f"_l{len(layers)}{direction}"
-            own = [f"{part}{suffix}" for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")]
             projects = cell == "lstm" and "weight_hr_l0" in parameters
+            more = NORMS if cell == "lstm_norm" else ("weight_hr",) * projects
+            own = [f"{part}{suffix}" for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", *more)]
             missing = [name for name in own[:2] + own[4:] * projects if name not in parameters]
             if missing:
                 raise ValueError(f"parameters has no {missing[0]}; expected torch's names, weight_ih_l0 and so on")
-            own = own if projects else own[:4]
             names |= set(own)
             layer.append(tuple(parameters.get(name) for name in own))
         layers.append(layer)
@@ -375,7 +380,7 @@ def _widths(layers: Any) -> tuple[int, int]:
         _, H, P = first.shape
         return P or H, H
     features = np.asarray(first[1]).shape[-1]
-    return features, np.asarray(first[4]).shape[-1] if len(first) > 4 else features
+    return features, np.asarray(first[4]).shape[-1] if len(first) == 5 else features
 
 
 def _states(name: str, given: ArrayLike | None, H: int, layers: list[Any], N: int) -> Array | None:

@@ -14,7 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradiometer import _core, kernels
-from gradiometer.definitions import ACTIVATIONS, LOSSES, OPTIMIZERS, RECURRENT, Real, log_softmax, sigmoid
+from gradiometer.definitions import (
+    ACTIVATIONS,
+    LOSSES,
+    OPTIMIZERS,
+    RECURRENT,
+    Real,
+    layer_norm,
+    log_softmax,
+    sigmoid,
+)
 from gradiometer.recurrent import Stepper
 
 __all__ = ["Check", "about", "checks"]
@@ -301,6 +310,7 @@ def optimizer_checks(dtype: np.dtype[Any], isa: str) -> Found:
 
 
 LAYER = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+NORMS = ("norm_weight_ih_l0", "norm_weight_hh_l0", "norm_weight_c_l0", "norm_bias_c_l0")
 
 
 def recurrent_checks(dtype: np.dtype[Any], isa: str) -> Found:
@@ -308,7 +318,9 @@ def recurrent_checks(dtype: np.dtype[Any], isa: str) -> Found:
     T, N, I, H = 5, 3, 4, 19
     for cell, (gates, step) in RECURRENT.items():
         rng = np.random.default_rng(6)
-        shapes = ((gates * H, I), (gates * H, H), (gates * H,), (gates * H,))
+        shapes: tuple[tuple[int, ...], ...] = ((gates * H, I), (gates * H, H), (gates * H,), (gates * H,))
+        names = (*LAYER, *NORMS * (cell == "lstm_norm"))
+        shapes += ((gates * H,), (gates * H,), (H,), (H,)) * (cell == "lstm_norm")
         arrays = [rng.standard_normal(n).astype(dtype) / 2 for n in ((T, N, I), *shapes, (N, H))]
         dy, dh_n = (rng.standard_normal(n).astype(dtype) for n in ((T, N, H), (N, H)))
         wide = [a.astype(np.longdouble) for a in arrays]
@@ -324,28 +336,35 @@ def recurrent_checks(dtype: np.dtype[Any], isa: str) -> Found:
                 c_n[n] = c
             return y, c_n
 
-        family, options = ("gru", {"reset_after": False}) if cell == "gru_reset_before" else (cell, {})
+        x, *given, h0 = arrays
+        weights, norm = given[:4], given[4:]
+        family = cell.split("_")[0]
+        options: dict[str, Any] = {"norm": norm} if norm else {}
+        if cell == "gru_reset_before":
+            options = {"reset_after": False}
 
-        def kernel(name: str, family: str = family, options: dict[str, bool] = options) -> Any:
+        def kernel(name: str, family: str = family, options: Any = options) -> Any:
             return partial(getattr(kernels, f"{family}_{name}"), **options)
 
         forward, backward = kernel("forward"), kernel("backward")
-        x, *weights, h0 = arrays
         y, c_n = sequences(*wide)
         got = forward(x, weights, h0)
         yield close(cell, got[0], y)
-        if cell == "lstm":
-            yield close("lstm, memory", got[2], c_n)
+        if family == "lstm":
+            yield close(f"{cell}, memory", got[2], c_n)
         one_forward, one_backward = kernel("cell_forward"), kernel("cell_backward")
         one = one_forward(x[0], weights, h0)
         yield close(f"{cell} cell", one[0], y[0])
         if cell != "rnn":
             values = kernel("gates")(weights, got[0], got[-1])
-            last = (values[0] if cell == "lstm" else values)[0, 0, H : 2 * H]  # f of an LSTM, z of a GRU
-            a = sum(wide[k + 1] @ (wide[0][0, 0], wide[5][0])[k] + wide[k + 3] for k in (0, 1))
+            last = (values[0] if family == "lstm" else values)[0, 0, H : 2 * H]  # f of an LSTM, z of a GRU
+            parts = [wide[k + 1] @ (wide[0][0, 0], wide[-1][0])[k] for k in (0, 1)]
+            if norm:
+                parts = [wide[k + 5] * layer_norm(part) for k, part in enumerate(parts)]
+            a = sum(parts) + wide[3] + wide[4]
             yield close(f"{cell} gates", last, sigmoid(a[H : 2 * H]))
 
-        stepper = Stepper("rnn_tanh" if cell == "rnn" else cell, dict(zip(LAYER, weights, strict=True)), N)
+        stepper = Stepper("rnn_tanh" if cell == "rnn" else cell, dict(zip(names, given, strict=True)), N)
         stepper.h[:] = h0
         yield close(f"{cell} a step at a time", np.stack([stepper.step(part) for part in x]), y)
         seen = backward(x, weights, got[0], got[-1], dy, dh_n, h0=h0, steps=True, measure=True)
@@ -353,7 +372,7 @@ def recurrent_checks(dtype: np.dtype[Any], isa: str) -> Found:
             yield close(f"{cell} steps, {name}", seen["measured"][name].astype(dtype), (truth**2).sum((1, 2)))
 
         directions = [rng.standard_normal(a.shape) for a in wide]
-        names = ("dx", "dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh", "dh0")
+        by = ("dx", *(f"d{name.removesuffix('_l0')}" for name in names), "dh0")
         gradients = backward(x, weights, got[0], got[-1], dy, dh_n, h0=h0)
         pull: Real = dy.astype(np.longdouble)
         pull[-1] += dh_n
@@ -367,7 +386,7 @@ def recurrent_checks(dtype: np.dtype[Any], isa: str) -> Found:
             near, far = (along(steps, h) - along(steps, -h) for h in (1e-4, 2e-4))
             return (8 * near - far) / np.longdouble(12e-4)
 
-        parts = [gradients[name].astype(np.longdouble) * d for name, d in zip(names, directions, strict=True)]
+        parts = [gradients[name].astype(np.longdouble) * d for name, d in zip(by, directions, strict=True)]
         terms = sum(np.abs(part).sum() for part in parts)
         bound = max(64 * float(np.finfo(dtype).eps), 1e-10)
         yield (
@@ -378,7 +397,7 @@ def recurrent_checks(dtype: np.dtype[Any], isa: str) -> Found:
         )
         single = one_backward(x[0], weights, one[-1], pull[0].astype(dtype), h=h0)
         moves = [directions[0][0], *directions[1:]]
-        parts = [single[name].astype(np.longdouble) * d for name, d in zip((*names[:-1], "dh"), moves, strict=True)]
+        parts = [single[name].astype(np.longdouble) * d for name, d in zip((*by[:-1], "dh"), moves, strict=True)]
         terms = sum(np.abs(part).sum() for part in parts)
         yield (
             f"{cell} cell gradients",

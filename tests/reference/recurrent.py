@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 Array = Any
-GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1, "gru_reset_before": 3}
+GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1, "gru_reset_before": 3, "lstm_norm": 4}
+MEMORY = ("lstm", "lstm_norm")  # that have c
+NORMS = ("norm_weight_ih", "norm_weight_hh", "norm_weight_c", "norm_bias_c")
 
 
 def sigmoid(a: Array) -> Array:
@@ -25,15 +27,41 @@ def tanh_slope(a: Array) -> Array:
     return 4 * small / (1 + small) ** 2
 
 
+class Norm:
+    """Layer norm of one vector before its gain, and back from the derivative by that."""
+
+    def __init__(self, a: Array) -> None:
+        d = a - a.mean()
+        self.rstd = 1 / np.sqrt((d**2).mean() + 1e-5)
+        self.y = d * self.rstd
+
+    def backward(self, dy: Array) -> Array:
+        return self.rstd * (dy - dy.mean() - self.y * (dy * self.y).mean())
+
+
 class Step:
-    """One step of one sample: x (I), h and c (H); where weight_hr (P, H) is a fifth weight, h (P)."""
+    """One step of one sample: x (I), h and c (H); where weight_hr (P, H) is a fifth weight, h (P).
+
+    "lstm_norm" (Ba, Kiros, Hinton 2016, appendix) has four more: norm_weight_ih, norm_weight_hh, norm_weight_c,
+    norm_bias_c.
+    """
 
     def __init__(self, cell: str, weights: tuple[Array, ...], x: Array, h: Array, c: Array) -> None:
         self.cell, self.weights, self.x, self.h, self.c = cell, weights, x, h, c
-        weight_ih, weight_hh, bias_ih, bias_hh, *self.projection = weights
+        weight_ih, weight_hh, bias_ih, bias_hh, *more = weights
+        self.projection = more if cell == "lstm" else []
         self.from_x = np.split(weight_ih @ x + bias_ih, GATES[cell])
         self.from_h = np.split(weight_hh @ h + bias_hh, GATES[cell])
-        if cell == "lstm":
+        if cell == "lstm_norm":
+            self.norm_x, self.norm_h = Norm(weight_ih @ x), Norm(weight_hh @ h)
+            self.a = np.split(more[0] * self.norm_x.y + more[1] * self.norm_h.y + bias_ih + bias_hh, 4)
+            i, f, g, o = sigmoid(self.a[0]), sigmoid(self.a[1]), np.tanh(self.a[2]), sigmoid(self.a[3])
+            self.gates = np.concatenate([i, f, g, o])
+            self.new_c = f * c + i * g
+            self.norm_c = Norm(self.new_c)
+            self.before_tanh = more[2] * self.norm_c.y + more[3]
+            self.new_h = o * np.tanh(self.before_tanh)
+        elif cell == "lstm":
             self.a = [u + v for u, v in zip(self.from_x, self.from_h, strict=True)]
             i, f, g, o = sigmoid(self.a[0]), sigmoid(self.a[1]), np.tanh(self.a[2]), sigmoid(self.a[3])
             self.gates = np.concatenate([i, f, g, o])
@@ -81,6 +109,30 @@ class Step:
             ]
             da_h = da_x
             dc = total * f
+        elif self.cell == "lstm_norm":
+            i, f, g, o = np.split(self.gates, 4)
+            dn = dh * o * tanh_slope(self.before_tanh)
+            total = dc + self.norm_c.backward(dn * self.weights[6])
+            da = [
+                total * g * sigmoid_slope(a[0]),
+                total * self.c * sigmoid_slope(a[1]),
+                total * i * tanh_slope(a[2]),
+                dh * np.tanh(self.before_tanh) * sigmoid_slope(a[3]),
+            ]
+            by_gates = np.concatenate(da)
+            da_x = np.split(self.norm_x.backward(by_gates * self.weights[4]), 4)
+            da_h = np.split(self.norm_h.backward(by_gates * self.weights[5]), 4)
+            dc = total * f
+            return self.by_products(da_x, da_h) | {
+                "dc_old": dc,
+                "dc": total,
+                "dbias_ih": by_gates,
+                "dbias_hh": by_gates,
+                "dnorm_weight_ih": by_gates * self.norm_x.y,
+                "dnorm_weight_hh": by_gates * self.norm_h.y,
+                "dnorm_weight_c": dn * self.norm_c.y,
+                "dnorm_bias_c": dn,
+            }
         elif self.cell == "gru":
             r, z, n = np.split(self.gates, 3)
             dn = dh * sigmoid(-a[1]) * tanh_slope(a[2])
@@ -117,11 +169,26 @@ class Step:
             "dbias_hh": by_h,
         }
 
+    def by_products(self, da_x: list[Array], da_h: list[Array]) -> dict[str, Array]:
+        by_x, by_h = np.concatenate(da_x), np.concatenate(da_h)
+        return {
+            "dx": self.weights[0].T @ by_x,
+            "dx_terms": abs(self.weights[0]).T @ abs(by_x),
+            "dh_old": self.weights[1].T @ by_h,
+            "dh_old_terms": abs(self.weights[1]).T @ abs(by_h),
+            "dweight_ih": np.outer(by_x, self.x),
+            "dweight_hh": np.outer(by_h, self.h),
+        }
+
     def path(self, along: Array, own: Array) -> tuple[Array, Array]:
         """The derivative by the new c (GRU: h) if weight_hh had none, and what is left of it at the old one.
 
         ``along``: what later steps hand down; ``own``: the derivative by h from no later step.
         """
+        if self.cell == "lstm_norm":
+            _, f, _, o = np.split(self.gates, 4)
+            kept = along + self.norm_c.backward(own * o * tanh_slope(self.before_tanh) * self.weights[6])
+            return kept, kept * f
         if self.cell == "lstm":
             _, f, _, o = np.split(self.gates, 4)
             for weight_hr in self.projection:
@@ -137,6 +204,7 @@ MEASURED = ("rows", "h", "c", "dh", "dc", "path", "rest")
 # From where on a gate counts as low and high, for each of a cell's gates.
 BOUNDS = {
     "lstm": ([0.1, 0.1, -0.9, 0.1], [0.9] * 4),
+    "lstm_norm": ([0.1, 0.1, -0.9, 0.1], [0.9] * 4),
     "gru": ([0.1, 0.1, -0.9], [0.9] * 3),
     "gru_reset_before": ([0.1, 0.1, -0.9], [0.9] * 3),
     "rnn_tanh": ([-0.9], [0.9]),
@@ -157,11 +225,19 @@ def run(
     dc_n: Array | None = None,
     from_end: bool = False,
 ) -> dict[str, Array]:
-    """y, h_n, c_n, gates, c of every step, and with dy all gradients; x (T, N, I)."""
+    """y, h_n, c_n, gates, c of every step, and with dy all gradients; x (T, N, I).
+
+    terms: what a norm's gradients by x and h are sums of, at most. With one feature, whose scale the norm takes out
+    again, next to nothing is left of them.
+    """
     T, N, I = x.shape
     P, G = weights[1].shape[1], len(weights[1])
     H = G // GATES[cell]
-    full = tuple(np.zeros(G) if w is None else w.astype(float) for w in weights)
+    # What stands for None: no biases, norms of gain 1.
+    plain = (None, None, np.zeros(G), np.zeros(G), np.ones(G), np.ones(G), np.ones(H), np.zeros(H))
+    full = tuple(plain[k] if w is None else w.astype(float) for k, w in enumerate(weights))
+    if cell == "lstm_norm":
+        full += plain[len(full) :]  # type: ignore[arg-type]
     states = ((h0, P), (c0, H), (dh_n, P), (dc_n, H))
     h0, c0, dh_n, dc_n = (np.zeros((N, width)) if a is None else a.astype(float) for a, width in states)
     lengths = np.full(N, T) if lengths is None else np.asarray(lengths)
@@ -170,9 +246,11 @@ def run(
     out: dict[str, Array] = {name: np.zeros((T, N, width)) for name, width in widths.items()}
     out |= {"gates": np.zeros((T, N, G)), "dx": np.zeros((T, N, I))}
     out |= {name: np.zeros((N, width)) for name, width in {"h_n": P, "c_n": H, "dh0": P, "dc0": H}.items()}
-    sums = ("dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh", "dweight_hr")[: len(full)]
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", *(NORMS if cell == "lstm_norm" else ("weight_hr",)))
+    sums = tuple(f"d{name}" for name in names[: len(full)])
     out |= {name: np.zeros_like(w) for name, w in zip(sums, full, strict=True)}
     measured = {name: np.zeros(T) for name in MEASURED}
+    terms: dict[str, float] = {}
     measured |= {name: np.zeros((T, GATES[cell])) for name in ("gate", "low", "high")}
     for n in range(N):
         times = list(range(lengths[n]))[:: -1 if reverse else 1]
@@ -184,18 +262,20 @@ def run(
             out["y"][t, n], out["c"][t, n], out["gates"][t, n] = h, c, step.gates
         out["h_n"][n], out["c_n"][n] = h, c
         dh, dc = dh_n[n], dc_n[n]
-        along, last = (dc_n[n] if cell == "lstm" else 0 * dc_n[n]), dh_n[n]
+        along, last = (dc_n[n] if cell in MEMORY else 0 * dc_n[n]), dh_n[n]
         for t, step in zip(times[::-1], steps[::-1], strict=True):
             dh = dh + dy[t, n]
             kept, along = step.path(along, dy[t, n] + last)
             last = 0 * last
             back = step.backward(dh, dc)
             out["dh"][t, n], out["dc"][t, n], out["dx"][t, n] = dh, back["dc"], back["dx"]
+            for name, of in (("dx", "dx"), ("dh", "dh_old"), ("dh0", "dh_old")):
+                terms[name] = max(terms.get(name, 0.0), back.get(f"{of}_terms", np.zeros(1)).max())
             for name in sums:
                 out[name] += back[name]
             seen = {"rows": np.ones(1), "h": step.new_h, "c": step.new_c, "dh": dh, "dc": back["dc"], "path": kept}
             if not cell.startswith("rnn"):
-                seen["rest"] = (back["dc"] if cell == "lstm" else dh) - kept
+                seen["rest"] = (back["dc"] if cell in MEMORY else dh) - kept
             entry = len(times) - 1 - times.index(t) if from_end else times.index(t)
             for name, value in seen.items():
                 measured[name][entry] += np.sum(value**2)
@@ -205,4 +285,4 @@ def run(
             measured["high"][entry] += (values >= np.array(high)[:, None]).sum(1)
             dh, dc = back["dh_old"], back["dc_old"]
         out["dh0"][n], out["dc0"][n] = dh, dc
-    return out | {"measured": measured}
+    return out | {"measured": measured, "terms": terms}

@@ -187,13 +187,17 @@ GM_API gm_status gm_dropout(gm_dtype dtype, int64_t n, const void* x, double p, 
  * biases (G H) or null for 0. LSTM: i, f, g, o. GRU: r, z, n, the reset gate after the product with
  * weight_hh, r (U h + b), or before it, U (r h) + b. RNN: one. An LSTM may be projected (Sak, Senior,
  * Beaufays 2014, arXiv:1402.1128): h = weight_hr (o tanh(c)) has P features instead of H, and so have y, h0,
- * h_n, their derivatives and the columns of weight_hh. */
+ * h_n, their derivatives and the columns of weight_hh. GM_LSTM_NORM is the LSTM with layer norm (Ba, Kiros,
+ * Hinton 2016, arXiv:1607.06450, appendix; eps 1e-5), not projected: the gates are norm_weight_ih norm(W x) +
+ * norm_weight_hh norm(U h) + both biases, each norm over all 4 H, c = f c + i g, and h = o tanh(norm_weight_c
+ * norm(c) + norm_bias_c). What a norm of one unit gives is 0. */
 typedef enum gm_cell {
   GM_LSTM = 0,
   GM_GRU = 1,
   GM_RNN_TANH = 2,
   GM_RNN_RELU = 3,
-  GM_GRU_RESET_BEFORE = 4
+  GM_GRU_RESET_BEFORE = 4,
+  GM_LSTM_NORM = 5
 } gm_cell;
 typedef struct gm_recurrent {
   size_t struct_size;
@@ -213,6 +217,8 @@ typedef struct gm_recurrent {
   int (*cancel)(void* data); /* null, or asked some 50 times a second on the calling thread; non-zero: the
                               * call ends with GM_CANCELLED, and what it would have written is not whole */
   void* cancel_data;
+  const void *norm_weight_ih, *norm_weight_hh; /* of GM_LSTM_NORM: (4 H), null for 1 */
+  const void *norm_weight_c, *norm_bias_c;     /* (H), null for 1, and for 0 */
 } gm_recurrent;
 /* The weights and biases of a layer of any T and N laid out once for many calls of forward, which otherwise
  * does it every time. Safe to share between threads; free(null) is allowed. */
@@ -221,8 +227,9 @@ GM_API gm_status gm_recurrent_pack(gm_dtype dtype, const gm_recurrent* layer, gm
                                    gm_error* error);
 GM_API void gm_recurrent_packed_free(gm_recurrent_packed* packed);
 /* Bytes that the caller provides. cache: T N H (G + 1) elements for LSTM and GRU, T N H G for RNN and
- * GM_GRU_RESET_BEFORE; with recompute ceil(T / k) N H for LSTM, none for the others; a projection T N H more,
- * none with recompute. The workspaces may be thrown away after the call.
+ * GM_GRU_RESET_BEFORE, T N (10 H + 3 float64) for GM_LSTM_NORM; with recompute ceil(T / k) N H for both LSTM,
+ * none for the others; a projection T N H more, none with recompute. The workspaces may be thrown away after
+ * the call.
  */
 typedef struct gm_recurrent_memory {
   size_t struct_size;
@@ -233,7 +240,7 @@ typedef struct gm_recurrent_memory {
 GM_API gm_status gm_recurrent_sizes(gm_dtype dtype, const gm_recurrent* layer, gm_recurrent_memory* out,
                                     gm_error* error);
 /* y (T, N, H): h of every step, 0 beyond a sample's length. h0, c0 (N, H) or null for 0; h_n, c_n (N, H), the
- * state after each sample's last step, may be null; c0 and c_n are the LSTM's. cache may be null where no
+ * state after each sample's last step, may be null; c0 and c_n are both LSTM's. cache may be null where no
  * backward follows; then recompute is not looked at. */
 GM_API gm_status gm_recurrent_forward(gm_dtype dtype, const gm_recurrent* layer, const void* x,
                                       const void* h0, const void* c0, void* y, void* h_n, void* c_n,
@@ -251,6 +258,7 @@ typedef struct gm_recurrent_gradients {
   void *dh, *dc;
   int accumulate;
   const gm_recurrent_steps* steps; /* null, or what backward is to see of every step */
+  void *dnorm_weight_ih, *dnorm_weight_hh, *dnorm_weight_c, *dnorm_bias_c;
 } gm_recurrent_gradients;
 /* Sums over the units of the samples that run at a step, in float64, in an order that does not depend on the
  * number of threads. Entry s is the s-th step that each sample takes; with from_end the step with s more to

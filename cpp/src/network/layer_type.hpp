@@ -16,7 +16,7 @@
 namespace gradiometer {
 
 constexpr int kMaxInputs = 2;
-constexpr int kMaxTensors = 5;
+constexpr int kMaxTensors = 8;
 
 // A parameter or state tensor of a node; offset in elements within the network's flat buffer.
 struct Tensor {

@@ -9,6 +9,7 @@
 #pragma once
 #include "kernel_table.hpp"
 #include "math/logistic.hpp"
+#include "ops/group_norm.hpp"
 #include "simd/lanes.hpp"
 
 namespace gradiometer {
@@ -110,7 +111,7 @@ constexpr bool looks = !__is_same(Look, Unseen&);
 // i, f, o = σ, g = tanh; c = f c + i g; h = o tanh(c). Hochreiter, Schmidhuber 1997; forget gate: Gers 2000.
 // Planes: i, f, g, o, the old c.
 struct Lstm {
-  static constexpr bool resets = false;
+  static constexpr bool resets = false, norms = false;
   template <class T>
   static void forward(const CellForward<T>& s) {
     each_unit<T>(s.N, s.units, [&](int64_t n, int64_t j, auto lanes) {
@@ -195,7 +196,7 @@ inline void look_at_gru(const CellBackward<T>& s, int64_t sample, int64_t j, Lan
 // r, z = σ; n = tanh(x-part + r q), q = U_n h + b; h = (1 - z) n + z h. Cho 2014, arXiv:1406.1078, in the
 // form with the reset gate after the product, that of cuDNN and torch.nn.GRU. Planes: n, r, z, q.
 struct Gru {
-  static constexpr bool resets = false;
+  static constexpr bool resets = false, norms = false;
   template <class T>
   static void forward(const CellForward<T>& s) {
     each_unit<T>(s.N, s.units, [&](int64_t n, int64_t j, auto lanes) {
@@ -242,7 +243,7 @@ struct Gru {
 // With a = dL/dn's pre-activation and v = U_nᵀ a: dL/dr = v h, and the old h gets r v beside z dh and what
 // comes by the pre-activations of r and z.
 struct GruResetBefore {
-  static constexpr bool resets = true;
+  static constexpr bool resets = true, norms = false;
   template <class T>
   static void reset(const CellReset<T>& s) {
     each_unit<T>(s.N, s.units, [&](int64_t n, int64_t j, auto lanes) {
@@ -323,7 +324,7 @@ struct ReluUnit {
 };
 template <class Unit>
 struct Rnn {
-  static constexpr bool resets = false;
+  static constexpr bool resets = false, norms = false;
   template <class T>
   static void forward(const CellForward<T>& s) {
     each_unit<T>(s.N, s.units, [&](int64_t n, int64_t j, auto lanes) {
@@ -354,10 +355,199 @@ struct Rnn {
   }
 };
 
+// The LSTM with layer norm of Ba, Kiros, Hinton 2016 (arXiv:1607.06450, appendix): gates = norm(W x) + norm(U
+// h) + b, each norm over all four gates, c = f c + i g, h = o tanh(norm(c)). c itself is carried as it is.
+// The shifts of the first two norms and b are one sum. Planes: norm(W x) and norm(U h) before their gains,
+// four each, the old c, norm(c) before its gain.
+//
+// Statistics are float64, as in group_norm.hpp; what is normalised is rounded once. The gates are computed
+// again in backward, which saves four of fourteen planes.
+struct LstmNorm {
+  static constexpr bool resets = false, norms = true;
+
+  template <class T, class Lanes>
+  struct Gates {
+    Row<T, Lanes> row;
+    const T* norm;
+    V<T> of(int plane) const { return load(norm + plane * row.H + row.j, row.lanes); }
+    V<T> before(int k) const {
+      return fma(of(kNormX + k), row.get(k), fma(of(kNormH + k), row.get(4 + k), of(kNormBias + k)));
+    }
+    Gate<T> gate(int k) const { return Gate<T>::of(before(k)); }
+    V<T> old() const { return row.get(8); }
+    V<T> hat() const { return row.get(9); }
+    V<T> within_tanh() const { return fma(of(kNormC), hat(), of(kNormShift)); }
+  };
+  template <class T, class Lanes>
+  static Gates<T, Lanes> at(T* row, const T* norm, int64_t H, int64_t j, Lanes lanes) {
+    return {{row, H, j, lanes}, norm};
+  }
+  // (x - mean) / sqrt(var + eps), and the second factor.
+  template <class T>
+  static double standardise(int64_t n, const T* x, T* y) {
+    double mean, rstd;
+    group_norm_statistics(n, true, kNormEps, x, &mean, &rstd);
+    const V<double> m = V<double>::set1(mean), s = V<double>::set1(rstd);
+    for_lanes<V<double>::lanes>(
+        n, [&](int64_t i, auto lanes) { narrow((widen(x + i, lanes) - m) * s, y + i, lanes); });
+    return rstd;
+  }
+  template <class T>
+  static void keep(T* row, int64_t H, int which, double value) {
+    __builtin_memcpy(reinterpret_cast<char*>(row + 10 * H) + which * sizeof value, &value, sizeof value);
+  }
+  template <class T>
+  static double kept(const T* row, int64_t H, int which) {
+    double value;
+    __builtin_memcpy(&value, reinterpret_cast<const char*>(row + 10 * H) + which * sizeof value,
+                     sizeof value);
+    return value;
+  }
+
+  template <class T>
+  static void enter(const CellEnter<T>& s) {
+    for (int64_t n = 0; n < s.N; n++) {
+      T* const row = s.row + n * s.ld;
+      keep(row, s.H, 0, standardise(4 * s.H, row, row));
+    }
+  }
+  template <class T>
+  static void forward(const CellForward<T>& s) {
+    for (int64_t n = 0; n < s.N; n++) {
+      T *const row = s.row + n * s.ld, *const h = s.h + n * s.H, *const c = s.c + n * s.H;
+      keep(row, s.H, 1, standardise(4 * s.H, row + 4 * s.H, row + 4 * s.H));
+      for_lanes<V<T>::lanes>(s.H, [&](int64_t j, auto lanes) {
+        const auto r = at(row, s.norm, s.H, j, lanes);
+        const auto i = r.gate(0), f = r.gate(1), o = r.gate(3);
+        const V<T> old = load(static_cast<const T*>(c) + j, lanes);
+        r.row.put(8, old);
+        store(fma(f.value(), old, i.value() * tanh(r.before(2))), c + j, lanes);
+        store(o.value(), h + j, lanes);
+      });
+      keep(row, s.H, 2, standardise(s.H, static_cast<const T*>(c), row + 9 * s.H));
+      for_lanes<V<T>::lanes>(s.H, [&](int64_t j, auto lanes) {
+        const auto r = at(row, s.norm, s.H, j, lanes);
+        store(load(static_cast<const T*>(h) + j, lanes) * tanh(r.within_tanh()), h + j, lanes);
+      });
+    }
+  }
+
+  // The derivative by x of a norm is rstd (d - sum d / n - y sum(d y) / n), d = dy gain, y the row before its
+  // gain (group_norm.hpp).
+  template <class T>
+  struct Back {
+    V<T> middle, dot, rstd;
+    Back(int64_t n, const T* dy, const T* gain, const T* y, double factor) {
+      double sum, product;
+      two_sums_over(
+          n,
+          [=](int64_t i, auto lanes, V<double>& a, V<double>& b) {
+            a = widen(dy + i, lanes) * widen(gain + i, lanes);
+            b = a * widen(y + i, lanes);
+          },
+          &sum, &product);
+      middle = V<T>::set1(static_cast<T>(sum / static_cast<double>(n)));
+      dot = V<T>::set1(static_cast<T>(product / static_cast<double>(n)));
+      rstd = V<T>::set1(static_cast<T>(factor));
+    }
+    V<T> of(V<T> dy, V<T> gain, V<T> y) const { return fnma(y, dot, dy * gain - middle) * rstd; }
+  };
+  // Scratch: first what dc is multiplied with to give the derivatives by i, f, g before their functions, and
+  // that by o; then those; f; the derivative by norm(c), and the part of it that is the step's own.
+  template <class T>
+  static void backward(const CellBackward<T>& s) {
+    const int64_t H = s.H;
+    const T* const row = s.row;
+    T *const da = s.scratch, *const keep_f = da + 4 * H, *const dnorm = da + 5 * H, *const own = da + 6 * H;
+    Seen<T> seen;
+    for_lanes<V<T>::lanes>(H, [&](int64_t j, auto lanes) {
+      const auto r = at(s.row, s.norm, H, j, lanes);
+      const Row<T, decltype(lanes)> d{da, H, j, lanes};
+      const auto i = r.gate(0), f = r.gate(1), o = r.gate(3);
+      const V<T> a = r.before(2), g = tanh(a), u = r.within_tanh(), out = tanh(u), slope = tanh_slope(u);
+      const V<T> dh = load(static_cast<const T*>(s.dh) + j, lanes);
+      d.put(0, g * i.slope());
+      d.put(1, r.old() * f.slope());
+      d.put(2, i.value() * tanh_slope(a));
+      d.put(3, dh * out * o.slope());
+      store(f.value(), keep_f + j, lanes);
+      store(dh * o.value() * slope, dnorm + j, lanes);
+      if (s.seen) {
+        store(load(s.own + j, lanes) * o.value() * slope, own + j, lanes);
+        seen.square(kSeenH, o.value() * out, lanes);
+        seen.square(kSeenDh, dh, lanes);
+        seen.square(kSeenC, fma(f.value(), r.old(), i.value() * g), lanes);
+        seen.sigmoid_gate(0, i.value(), lanes);
+        seen.sigmoid_gate(1, f.value(), lanes);
+        seen.tanh_gate(2, g, lanes);
+        seen.sigmoid_gate(3, o.value(), lanes);
+      }
+    });
+    const T *const hat = row + 9 * H, *const gain = s.norm + kNormC * H;
+    const Back<T> by_c(H, dnorm, gain, hat, kept(row, H, 2));
+    const Back<T> by_own(s.seen ? H : 0, own, gain, hat, kept(row, H, 2));
+    for_lanes<V<T>::lanes>(H, [&](int64_t j, auto lanes) {
+      const Row<T, decltype(lanes)> d{da, H, j, lanes};
+      const V<T> dy = load(static_cast<const T*>(dnorm) + j, lanes), w = load(gain + j, lanes),
+                 y = load(hat + j, lanes), f = load(static_cast<const T*>(keep_f) + j, lanes);
+      const V<T> total = by_c.of(dy, w, y) + load(static_cast<const T*>(s.dc) + j, lanes);
+      if (s.seen) {
+        const V<T> part = by_own.of(load(static_cast<const T*>(own) + j, lanes), w, y) +
+                          load(static_cast<const T*>(s.path) + j, lanes);
+        store(part * f, s.path + j, lanes);
+        seen.square(kSeenDc, total, lanes);
+        seen.square(kSeenPath, part, lanes);
+        seen.square(kSeenRest, total - part, lanes);
+      }
+      for (int k = 0; k < 3; k++) d.put(k, total * d.get(k));
+      if (s.dc_total) store(total, s.dc_total + j, lanes);
+      store(total * f, s.dc + j, lanes);
+      if (s.sums) {
+        const Row<T, decltype(lanes)> sum{s.sums, H, j, lanes};
+        sum.put(kNormC, fma(dy, y, sum.get(kNormC)));
+        sum.put(kNormShift, sum.get(kNormShift) + dy);
+      }
+    });
+    if (s.seen) seen.put(4, s.seen);
+    const T *const gain_x = s.norm + kNormX * H, *const gain_h = s.norm + kNormH * H;
+    const Back<T> by_x(4 * H, da, gain_x, row, kept(row, H, 0));
+    const Back<T> by_h(4 * H, da, gain_h, row + 4 * H, kept(row, H, 1));
+    for_lanes<V<T>::lanes>(4 * H, [&](int64_t j, auto lanes) {
+      const V<T> d = load(static_cast<const T*>(da) + j, lanes), x = load(row + j, lanes),
+                 h = load(row + 4 * H + j, lanes);
+      store(by_x.of(d, load(gain_x + j, lanes), x), s.drow + j, lanes);
+      store(by_h.of(d, load(gain_h + j, lanes), h), s.drow + 4 * H + j, lanes);
+      if (s.sums) {
+        const auto add = [&](int plane, V<T> y) {
+          T* const sum = s.sums + plane * H + j;
+          store(fma(d, y, load(static_cast<const T*>(sum), lanes)), sum, lanes);
+        };
+        add(kNormBias, V<T>::set1(T(1)));
+        add(kNormX, x);
+        add(kNormH, h);
+      }
+    });
+  }
+  template <class T>
+  static void show(const CellShow<T>& s) {
+    each_unit<T>(s.N, s.H, [&](int64_t n, int64_t j, auto lanes) {
+      const auto r = at(s.row + n * s.ld, s.norm, s.H, j, lanes);
+      const Row<T, decltype(lanes)> out{s.gates + n * 4 * s.H, s.H, j, lanes};
+      const auto i = r.gate(0), f = r.gate(1);
+      const V<T> g = tanh(r.before(2));
+      out.put(0, i.value());
+      out.put(1, f.value());
+      out.put(2, g);
+      out.put(3, r.gate(3).value());
+      if (s.c) store(fma(f.value(), r.old(), i.value() * g), s.c + n * s.H + j, lanes);
+    });
+  }
+};
+
 template <class... Ops>
 struct CellList {};
 // In the order of gm_cell.
-using AllCells = CellList<Lstm, Gru, Rnn<TanhUnit>, Rnn<ReluUnit>, GruResetBefore>;
+using AllCells = CellList<Lstm, Gru, Rnn<TanhUnit>, Rnn<ReluUnit>, GruResetBefore, LstmNorm>;
 
 }  // namespace GM_ISA
 }  // namespace gradiometer

@@ -38,6 +38,7 @@ def theirs_classes(net: Sequential) -> set[str]:
     modules = [module for _, module in net.named_modules()]
     names = {type(module).__name__ for module in modules if isinstance(module, Residual | DenseSkip)}
     names |= {"Recurrent" for module in modules if isinstance(module, Recurrent)}
+    names |= {"LayerNormLSTM" for module in modules if isinstance(module, Recurrent) and module.layer_norm}
     return names | {"Erf" for module in modules if isinstance(module, Activation) and module.name == "erf"}
 
 
@@ -97,10 +98,11 @@ def their_layer(module: Module, activation: Callable[..., str]) -> str:
 
 
 def their_recurrent(module: Recurrent) -> str:
-    said = arguments(module, dtype=False, but=("batch_first", "output", "reset_after"))
+    said = arguments(module, dtype=False, but=("batch_first", "output", "reset_after", "layer_norm"))
     last = "" if module.output == "last" else ", last=False"
     whole = module._frozen and not any(module.requires_grad.values())
-    cell = f"nn.{type(module).__name__}({said}, batch_first=True)"
+    name = "LayerNormLSTM" if module.layer_norm else f"nn.{type(module).__name__}"
+    cell = f"{name}({said}, batch_first=True)"
     return f"Recurrent({cell}{last}){'.requires_grad_(False)' if whole else ''}"
 
 

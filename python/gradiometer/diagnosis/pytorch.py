@@ -96,7 +96,63 @@ class Recurrent(nn.Module):
         return torch.cat(tuple(h[-1 - self.cell.bidirectional :]), dim=1)
 
 """
-CLASSES_OF_OURS = {"Erf": ERF, "Residual": RESIDUAL, "DenseSkip": DENSE_SKIP, "Recurrent": RECURRENT}
+LAYER_NORM_LSTM = """\
+class LayerNormLSTM(nn.Module):
+    # Ba, Kiros, Hinton 2016, arXiv:1607.06450, appendix: torch.nn has none; x (N, T, C), all of one length
+    def __init__(
+        self, input_size, hidden_size, num_layers=1, bias=True, batch_first=True, dropout=0.0, bidirectional=False
+    ):
+        super().__init__()
+        self.hidden_size, self.num_layers, self.dropout = hidden_size, num_layers, dropout
+        self.bidirectional, self.ways = bidirectional, ("", "_reverse")[: 1 + bidirectional]
+        H, bound = hidden_size, hidden_size**-0.5
+        for k in range(num_layers):
+            for way in self.ways:
+                shapes = {"weight_ih": (4 * H, H * len(self.ways) if k else input_size), "weight_hh": (4 * H, H)}
+                shapes.update({"bias_ih": (4 * H,), "bias_hh": (4 * H,)} if bias else {})
+                made = {name: torch.empty(shape).uniform_(-bound, bound) for name, shape in shapes.items()}
+                made.update(norm_weight_ih=torch.ones(4 * H), norm_weight_hh=torch.ones(4 * H))
+                made.update(norm_weight_c=torch.ones(H), **({"norm_bias_c": torch.zeros(H)} if bias else {}))
+                for name, p in made.items():
+                    self.register_parameter(f"{name}_l{k}{way}", nn.Parameter(p))
+
+    def forward(self, x, state=None):
+        h_n, c_n, norm = [], [], nn.functional.layer_norm
+        for k in range(self.num_layers):
+            out = []
+            for way in self.ways:
+                def of(name):
+                    return getattr(self, f"{name}_l{k}{way}", None)
+                if state is None:
+                    h = c = x.new_zeros(len(x), self.hidden_size)
+                else:
+                    h, c = state[0][len(h_n)], state[1][len(c_n)]
+                by_x = x @ of("weight_ih").T
+                by_x = norm(by_x, by_x.shape[2:], of("norm_weight_ih"), of("bias_ih"))
+                y, order = [None] * x.shape[1], range(x.shape[1])
+                for t in reversed(order) if way else order:
+                    by_h = h @ of("weight_hh").T
+                    by_h = norm(by_h, by_h.shape[1:], of("norm_weight_hh"), of("bias_hh"))
+                    i, f, g, o = (by_x[:, t] + by_h).chunk(4, 1)
+                    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+                    h = o.sigmoid() * norm(c, c.shape[1:], of("norm_weight_c"), of("norm_bias_c")).tanh()
+                    y[t] = h
+                out.append(torch.stack(y, 1))
+                h_n.append(h)
+                c_n.append(c)
+            x = torch.cat(out, 2)
+            if k + 1 < self.num_layers:
+                x = nn.functional.dropout(x, self.dropout, self.training)
+        return x, (torch.stack(h_n), torch.stack(c_n))
+
+"""
+CLASSES_OF_OURS = {
+    "Erf": ERF,
+    "Residual": RESIDUAL,
+    "DenseSkip": DENSE_SKIP,
+    "Recurrent": RECURRENT,
+    "LayerNormLSTM": LAYER_NORM_LSTM,
+}
 
 
 def pytorch_listing(

@@ -27,6 +27,7 @@ class Recurrent(Module):
     _cell: str
     _gates: int
     proj_size = 0  # of an LSTM; 0 for none
+    layer_norm = False  # of an LSTM
 
     def __init__(
         self,
@@ -64,6 +65,10 @@ class Recurrent(Module):
                 shapes["weight_hr"] = (self.proj_size, H)
             for name, shape in shapes.items():
                 self._arrays[name + suffix] = rng.uniform(-bound, bound, shape).astype(dtype)
+            for name, size in (("norm_weight_ih", G), ("norm_weight_hh", G), ("norm_weight_c", H)) * self.layer_norm:
+                self._arrays[name + suffix] = np.ones(size, dtype)
+            if self.layer_norm and self.bias:
+                self._arrays[f"norm_bias_c{suffix}"] = np.zeros(H, dtype)
         if recurrent_init is not None:
             rule = rules.identity if recurrent_init == "identity" else rules.by_name(recurrent_init)
             for suffix, _ in self._directions():
@@ -206,6 +211,14 @@ class LSTM(Recurrent):
         A second set of weights runs from the last step to the first; features are side by side.
     proj_size : int
         P > 0, less than hidden_size: ``h = W_hr (o tanh(c))`` has P features (Sak et al. 2014, arXiv:1402.1128).
+    layer_norm : bool
+        Layer norm as in Ba, Kiros & Hinton 2016 (arXiv:1607.06450, appendix; eps 1e-5), which torch does not have: the
+        gates are ``norm_weight_ih norm(W_ih x) + norm_weight_hh norm(W_hh h) + b_ih + b_hh``, each norm over all
+        ``4 hidden_size``, and ``h = o tanh(norm_weight_c norm(c) + norm_bias_c)``; c is carried on as it is. In the
+        beginning ``norm_weight_ih_l0``, ``norm_weight_hh_l0`` (4 hidden_size) and ``norm_weight_c_l0`` (hidden_size)
+        are 1 and ``norm_bias_c_l0``, which there is with `bias` only, 0. The two biases are added after the norms, so
+        that `forget_bias` and chrono mean what they mean without; but before it each gate's sum spreads by about 1.4
+        over the units, whatever the weights. A norm of one unit is 0. Not with proj_size.
     output : "last" or "all"
         h after a sample's last step (in reverse, its first), (N, features); or of every step, (N, T, features).
     forget_bias : float, optional
@@ -237,6 +250,8 @@ class LSTM(Recurrent):
     >>> net = gm.Sequential(gm.LSTM(3, 5, 2, output="all", rng=0), gm.Linear(5, 4, rng=1))
     >>> net.predict(gm.Sequences.of([np.ones((2, 3)), np.ones((7, 3))])).shape
     (2, 7, 4)
+    >>> sorted(name for name in gm.LSTM(3, 5, layer_norm=True, rng=0).state_dict() if name.startswith("norm"))
+    ['norm_bias_c_l0', 'norm_weight_c_l0', 'norm_weight_hh_l0', 'norm_weight_ih_l0']
     """
 
     _cell, _gates = "lstm", 4
@@ -252,6 +267,7 @@ class LSTM(Recurrent):
         dropout: float = 0.0,
         bidirectional: bool = False,
         proj_size: int = 0,
+        layer_norm: bool = False,
         output: str = "last",
         forget_bias: float | None = None,
         init: str = "torch",
@@ -263,6 +279,9 @@ class LSTM(Recurrent):
         self.proj_size = 0 if proj_size == 0 else positive("proj_size", proj_size)
         if self.proj_size >= positive("hidden_size", hidden_size):
             raise ValueError(f"proj_size is {proj_size}; expected less than hidden_size, {hidden_size}")
+        self.layer_norm = bool(layer_norm)
+        if self.layer_norm and self.proj_size:
+            raise ValueError(f"proj_size is {proj_size} with layer_norm=True; expected 0")
         rng = generator("rng", rng)
         super().__init__(
             input_size,
@@ -286,10 +305,15 @@ class LSTM(Recurrent):
             self._set_biases([None, real("forget_bias", forget_bias), None, None])
 
     def _config(self) -> dict[str, Any]:
-        return {**super()._config(), "proj_size": self.proj_size}
+        return {**super()._config(), "proj_size": self.proj_size, "layer_norm": self.layer_norm}
+
+    @property
+    def cell(self) -> str:
+        """``"lstm"`` or ``"lstm_norm"``."""
+        return "lstm_norm" if self.layer_norm else "lstm"
 
     def _attributes(self, way: int) -> dict[str, float | str]:
-        return {**super()._attributes(way), "projection": self.proj_size}
+        return {**super()._attributes(way), "projection": self.proj_size, "norm": self.layer_norm}
 
 
 class GRU(Recurrent):

@@ -276,7 +276,8 @@ def to_torch(net: ours.Module) -> nn.Module:
     Raises
     ------
     ValueError
-        For an activation that torch.nn does not have, and a GRU with ``reset_after=False``.
+        For an activation that torch.nn does not have, a GRU with ``reset_after=False``, an LSTM with
+        ``layer_norm=True``.
     TypeError
         For what is not a layer.
 
@@ -306,9 +307,11 @@ def to_torch(net: ours.Module) -> nn.Module:
     kind = next((theirs for theirs, mine in [*_SAME.items(), *reversed(_RECURRENT.items())] if type(net) is mine), None)
     if kind is None:
         raise TypeError(f"net holds {type(net).__name__}; expected a layer of gradiometer that torch.nn has")
-    config = {key: value for key, value in net._config().items() if key not in ("dtype", "reset_after")}
+    config = {key: value for key, value in net._config().items() if key not in ("dtype", "reset_after", "layer_norm")}
     if isinstance(net, ours.GRU) and not net.reset_after:
         raise ValueError("net holds a GRU with reset_after=False, which torch.nn does not have; expected True")
+    if isinstance(net, ours.LSTM) and net.layer_norm:
+        raise ValueError("net holds an LSTM with layer_norm=True, which torch.nn does not have; expected False")
     if kind in (nn.Softmax, nn.LogSoftmax):
         config["dim"] = -1
     made = kind(**config).to(torch.float64 if net.dtype == "float64" else torch.float32)

@@ -8,27 +8,38 @@
 namespace gradiometer {
 namespace {
 
-// The last says which cell of two, or how an LSTM is projected.
-enum { kHidden, kReverse, kBias, kForm, kProjection = kForm };
-const Parameter lstm_attributes[] = {
-    {"hidden", 1, 1, 1e9}, {"reverse", 0, 0, 1}, {"bias", 1, 0, 1}, {"projection", 0, 0, 1e9}};
+// The fourth says which cell of two, or how an LSTM is projected; the fifth whether it has layer norm.
+enum { kHidden, kReverse, kBias, kForm, kProjection = kForm, kNorm };
+const Parameter lstm_attributes[] = {{"hidden", 1, 1, 1e9},
+                                     {"reverse", 0, 0, 1},
+                                     {"bias", 1, 0, 1},
+                                     {"projection", 0, 0, 1e9},
+                                     {"norm", 0, 0, 1}};
 const Parameter gru_attributes[] = {
     {"hidden", 1, 1, 1e9}, {"reverse", 0, 0, 1}, {"bias", 1, 0, 1}, {"reset_after", 1, 0, 1}};
 const Parameter rnn_attributes[] = {
     {"hidden", 1, 1, 1e9}, {"reverse", 0, 0, 1}, {"bias", 1, 0, 1}, {"relu", 0, 0, 1}};
 
-// Features of the projection, 0 for none, and which parameter its weight is: the last.
+template <gm_cell cell>
+bool norms(const Node& node) {
+  return cell == GM_LSTM && node.attributes[kNorm] != 0;
+}
+// Features of the projection, 0 for none, and which parameter its weight is, or the first of layer norm's.
 template <gm_cell cell>
 int64_t projection(const Node& node) {
   return cell == GM_LSTM ? static_cast<int64_t>(node.attributes[kProjection]) : 0;
 }
 int weight_hr(const Node& node) { return node.attributes[kBias] != 0 ? 4 : 2; }
+int norm_weights(const Node& node) { return weight_hr(node); }
 
 template <gm_cell cell>
-gm_status set_up(Node& node, gm_error*) {
+gm_status set_up(Node& node, gm_error* e) {
   const int64_t H = static_cast<int64_t>(node.attributes[kHidden]), I = node.in_features[0];
   const int64_t rows = layout_of(cell).gates * H;
   const int64_t P = projection<cell>(node);
+  if (P && norms<cell>(node))
+    return fail(e, GM_INVALID_ARGUMENT, "projection", "projection is %lld of an lstm with norm; expected 0",
+                static_cast<long long>(P));
   node.features = P ? P : H;
   node.parameters[0] = {"weight_ih", 2, {rows, I}, 0, 0};
   node.parameters[1] = {"weight_hh", 2, {rows, node.features}, 0, 0};
@@ -36,6 +47,13 @@ gm_status set_up(Node& node, gm_error*) {
   node.parameters[3] = {"bias_hh", 1, {rows, 1}, 0, 0};
   node.parameter_count = node.attributes[kBias] != 0 ? 4 : 2;
   if (P) node.parameters[node.parameter_count++] = {"weight_hr", 2, {P, H}, 0, 0};
+  if (norms<cell>(node)) {
+    node.parameters[node.parameter_count++] = {"norm_weight_ih", 1, {rows, 1}, 1, 0};
+    node.parameters[node.parameter_count++] = {"norm_weight_hh", 1, {rows, 1}, 1, 0};
+    node.parameters[node.parameter_count++] = {"norm_weight_c", 1, {H, 1}, 1, 0};
+    if (node.attributes[kBias] != 0)
+      node.parameters[node.parameter_count++] = {"norm_bias_c", 1, {H, 1}, 0, 0};
+  }
   return GM_OK;
 }
 
@@ -44,6 +62,7 @@ gm_recurrent layer_of(const Node& node, int64_t N, int64_t T) {
   gm_recurrent l = {};
   l.struct_size = sizeof l;
   l.cell = cell;
+  if (norms<cell>(node)) l.cell = GM_LSTM_NORM;
   if (cell == GM_RNN_TANH && node.attributes[kForm] != 0) l.cell = GM_RNN_RELU;
   if (cell == GM_GRU && node.attributes[kForm] == 0) l.cell = GM_GRU_RESET_BEFORE;
   l.T = T;
@@ -63,6 +82,11 @@ gm_recurrent layer_of(const Call<T>& c) {
   l.weight_hh = c.parameters[1];
   if (c.node.attributes[kBias] != 0) l.bias_ih = c.parameters[2], l.bias_hh = c.parameters[3];
   if (l.P) l.weight_hr = c.parameters[weight_hr(c.node)];
+  if (norms<cell>(c.node)) {
+    T* const* const p = c.parameters + norm_weights(c.node);
+    l.norm_weight_ih = p[0], l.norm_weight_hh = p[1], l.norm_weight_c = p[2];
+    if (l.bias_ih) l.norm_bias_c = p[3];
+  }
   return l;
 }
 
@@ -135,6 +159,11 @@ gm_recurrent_gradients gradients_of(const Call<T>& c, gm_recurrent_steps* steps)
   g.dweight_hh = c.gradients[1];
   if (c.node.attributes[kBias] != 0) g.dbias_ih = c.gradients[2], g.dbias_hh = c.gradients[3];
   if (projection<cell>(c.node)) g.dweight_hr = c.gradients[weight_hr(c.node)];
+  if (norms<cell>(c.node)) {
+    T* const* const p = c.gradients + norm_weights(c.node);
+    g.dnorm_weight_ih = p[0], g.dnorm_weight_hh = p[1], g.dnorm_weight_c = p[2];
+    if (c.node.attributes[kBias] != 0) g.dnorm_bias_c = p[3];
+  }
   g.accumulate = c.accumulate;
   if (c.seen) {
     *steps = steps_of(cell, c.steps, c.seen);
@@ -211,7 +240,7 @@ constexpr LayerType type(const char* name, int attribute_count, const Parameter*
 }  // namespace
 
 extern const LayerType lstm_layer, gru_layer, rnn_layer;
-const LayerType lstm_layer = type<GM_LSTM>("lstm", 4, lstm_attributes),
+const LayerType lstm_layer = type<GM_LSTM>("lstm", 5, lstm_attributes),
                 gru_layer = type<GM_GRU>("gru", 4, gru_attributes),
                 rnn_layer = type<GM_RNN_TANH>("rnn", 4, rnn_attributes);
 

@@ -102,6 +102,12 @@ CURES: tuple[Cure, ...] = (
         remakes=(recurrent.ORTHOGONAL_ANEW,),
     ),
     Cure(
+        "layer-norm",
+        "lstm + layer norm",
+        "What comes by x, by h and from the memory is divided by its spread over the units: no gate stands at an end.",
+        remakes=(recurrent.LAYER_NORM,),
+    ),
+    Cure(
         "irnn",
         "irnn",
         "The identity as recurrent weights, and ReLU: in the beginning each step passes the state as it is.",

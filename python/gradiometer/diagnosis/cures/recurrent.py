@@ -58,6 +58,11 @@ class Remake:
             raise NotApplicable("recurrent layers are frozen")
         if not all(layer.bias for layer in layers) and self.options.keys() & {"forget_bias", "T_max"}:
             raise NotApplicable("the recurrent layers have no biases")
+        if self.options.get("layer_norm"):
+            if all(layer.layer_norm for layer in layers):
+                raise NotApplicable("the recurrent layers have layer norm")
+            if any(layer.proj_size for layer in layers):
+                raise NotApplicable("the LSTM is projected")
         rng = np.random.default_rng(seed)
 
         def other(child: Module) -> Module:
@@ -134,4 +139,5 @@ CHRONO = Remake({"init": "chrono", "T_max": None}, (LSTM,), None, CHRONO_LSTM)
 CHRONO_Z = Remake({"init": "chrono", "T_max": None}, (GRU,), None, CHRONO_GRU)
 CHRONO_ANEW = Remake({"init": "chrono", "T_max": None}, (RNN,), LSTM, CHRONO_LSTM)
 ORTHOGONAL_ANEW = Remake({"recurrent_init": "orthogonal"}, (LSTM, GRU, RNN), None, ORTHOGONAL)
+LAYER_NORM = Remake({"layer_norm": True, "forget_bias": 1.0}, (RNN, GRU, LSTM), LSTM, FORGET)
 IDENTITY = Remake({"nonlinearity": "relu", "init": "irnn"}, (RNN,), None, IRNN)

@@ -54,7 +54,8 @@ def check(measurement: Measurement) -> Finding | None:
         tries: tuple[str, ...] = ("clip", "orthogonal", "lstm", "gru")
     else:
         cause = "The memory forgets nothing, and the path through h adds to it at every step."
-        tries = ("clip", "forget-bias" if worst.cell == "lstm" else "orthogonal")
+        tries = ("clip", "forget-bias" if worst.cell.startswith("lstm") else "orthogonal")
+        tries += ("layer-norm",) * (worst.cell == "lstm")
     return Finding(
         "exploding-through-time",
         "fail" if low > 1.0 else "warn",

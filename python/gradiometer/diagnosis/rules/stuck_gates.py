@@ -78,7 +78,7 @@ def check(measurement: Measurement) -> Finding | None:
         (min(one[1].index for one in found), max(one[1].index for one in found)),
         evidence,
         f"Gate {gate_name} is {word}: {meaning}. Its bias or its weights are too large.",
-        ("forget-bias" if each.cell == "lstm" else "chrono", "clip"),
+        ("forget-bias" if each.cell.startswith("lstm") else "chrono", *["layer-norm"] * (each.cell == "lstm"), "clip"),
     )
 
 

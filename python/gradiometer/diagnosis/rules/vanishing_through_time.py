@@ -72,8 +72,8 @@ def likely_cause(weak: TimeMeasurement, far: TimeMeasurement) -> tuple[str, tupl
         factor = far.cell_path.factor
         said = f"goes back {times(factor)} a step" if factor >= 0.0 else "is gone before a factor can be measured"
         halves = f": it halves in {math.log(0.5) / math.log(factor):.1f} steps" if 0.0 < factor < 1.0 else ""
-        word = "forget gate" if far.cell == "lstm" else "gate z"
-        gated: tuple[str, ...] = ("forget-bias", "chrono") if far.cell == "lstm" else ("chrono", "lstm")
+        word = "forget gate" if far.cell.startswith("lstm") else "gate z"
+        gated: tuple[str, ...] = ("forget-bias", "chrono") if far.cell.startswith("lstm") else ("chrono", "lstm")
         return (
             f"The {word} is {mean:.2f} on average. By the memory alone (the gates multiplied, as measured) the "
             f"gradient {said}{halves}.",

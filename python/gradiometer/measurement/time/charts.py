@@ -44,7 +44,7 @@ def decay_chart(measured: Sequence[TimeMeasurement]) -> LineChart:
     for place, (each, name) in enumerate(zip(measured, layer_names(measured), strict=True)):
         series.append(_decay_line(name, each.decay.norms, place))
         if len(measured) == 1 and each.cell_path is not None and each.hidden_path is not None:
-            gate = "f" if each.cell == "lstm" else "z"
+            gate = "f" if each.cell.startswith("lstm") else "z"
             series.append(_decay_line(f"memory (product of {gate})", each.cell_path.norms, 1))
             series.append(_decay_line("through h", each.hidden_path.norms[: _held(each)], 2, first=1))
         if len(measured) == 1 and each.jacobian is not None:

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 __all__ = ["Source", "Stack", "measure_layer", "measure_stack"]
 
 Array = Any
-NAMES = {"lstm": "LSTM", "gru": "GRU", "gru_reset_before": "GRU", "rnn_tanh": "RNN", "rnn_relu": "RNN relu"}
+NAMES = {
+    "lstm": "LSTM",
+    "lstm_norm": "LSTM norm",
+    "gru": "GRU",
+    "gru_reset_before": "GRU",
+    "rnn_tanh": "RNN",
+    "rnn_relu": "RNN relu",
+}
 MOST_ROWS = 4096
 """Of the inputs that theory's input variance is taken from."""
 
@@ -61,7 +68,7 @@ def measure_stack(
     Parameters
     ----------
     cell : str
-        ``"lstm"``, ``"gru"``, ``"gru_reset_before"``, ``"rnn_tanh"`` or ``"rnn_relu"``.
+        ``"lstm"``, ``"lstm_norm"``, ``"gru"``, ``"gru_reset_before"``, ``"rnn_tanh"`` or ``"rnn_relu"``.
     x : array_like (T, N, I)
         float32 or float64.
     parameters : mapping
@@ -183,8 +190,8 @@ def measure_layer(
     index: int = 1,
 ) -> TimeMeasurement:
     """Measure one layer in one direction from its input x (T, N, I), its arrays of weights (biases None where there
-    are none; the fifth is weight_hr of a projection), and the derivatives of the loss by what it gives; as
-    `measure_stack`."""
+    are none; the fifth is weight_hr of a projection, of "lstm_norm" the last four are its norms), and the derivatives
+    of the loss by what it gives; as `measure_stack`."""
     ran = forward(cell, np.asarray(x), weights, h0, c0, _lengths(lengths, *np.shape(x)[:2]), reverse)
     return _measured(ran, source, index)[0]
 
@@ -213,9 +220,9 @@ def _measured(ran: Pass, source: Source, index: int) -> tuple[TimeMeasurement, A
         steps=int(ran.lengths.max(initial=0)),
         rows=tuple(map(int, sums["rows"])),
         grad_h=_floats(np.sqrt(sums["dh"] / rows)),
-        grad_c=_floats(np.sqrt(sums["dc"] / rows)) if cell == "lstm" else (),
+        grad_c=_floats(np.sqrt(sums["dc"] / rows)) if cell.startswith("lstm") else (),
         h_rms=_floats(np.sqrt(sums["h"] / (rows * features))),
-        c_rms=_floats(np.sqrt(sums["c"] / (rows * H))) if cell == "lstm" else (),
+        c_rms=_floats(np.sqrt(sums["c"] / (rows * H))) if cell.startswith("lstm") else (),
         gates=tuple(
             GateTrace(name, *(_floats(sums[what][:, k] / (rows * H)) for what in ("gate", "low", "high")))
             for k, name in shown
@@ -235,7 +242,7 @@ def _decays(ran: Pass, source: Source) -> tuple[Decay, Decay | None, Decay | Non
     dh, dc, random = _last_gradient(ran, source)
     sums = by_steps_back(ran, dh, dc)
     length = int(ran.lengths.max(initial=0))
-    state = sums["dc" if ran.cell == "lstm" else "dh"][:length]
+    state = sums["dc" if ran.cell.startswith("lstm") else "dh"][:length]
     # the samples that have no gradient at their last step have none at any
     counted = _counted(ran, dh, dc)[:length]
 
@@ -273,7 +280,7 @@ def _last_gradient(ran: Pass, source: Source) -> tuple[Array, Array | None, bool
     dh, dc = (np.where(usable[:, None], part / largest, 0.0) for part in (dh, dc))
     norm = np.where(usable, np.sqrt(np.sum(dh**2, 1) + np.sum(dc**2, 1)), 1.0)[:, None]
     dtype = ran.y.dtype
-    return (dh / norm).astype(dtype), (dc / norm).astype(dtype) if ran.cell == "lstm" else None, random
+    return (dh / norm).astype(dtype), (dc / norm).astype(dtype) if ran.cell.startswith("lstm") else None, random
 
 
 def _counted(ran: Pass, dh: Array, dc: Array | None) -> Array:

@@ -122,7 +122,7 @@ class TimeMeasurement:
     name : str
         For example ``"LSTM 128"`` or ``"LSTM 128 reverse"``.
     cell : str
-        ``"lstm"``, ``"gru"``, ``"gru_reset_before"``, ``"rnn_tanh"`` or ``"rnn_relu"``.
+        ``"lstm"``, ``"lstm_norm"``, ``"gru"``, ``"gru_reset_before"``, ``"rnn_tanh"`` or ``"rnn_relu"``.
     reverse : bool
     fan_in, hidden : int
         Features of the input and units.

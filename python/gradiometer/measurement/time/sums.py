@@ -15,6 +15,7 @@ Array = Any
 
 GATES = {
     "lstm": ("i", "f", "g", "o"),
+    "lstm_norm": ("i", "f", "g", "o"),
     "gru": ("r", "z", "n"),
     "gru_reset_before": ("r", "z", "n"),
     "rnn_tanh": (),

@@ -129,7 +129,7 @@ def time_lines(measured: TimeMeasurement) -> list[str]:
         lines.append("  (in a random direction: the loss has no gradient at the last step)")
     lines.append(f"  |{state}| {sparkline(by_loss)}  first step to last")
     if measured.cell_path is not None and measured.hidden_path is not None:
-        gate = "f" if measured.cell == "lstm" else "z"
+        gate = "f" if measured.cell.startswith("lstm") else "z"
         lines.append(
             f"  by the memory alone (product of {gate}) {times(measured.cell_path.factor)}, through h "
             f"{times(measured.hidden_path.factor)} a step"
