@@ -88,6 +88,8 @@ def test_samples_and_lists_are_pairs() -> None:
         (data(), {"epochs": 1, "clip_norm": 0.0}, ValueError, "clip_norm is 0.0"),
         (data(), {"epochs": 1, "clip_value": math.nan}, ValueError, "clip_value is nan"),
         (data(), {"epochs": 1, "patience": 2}, ValueError, "without val"),
+        (data(), {"epochs": 1, "goal": 0.5}, ValueError, "goal is 0.5 without val; expected validation data"),
+        (data(), {"epochs": 1, "goal": "low"}, TypeError, "goal is 'low'; expected a number"),
         (data(), {"epochs": 1, "resume": True}, ValueError, "checkpoint is None"),
         (data(), {"epochs": 1, "memory_budget": 10}, ValueError, "batch statistics"),
     ],
@@ -241,6 +243,26 @@ def test_patience_stops_and_takes_back_the_best() -> None:
     assert history.stopped_early
     assert len(losses) == best + 5 < 200
     assert net.evaluate(val) == history.val[best]
+
+
+def test_a_goal_ends_training_where_it_is_reached(tmp_path: Path) -> None:
+    train, val = data(200), data(40, 1)
+
+    def trained(**options: Any) -> gm.History:
+        return network().fit(train, val, gm.optim.Adam(0.05), epochs=30, rng=0, **options)
+
+    losses = [seen.loss for seen in trained().val]
+    goal = losses[5] * 1.0001
+    first = next(i for i, loss in enumerate(losses) if loss <= goal)
+    history = trained(goal=goal, checkpoint=tmp_path / "run")
+    assert history.reached
+    assert not history.stopped_early
+    assert [seen.loss for seen in history.val] == losses[: first + 1]
+    assert "the validation loss reached the goal" in str(history)
+    assert "goal reached" in repr(history)
+    again = trained(goal=goal, checkpoint=tmp_path / "run", resume=True)
+    assert again.steps == history.steps
+    assert not trained(goal=0.0).reached
 
 
 # ---- checkpoints

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from gradiometer import cli
 from gradiometer.tasks.table import result_text
+from gradiometer.tasks.task import Fresh
 
 
 def test_an_lstm_learns_to_add_and_its_gradient_reaches_as_far_as_it_must() -> None:
@@ -89,11 +90,46 @@ def test_sizes_of_0_are_not_the_usual_ones(sizes: dict[str, int]) -> None:
         gm.tasks.run("adding", length=6, train=200, **sizes)  # type: ignore[arg-type]
 
 
-def test_the_same_seed_gives_the_same_result() -> None:
+@pytest.mark.parametrize("train", [None, 200])
+def test_the_same_seed_gives_the_same_result(train: int | None) -> None:
     def losses(seed: int) -> list[float]:
-        return [row.loss for row in gm.tasks.run("adding", length=6, train=200, steps=6, hidden=4, seed=seed).rows]
+        result = gm.tasks.run("adding", length=6, train=train, steps=6, hidden=4, seed=seed)
+        return [row.loss for row in result.rows]
 
     assert losses(1) == losses(1) != losses(2)
+
+
+def test_training_ends_where_the_task_is_solved_and_says_so() -> None:
+    said: list[str] = []
+    shares: list[float] = []
+
+    def progress(text: str, share: float) -> None:
+        said.append(text)
+        shares.append(share)
+
+    finished: list[str] = []
+    result = gm.tasks.run("adding", length=4, hidden=32, steps=2000, progress=progress, finished=finished.append)
+    last = result["lstm, chrono"]
+    assert last.history.reached
+    assert last.history.steps < 2000
+    assert last.history.val[-1].loss <= result.task.data.baseline / 100 < last.history.val[-2].loss
+    assert last.loss < 0.02 * result.task.data.baseline
+    assert len(said) == sum(row.history.steps for row in result.rows)
+    assert said[0].startswith("rnn 1/2000  loss ")
+    assert said[0].endswith(" left")
+    assert shares[:2] == [1 / 2000, 2 / 2000]
+    assert finished[-1].startswith(f"lstm, chrono: {last.history.steps} steps in ")
+    assert finished[-1].endswith(" (goal reached)")
+
+
+def test_fresh_sequences_are_those_of_the_task_and_never_the_same() -> None:
+    task = gm.tasks.task("copy", length=3)
+    batches = Fresh(task.fresh, 2, seed=4)  # type: ignore[arg-type]
+    first, second = ([x.tobytes() for x, _ in batches] for _ in range(2))
+    assert len({*first, *second}) == 2 * len(batches) == 200
+    assert [x.tobytes() for x, _ in Fresh(task.fresh, 2, seed=4)] == first  # type: ignore[arg-type]
+    x, y = next(iter(batches))
+    np.testing.assert_array_equal(x[:, :10].argmax(axis=2), y[:, -10:])
 
 
 # The commands
@@ -104,7 +140,10 @@ def test_task_on_the_command_line(capsys: Any) -> None:
     assert cli.main(command) == 0
     out, err = capsys.readouterr()
     assert out.startswith("Adding problem: two marked numbers among 8\n")
-    assert err == ""
+    assert "3 steps of 32 fresh sequences or until the validation loss is 0.01 of the baseline" in " ".join(out.split())
+    lines = err.splitlines()  # a line that stays for every network, where stderr is no terminal nothing else
+    assert [line.partition(":")[0] for line in lines] == ["rnn", "lstm, bias 1", "lstm, chrono"]
+    assert all(": 3 steps in " in line for line in lines)
     assert cli.main([*command, "--json"]) == 0
     found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert found["baseline"] == pytest.approx(1 / 6)

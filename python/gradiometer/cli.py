@@ -548,9 +548,18 @@ class Progress:
     def __exit__(self, *error: object) -> None:
         self.meter.clear()
 
-    def __call__(self, text: str) -> None:
+    def keep(self, line: str) -> None:
+        """A line that stays."""
+        self.meter.clear()
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+    def __call__(self, text: str, share: float | None = None) -> None:
         from gradiometer.progress import clock
 
+        if share is not None:
+            self.meter.show(share, text)
+            return
         gone = time.monotonic() - self.began
         if self.budget is None or gone > self.budget:
             self.meter.show(None, text)
@@ -587,6 +596,7 @@ def run_task(arguments: argparse.Namespace) -> int:
             steps=arguments.steps,
             seed=arguments.seed,
             progress=progress,
+            finished=progress.keep,
             **{key: value for key, (_, value, _) in given.items()},
         )
     if arguments.json:

@@ -165,6 +165,7 @@ def history_line(history: History) -> str:
     if history.val:
         last += [f"validation loss {history.val[-1].loss:.4g}, metric {score(history.val[-1].metric)}"]
     last += ["diverged"] * history.diverged + ["stopped early"] * history.stopped_early
+    last += ["goal reached"] * history.reached
     return f"<History: {', '.join([_took(history), *last])}>"
 
 
@@ -182,6 +183,8 @@ def _remarks(history: History) -> list[str]:
     said = ["the loss was not finite: training stopped there"] if history.diverged else []
     if history.stopped_early:
         said.append("stopped early: the validation loss fell no further")
+    if history.reached:
+        said.append("stopped: the validation loss reached the goal")
     if history.attenuation:
         step, last = history.attenuation[-1]
         hidden = len(history.grad_norms[-1][1]) if history.grad_norms else 2

@@ -314,6 +314,7 @@ class Sequential(Chain):
         clip_value: float | None = None,
         decay_matrices_only: bool = False,
         patience: int | None = None,
+        goal: float | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int | None = None,
         resume: bool = False,
@@ -353,6 +354,8 @@ class Sequential(Chain):
             Weight decay leaves biases and the parameters of norms alone (torch.optim decays all).
         patience : int, optional
             Stop when the validation loss has not fallen for so many epochs, and take back the best parameters.
+        goal : float, optional
+            Stop when the validation loss is that or less.
         checkpoint : path, optional
             Where to save the run, after every `checkpoint_every` steps (default: every epoch) and at the end. Written
             beside, then put in place: whatever kills the process leaves a whole file.
@@ -459,6 +462,10 @@ class Sequential(Chain):
             patience = positive("patience", patience)
             if val is None:
                 raise ValueError(f"patience is {patience!r} without val; expected validation data")
+        if goal is not None:
+            goal = real("goal", goal)
+            if val is None:
+                raise ValueError(f"goal is {goal!r} without val; expected validation data")
         if val is not None:
             val = _pair("val", val)
             converted(
@@ -475,6 +482,9 @@ class Sequential(Chain):
             """Whether the best validation loss is `patience` epochs ago."""
             losses = [seen.loss for seen in history.val]
             return patience is not None and bool(losses) and len(losses) - 1 - losses.index(min(losses)) >= patience
+
+        def reached() -> bool:
+            return goal is not None and bool(history.val) and history.val[-1].loss <= goal
 
         def after(step: int) -> bool:
             nonlocal best, epochs_left
@@ -493,13 +503,13 @@ class Sequential(Chain):
                     best = (compiled.network.parameters.copy(), compiled.network.state.copy())
             if epochs_left is not None and trainer.epoch_ended:
                 epochs_left -= 1
-            history.stopped_early = enough()
-            done = step == total or history.stopped_early or epochs_left == 0
+            history.stopped_early, history.reached = enough(), reached()
+            done = step == total or history.stopped_early or history.reached or epochs_left == 0
             if checkpoint is not None and (done or (step % every == 0 if every else trainer.epoch_ended)):
                 trainer.save(checkpoint, history, best)
             return done
 
-        if not (trainer.step and (trainer.step >= total > 0 or enough())):
+        if not (trainer.step and (trainer.step >= total > 0 or enough() or reached())):
             compiled.network.limit_arena(arena)
             try:
                 trainer.run(total - trainer.step if total else sys.maxsize, history, after)

@@ -68,6 +68,8 @@ class History:
     decay : list of (int, Decay)
         Step and how the last step's gradient falls through time, in the recurrent layer by which it reaches furthest,
         at the same steps; empty for a network of single rows.
+    reached : bool
+        The validation loss fell to `goal`: training stopped there.
     """
 
     loss: list[float] = field(default_factory=list)
@@ -80,6 +82,7 @@ class History:
     stopped_early: bool = False
     diverged: bool = False
     decay: list[tuple[int, Any]] = field(default_factory=list)
+    reached: bool = False
 
     def plot(self, path: str | os.PathLike[str] | None = None, *, ax: Axes | None = None) -> Axes:
         """Draw loss, validation metric, factor a layer with its interval, and the film of |dL/dh|, one under another.

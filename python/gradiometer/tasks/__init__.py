@@ -45,8 +45,8 @@ def task(name: str, **options: Any) -> Task:
     name : str
         One of `names`.
     **options
-        `length` and `seed` of adding and copy, `series` (a CSV file), `column` and `horizon` of forecast, `file` and
-        `limit` of text.
+        `length`, `seed` and `train` of adding and copy (sequences to train on; default: none is seen twice), `series`
+        (a CSV file), `column` and `horizon` of forecast, `file` and `limit` of text.
     """
     return _TASKS[choice("name", name, names())](**options)
 
@@ -57,7 +57,8 @@ def run(
     hidden: int | None = None,
     steps: int | None = None,
     seed: int = 0,
-    progress: Callable[[str], None] | None = None,
+    progress: Callable[[str, float], None] | None = None,
+    finished: Callable[[str], None] | None = None,
     **options: Any,
 ) -> TaskResult:
     """Train the task's networks, and measure them before and after.
@@ -71,7 +72,9 @@ def run(
     seed : int
         Of weights, order and made data.
     progress : callable, optional
-        Called with a line of text after every step.
+        Called with a line of text after every step, and the share of the network's steps that are done.
+    finished : callable, optional
+        Called with a line of text after every network.
     **options
         As for `task`.
 
@@ -86,4 +89,6 @@ def run(
     >>> [row.contestant.name for row in result.rows]
     ['rnn', 'lstm, bias 1', 'lstm, chrono']
     """
-    return task(name, seed=seed, **options).run(hidden=hidden, steps=steps, seed=seed, progress=progress)
+    return task(name, seed=seed, **options).run(
+        hidden=hidden, steps=steps, seed=seed, progress=progress, finished=finished
+    )

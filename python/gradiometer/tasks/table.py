@@ -20,7 +20,9 @@ def result_text(result: TaskResult, style: Style = PLAIN) -> str:
     task = result.task
     every = f"{result.hidden} units, Adam, clipped at norm 1, seed {result.seed}"
     stop = "" if task.patience is None else f" or until {task.patience} epochs brought nothing"
-    made = f"{every}, {result.steps} steps of {task.batch_size}{stop}"
+    stop += f" or until the validation loss is {task.goal:g} of the baseline" if task.goal else ""
+    what = f"{task.batch_size} fresh sequences" if task.fresh else f"{task.batch_size}"
+    made = f"{every}, {result.steps} steps of {what}{stop}"
     head = "\n".join([task.title, wrap(str(task.data), hanging="  "), wrap(made, hanging="  ")])
     classes = task.data.task == "classification"
     columns = [
@@ -30,6 +32,7 @@ def result_text(result: TaskResult, style: Style = PLAIN) -> str:
         *(Column(name, number) for name in task.errors),
         Column("horizon", align="right"),
         Column("trained", align="right"),
+        Column("steps"),
         Column("seconds", lambda value: f"{value:.1f}"),
     ]
     rows = [
@@ -40,6 +43,7 @@ def result_text(result: TaskResult, style: Style = PLAIN) -> str:
             *row.errors.values(),
             horizon_of(row.before),
             horizon_of(row.after),
+            row.history.steps,
             row.seconds,
         )
         for row in result.rows
@@ -70,7 +74,7 @@ def baseline_row(result: TaskResult) -> list[tuple[str | float | None, ...]]:
     if result.task.id == "forecast":
         predicted = naive(data.test.x, data.outputs)
         errors = [error(predicted, data) for error in result.task.errors.values()]
-    return [(result.task.baseline, data.baseline, None, *errors, None, None, None)]
+    return [(result.task.baseline, data.baseline, None, *errors, None, None, None, None)]
 
 
 def remarks(result: TaskResult) -> list[str]:
