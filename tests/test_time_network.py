@@ -253,7 +253,7 @@ def test_the_code_of_every_row_runs(cured: Any, language: str) -> None:
             theirs = {name.replace("cell.", ""): p for name, p in model.state_dict().items()}
             ours = row.network.state_dict()
             assert {n: tuple(p.shape) for n, p in theirs.items()} == {n: p.shape for n, p in ours.items()}
-            if row.id in ("lstm", "chrono", "layer-norm"):
+            if row.id in ("lstm", "chrono"):
                 i, f, _, _ = theirs["0.bias_ih_l0"].chunk(4)
                 assert torch.all(f > 0 if row.id == "chrono" else f == 1)
                 assert row.id != "chrono" or torch.equal(i, -f)
@@ -281,11 +281,13 @@ def test_cures_of_an_lstm() -> None:
     for net in (lstm, gm.Sequential(gm.GRU(1, 4, reset_after=False, rng=0), gm.Linear(4, 2, rng=1))):
         normed = by_id["layer-norm"].build(net, 0, 20)
         assert normed.modules[0].cell == "lstm_norm"
-        assert np.all(normed.modules[0].bias_ih_l0[4:8] == 1.0)
         np.testing.assert_array_equal(normed.modules[1].weight, net.modules[1].weight)
         with pytest.raises(NotApplicable, match="have layer norm"):
             by_id["layer-norm"].build(normed, 0, 20)
         assert by_id["chrono"].build(normed, 0, 20).modules[0].layer_norm
+        forgetful = by_id["forget-bias"].build(normed, 0, 20).modules[0]
+        assert forgetful.layer_norm
+        assert np.all(forgetful.bias_ih_l0[4:8] == 1.0)
     with pytest.raises(NotApplicable, match="projected"):
         by_id["layer-norm"].build(gm.Sequential(gm.LSTM(1, 4, proj_size=2), gm.Linear(2, 2)), 0, 20)
     frozen = lstm.copy()

@@ -15,7 +15,8 @@ What     The gradient of the last step grows by a factor with every step that it
 Why      Going back one step multiplies by the Jacobian of the step. It can grow only where the largest
          singular value of the recurrent weights exceeds 1/max phi' (necessary, not enough: Pascanu 2013), and
          does so in a random tanh RNN where g^2 E phi'^2 > 1. In an LSTM whose forget gate is open the path
-         through h adds to a memory that forgets nothing: with a forget bias of 3 it grows x1.03 a step.
+         through h adds to a memory that forgets nothing: with a forget bias of 3 it grows x1.03 a step. With
+         layer norm of gain 1 the size of the recurrent weights does not matter; it grows x1.05 a step.
 
 Measured As vanishing-through-time. It fails when the gradient at the first step of the longest sequences is
          more than a hundred times that of the last and the interval of the factor lies above 1; a warning
@@ -55,7 +56,6 @@ def check(measurement: Measurement) -> Finding | None:
     else:
         cause = "The memory forgets nothing, and the path through h adds to it at every step."
         tries = ("clip", "forget-bias" if worst.cell.startswith("lstm") else "orthogonal")
-        tries += ("layer-norm",) * (worst.cell == "lstm")
     return Finding(
         "exploding-through-time",
         "fail" if low > 1.0 else "warn",

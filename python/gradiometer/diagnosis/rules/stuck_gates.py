@@ -19,10 +19,11 @@ Measured The share of (sample, step, unit) below 0.1 and above 0.9. It fails whe
          shut as far as the forget gate is open (their means add up to about 1) is a slow memory by design,
          as chrono initialisation makes it, and in order.
 
-Try      A forget bias near 1; a smaller learning rate where it came with training; clipping by the norm.
+Try      A forget bias near 1; layer norm, after which the size of the weights no longer matters; a smaller
+         learning rate where it came with training; clipping by the norm.
 
-Sources  Karpathy, Johnson, Li 2015 (arXiv:1506.02078), who count in the same way; Tallec, Ollivier 2018
-         (arXiv:1804.11188).
+Sources  Karpathy, Johnson, Li 2015 (arXiv:1506.02078), who count in the same way; Ba, Kiros, Hinton 2016
+         (arXiv:1607.06450); Tallec, Ollivier 2018 (arXiv:1804.11188).
 """
 
 SHARE = 0.9

@@ -26,10 +26,12 @@ Measured Each sample's gradient at its last step, scaled to norm 1, goes back al
          A task whose answer lies in its last steps is not harmed: see short-memory.
 
 Try      A forget bias of 1 or more, or chrono initialisation, which spreads the biases over the lengths up
-         to T; LSTM or GRU instead of an RNN; an orthogonal recurrent matrix, or the identity with ReLU.
+         to T; LSTM or GRU instead of an RNN; layer norm in the LSTM, which makes small weights count as much
+         as large ones; an orthogonal recurrent matrix, or the identity with ReLU.
 
 Sources  Hochreiter 1991; Bengio, Simard, Frasconi 1994; Pascanu, Mikolov, Bengio 2013 (arXiv:1211.5063);
-         Gers, Schmidhuber, Cummins 2000; Tallec, Ollivier 2018 (arXiv:1804.11188).
+         Gers, Schmidhuber, Cummins 2000; Ba, Kiros, Hinton 2016 (arXiv:1607.06450); Tallec, Ollivier 2018
+         (arXiv:1804.11188).
 """
 
 FAIL, WARN = 1e-3, 1e-2
@@ -74,13 +76,14 @@ def likely_cause(weak: TimeMeasurement, far: TimeMeasurement) -> tuple[str, tupl
         halves = f": it halves in {math.log(0.5) / math.log(factor):.1f} steps" if 0.0 < factor < 1.0 else ""
         word = "forget gate" if far.cell.startswith("lstm") else "gate z"
         gated: tuple[str, ...] = ("forget-bias", "chrono") if far.cell.startswith("lstm") else ("chrono", "lstm")
+        gated += ("layer-norm",) * (far.cell != "lstm_norm")
         return (
             f"The {word} is {mean:.2f} on average. By the memory alone (the gates multiplied, as measured) the "
             f"gradient {said}{halves}.",
             gated,
         )
     bounds = weak.jacobian
-    cures = ("lstm", "gru", "chrono", "orthogonal", "irnn")
+    cures = ("lstm", "gru", "chrono", "layer-norm", "orthogonal", "irnn")
     if bounds is None:
         return "", cures
     if bounds.bound < 1.0:
