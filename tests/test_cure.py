@@ -400,9 +400,9 @@ def test_all_candidates_of_a_round_make_the_same_steps(clock: ChangingClock, slo
     data = (x, np.arange(64) % 3)
     result = gm.cure(net, data, data, budget=4.0)
     first, second, last = result.rounds
-    assert len(result.rows) == 8
+    assert len(result.rows) == 9
     assert {row.steps for row in result.rows} == {first + second, first + second + last}
-    assert [row.steps for row in result.rows].count(first + second + last) == 1 + finalists(8)
+    assert [row.steps for row in result.rows].count(first + second + last) == 1 + finalists(9)
     assert first <= planned[0]
     assert (first < planned[0]) == (slower > 1)
     assert second >= first
@@ -543,7 +543,7 @@ def test_names_that_hold_commas_are_told_apart() -> None:
     result = gm.cure(net, data, data, steps=1)
     note = next(note for note in result.notes if note.startswith("Behind at half time"))
     names = note.partition(": ")[2].rstrip(".").split("; ")
-    assert len(names) == 7 - finalists(8)
+    assert len(names) == 8 - finalists(9)
     assert set(names) < {row.title for row in result.rows}
     assert "Not tried: forget-bias: for LSTM." in result.notes
 
