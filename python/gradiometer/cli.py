@@ -92,7 +92,8 @@ def parser() -> argparse.ArgumentParser:
         "--data",
         default="digits",
         metavar="NAME|FILE",
-        help=f"digits, or a .csv or .npz file; in time {', '.join(IN_TIME)}",
+        help=f"digits, or a .csv or .npz file; in time {', '.join(IN_TIME)}, or with --model rnn, lstm or gru a .npz "
+        "file with x (samples, steps, channels), y and, for padded sequences, lengths",
     )
     data.add_argument("--steps-of-time", type=positive, metavar="T", help="of adding and copy (default: 100)")
     data.add_argument(
@@ -255,6 +256,8 @@ def run_diagnose(arguments: argparse.Namespace) -> int:
     if LOSSES[loss] != data.task:
         raise ValueError(f"--loss {loss} does not fit the target, which is one for {data.task}")
     if loss == "bce_with_logits":
+        if in_time(arguments):
+            raise ValueError(f"--loss {loss} is not for sequences; expected cross_entropy")
         data = with_labels(data)
     if arguments.samples < 2:
         raise ValueError(f"--samples is {arguments.samples}; expected 2 or more")
@@ -327,6 +330,9 @@ def load(arguments: argparse.Namespace) -> Splits:
         made: Splits = getattr(datasets, name)(**options)
         return made
     task = LOSSES.get(arguments.loss)
+    if in_time(arguments):
+        refuse_table_options(arguments)
+        return datasets.load_sequences(arguments.data, task=task, rng=arguments.seed)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", UserWarning)
         data = datasets.load(
@@ -341,6 +347,21 @@ def load(arguments: argparse.Namespace) -> Splits:
     for warning in said:
         sys.stderr.write(f"gradiometer: {warning.message}\n")
     return data
+
+
+def in_time(arguments: argparse.Namespace) -> bool:
+    """Whether the data are sequences: by name, or a file with a model for them."""
+    own = arguments.data.lower().endswith(".npz") and arguments.model not in (None, "mlp")
+    return own or arguments.data in IN_TIME
+
+
+def refuse_table_options(arguments: argparse.Namespace) -> None:
+    """Options of a .csv file make no sense of sequences."""
+    if arguments.target is not None:
+        raise ValueError(f"--target is for a .csv file; {arguments.data} is .npz, whose target is its array y")
+    given = "--drop-missing" if arguments.drop_missing else "--one-hot" if arguments.one_hot else ""
+    if given:
+        raise ValueError(f"{given} is for a .csv file, not for {arguments.data}")
 
 
 def with_labels(data: Splits) -> Splits:
@@ -379,6 +400,10 @@ def data_code(arguments: argparse.Namespace, data: Splits, loss: str) -> str:
         name, settings = in_package(arguments)
         said = ", ".join(f"{key}={value}" for key, value in settings.items())
         lines = [f"train, val, test = gm.datasets.{name}({said})"]
+    elif in_time(arguments):
+        options = [quoted(arguments.data)]
+        options += [f'task="{LOSSES[arguments.loss]}"'] if arguments.loss is not None else []
+        lines = [f"train, val, test = gm.datasets.load_sequences({', '.join(options)}, rng={arguments.seed})"]
     else:
         options = [quoted(arguments.data)]
         options += [quoted(arguments.target)] if arguments.target is not None else []
@@ -426,15 +451,15 @@ def build(arguments: argparse.Namespace, data: Splits) -> Sequential:
 
 def model_of(arguments: argparse.Namespace) -> str:
     """The kind of network, and whether it fits the data and the other options."""
-    in_time = arguments.data in IN_TIME
-    model = str(arguments.model or ("rnn" if in_time else "mlp"))
-    if (model != "mlp") != in_time:
-        known = f"--data {', '.join(IN_TIME)}"
-        fits = "rnn, lstm or gru" if in_time else f"mlp; sequences are {known}"
+    sequences = in_time(arguments)
+    model = str(arguments.model or ("rnn" if sequences else "mlp"))
+    if (model != "mlp") != sequences:
+        known = f"--data {', '.join(IN_TIME)} or a .npz file"
+        fits = "rnn, lstm or gru" if sequences else f"mlp; sequences are {known}"
         raise ValueError(f"--model {model} does not fit --data {arguments.data}; expected {fits}")
     get = arguments.parser.get_default
-    given = [name for name in (OF_MLP if in_time else OF_TIME) if getattr(arguments, name) != get(name)]
-    given += ["forget_bias"] if in_time and model != "lstm" and arguments.forget_bias is not None else []
+    given = [name for name in (OF_MLP if sequences else OF_TIME) if getattr(arguments, name) != get(name)]
+    given += ["forget_bias"] if sequences and model != "lstm" and arguments.forget_bias is not None else []
     if given:
         raise ValueError(f"--{given[0].replace('_', '-')} is not for --model {model}")
     return model

@@ -3,6 +3,7 @@
 from gradiometer.datasets.files import load
 from gradiometer.datasets.handwritten import digits, sequential_digits
 from gradiometer.datasets.memory import adding, copy_memory
+from gradiometer.datasets.sequence_files import load_sequences
 from gradiometer.datasets.series import forecast, sunspots
 from gradiometer.datasets.splits import Samples, Splits
 from gradiometer.datasets.text import characters
@@ -17,6 +18,7 @@ __all__ = [
     "digits",
     "forecast",
     "load",
+    "load_sequences",
     "sequential_digits",
     "sunspots",
     "vowels",

@@ -31,7 +31,7 @@ Task = Literal["classification", "regression"]
 
 
 @dataclass(frozen=True)
-class _Table:
+class Table:
     """What a file holds, before it is cut: values, and for each row its target and its part, if the file says
     it."""
 
@@ -135,7 +135,7 @@ def load(
     return _split(table, task, constant, generator("rng", rng))
 
 
-def _split(table: _Table, task: Task | None, constant: str, rng: np.random.Generator) -> Splits:
+def _split(table: Table, task: Task | None, constant: str, rng: np.random.Generator) -> Splits:
     if len(table.x) < _LEAST:
         raise ValueError(f"{table.path} has {len(table.x)} samples, expected at least {_LEAST}")
     same = np.flatnonzero(table.x.max(axis=0) == table.x.min(axis=0))
@@ -150,8 +150,8 @@ def _split(table: _Table, task: Task | None, constant: str, rng: np.random.Gener
         huge = np.flatnonzero(~np.isfinite(table.x.std(axis=0)))
     if huge.size:
         raise ValueError(f"{table.path}: {table.feature(int(huge[0]))} is too large: its variance overflows float64")
-    classes, y = _encode_target(table, task)
-    train, val, test = _parts(table.part, y if classes else np.zeros(len(y), np.int64), rng)
+    classes, y = encode_target(table, task)
+    train, val, test = parts_of(table.part, y if classes else np.zeros(len(y), np.int64), rng)
     standard = Standard.of(table.x[train])
     target_standard = Standard(np.empty(0), np.empty(0))
     if not classes:
@@ -174,7 +174,7 @@ def _split(table: _Table, task: Task | None, constant: str, rng: np.random.Gener
     )
 
 
-def _parts(
+def parts_of(
     part: NDArray[np.str_] | None, labels: NDArray[np.int64], rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Indices of training, validation and test samples."""
@@ -188,7 +188,7 @@ def _parts(
     return train, val, test
 
 
-def _encode_target(table: _Table, task: Task | None) -> tuple[tuple[str, ...], NDArray[Any]]:
+def encode_target(table: Table, task: Task | None) -> tuple[tuple[str, ...], NDArray[Any]]:
     """Labels and class indices, or no labels and float64 values (N, K)."""
     where = f"{table.path}: {table.target_place}"
     target = table.target
@@ -223,7 +223,7 @@ def _encode_target(table: _Table, task: Task | None) -> tuple[tuple[str, ...], N
     return tuple(str(label) for label in found), codes.reshape(-1).astype(np.int64)
 
 
-def _read_csv(path: Path, target: str | int | None, missing: str, text: str) -> _Table:
+def _read_csv(path: Path, target: str | int | None, missing: str, text: str) -> Table:
     """The file's numbers; every cell that is none is seen before any is complained of."""
     words = _word_columns(path, target) if text == "one-hot" else {}
     rows, targets, codes = [], [], []
@@ -259,7 +259,7 @@ def _read_csv(path: Path, target: str | int | None, missing: str, text: str) -> 
     if words:  # a word that stood in dropped rows only
         kept = [i for i in range(x.shape[1]) if i < len(plain) or x[:, i].any()]
         x, names = x[:, kept], [names[i] for i in kept]
-    return _Table(
+    return Table(
         path=path,
         features=tuple(names),
         x=x,
@@ -416,7 +416,8 @@ def _numbers_or_words(cells: list[str]) -> NDArray[Any]:
     return np.array([float(cell) for cell in cells]) if numeric else np.array(cells)
 
 
-def _read_npz(path: Path) -> _Table:
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """All arrays of an .npz file by name, in small letters; ValueError for what is no such file."""
     try:
         # A stream of our own: np.load leaves the one it opens to the garbage collector when the file is
         # damaged.
@@ -425,12 +426,20 @@ def _read_npz(path: Path) -> _Table:
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise ValueError("it is a single array")
             with file:
-                arrays = {name.lower(): np.asarray(file[name]) for name in file.files}
+                return {name.lower(): np.asarray(file[name]) for name in file.files}
     except (zipfile.BadZipFile, EOFError, ValueError, KeyError) as error:
         raise ValueError(f"{path} is no readable .npz of plain arrays: {error}") from None
+
+
+def _read_npz(path: Path) -> Table:
+    arrays = read_arrays(path)
+    if any(name.partition("_")[0] == "lengths" for name in arrays):
+        raise ValueError(
+            f"{path} holds lengths: it is of sequences, for gm.datasets.load_sequences (--model rnn, lstm or gru)"
+        )
     if {"x", "y"} <= arrays.keys():
         x, y = _pair(path, arrays, "x", "y")
-        return _Table(path, (), x, y, "y")
+        return Table(path, (), x, y, "y")
     if not {"x_train", "y_train", "x_test", "y_test"} <= arrays.keys():
         raise ValueError(
             f"{path} must hold arrays x and y, or x_train, y_train, x_test, y_test (and x_val, y_val); "
@@ -442,7 +451,7 @@ def _read_npz(path: Path) -> _Table:
         shapes = {array.shape[1:] for array in values}
         if len(shapes) > 1:
             raise ValueError(f"{path}: the parts differ in the shape of a sample: {sorted(shapes)}")
-    return _Table(
+    return Table(
         path=path,
         features=(),
         x=np.concatenate([x for x, _ in pairs]),
@@ -454,6 +463,14 @@ def _read_npz(path: Path) -> _Table:
 
 def _pair(path: Path, arrays: dict[str, NDArray[Any]], x_name: str, y_name: str) -> tuple[NDArray[Any], NDArray[Any]]:
     """x as float64 (N, C) and y of as many samples, checked."""
+    x, y = checked_pair(path, arrays, x_name, y_name)
+    return x.reshape(len(x), -1).astype(np.float64), y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+
+
+def checked_pair(
+    path: Path, arrays: dict[str, NDArray[Any]], x_name: str, y_name: str
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """x and y of as many samples, with finite numbers, y with words perhaps."""
     if y_name not in arrays:
         raise ValueError(f"{path} holds {x_name} but not {y_name}")
     x, y = arrays[x_name], arrays[y_name]
@@ -467,4 +484,4 @@ def _pair(path: Path, arrays: dict[str, NDArray[Any]], x_name: str, y_name: str)
             raise ValueError(f"{path}: array {name} is {array[place]} at {place}, expected finite numbers")
     if len(x) != len(y):
         raise ValueError(f"{path}: {x_name} has {len(x)} samples, {y_name} {len(y)}")
-    return x.reshape(len(x), -1).astype(np.float64), y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    return x, y
