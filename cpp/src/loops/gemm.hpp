@@ -118,17 +118,21 @@ template <class T>
 bool turns_b(const Gemm<T>& g) {
   return !g.packed && g.b_col != 1 && g.M <= kTurnedRows && !collides<T>(g.b_col);
 }
-// By rows of 4 KiB, packed and as they lie: 512 x 1024 x 1024 252 and 247 GF/s, 128 243 and 250; float64 TN
-// 256 122 and 106. With vectors of half a line 1024^3 goes from 88 to 132.
+// By rows of 4 KiB, A copied, B packed and as it lies: 128 x 1024 x 1024 107 and 99 GF/s on a Zen 4 (limit
+// 118), its weights from memory 97 and 91. With vectors of half a line 1024^3 goes from 88 to 132 on a Zen 5.
 template <class T>
 bool packs_b(const Gemm<T>& g) {
   if (g.packed || g.b_col != 1) return !g.packed;
-  const int64_t least = V<T>::lanes * sizeof(T) < 64 ? 128 : g.a_col == 1 ? 512 : 256;
+  const int64_t least = V<T>::lanes * sizeof(T) < 64 || g.a_col == 1 ? 128 : 256;
   return g.M >= least && g.K >= 128 && collides<T>(g.b_row);
 }
+// More rows 4 KiB apart than a set of the L1 cache has places (8 on a Zen 4, 12 on a Zen 5) leave it before
+// the next element of theirs is wanted: 128 x 1024 x 1024 97 GF/s, from a copy 111.
 template <class T>
 bool copies_a(const Gemm<T>& g) {
-  return g.N >= 256 && g.M >= 512 && g.K >= 128 && collides<T>(g.a_col == 1 ? g.a_row : g.a_col);
+  if (!collides<T>(g.a_col == 1 ? g.a_row : g.a_col) || g.K < 128) return false;
+  const bool many = g.a_col == 1 && g.M > 8 && tile_rows<T, 2>() > 8;
+  return many ? g.N >= 128 : g.N >= 256 && g.M >= 512;
 }
 template <class T>
 constexpr int64_t kBlockRows = kGemmBlockBytes / (kGemmDepth * static_cast<int64_t>(sizeof(T)));

@@ -108,8 +108,8 @@ struct LayerType {
   // Fills features, parameters and state from attributes and in_features; refuses what cannot be.
   gm_status (*set_up)(Node&, gm_error*);
   bool (*splits_columns)(bool training);  // an output needs whole columns
-  // Whether a team shares the node by columns although rows would do, and what workspace a member then needs,
-  // in elements, for a batch of up to N. Both may be null.
+  // Whether a team shares the node by columns although rows would do, and what workspace a member needs, in
+  // elements, for a batch of up to N. Both may be null.
   bool (*prefers_columns)(const Node&, gm_dtype, int64_t N);
   int64_t (*workspace_size)(const Node&, const KernelTable&, gm_dtype, int64_t N);
   bool backward_in_place;                     // dx may be dy

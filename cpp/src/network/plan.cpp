@@ -359,7 +359,7 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
     if (p.group != plan->nodes[id - 1].group || id == 1) of_group = 0;
     const LayerType& type = *graph.nodes[id].type;
     p.by_columns = type.prefers_columns && type.prefers_columns(graph.nodes[id], dtype, rows_of(id));
-    if (p.by_columns) {
+    if (type.workspace_size) {
       const int64_t size = align_up(type.workspace_size(graph.nodes[id], table, dtype, rows_of(id)) * each);
       if (size > plan->workspace_each) plan->workspace_each = size;
     }

@@ -70,9 +70,8 @@ class Pass {
                : static_cast<int>(fmin(flops / kFlopsPerThread, static_cast<double>(most)));
   }
 
-  // Sized for the nodes that are shared by columns.
   T* workspace(Team team, int id) const {
-    if (!net_.plan.nodes[id].by_columns) return nullptr;
+    if (!node(id).type->workspace_size) return nullptr;
     return at<T>(net_.plan.workspace + team.rank * net_.plan.workspace_each);
   }
   T* value(int id) const {
@@ -305,6 +304,7 @@ class Pass {
       if (!layer(id).parameter_gradient || !trains(id)) continue;
       Call<T> c = call(id);
       c.dy = gradient(id);
+      c.workspace = workspace(team, id);
       const Range mine = team.share(node(id).features, 16);
       const double flops = flops_of(id) / static_cast<double>(node(id).features);
       panels(team, mine, flops, [&](Range r) { layer(id).parameter_gradient(c, r); });

@@ -78,17 +78,41 @@ Gemm<T> backward_product(const Call<T>& c, Range rows, Range columns) {
 }
 
 template <class T>
-int64_t workspace_of(const Node& node, const Kernels<T>& k, int64_t N) {
+Gemm<T> weight_product(const Call<T>& c, Range out) {
+  const int64_t I = c.node.in_features[0], H = c.node.features;
+  return {out.size(),
+          I,
+          c.N,
+          c.dy + out.begin,
+          1,
+          H,
+          c.x[0],
+          I,
+          1,
+          nullptr,
+          c.gradients[0] + out.begin * I,
+          I,
+          nullptr,
+          c.accumulate,
+          c.workspace};
+}
+
+template <class T>
+int64_t workspace_of(const Node& node, const Kernels<T>& k, bool by_columns, int64_t N) {
   const int64_t I = node.in_features[0], H = node.features;
-  int64_t most = 0;
+  Gemm<T> forward = {}, backward = {}, weight = {};
+  forward.N = backward.K = weight.M = weight.a_col = H;
+  forward.K = backward.N = weight.N = I;
+  weight.K = N;
+  forward.a_row = forward.b_col = backward.b_row = weight.b_row = I;
+  forward.a_col = forward.b_row = backward.a_col = backward.b_col = weight.a_row = weight.b_col = 1;
+  backward.a_row = H;
+  int64_t most = k.gemm_workspace(weight);
+  // What is packed already is not null.
+  static const T packed = 0;
+  if (!by_columns) forward.packed = &packed;
   for (int64_t rows = N; rows > 0; rows = rows > 2 ? 2 : rows - 1) {
-    Gemm<T> forward = {}, backward = {};
     forward.M = backward.M = rows;
-    forward.N = backward.K = H;
-    forward.K = backward.N = I;
-    forward.a_row = forward.b_col = backward.b_row = I;
-    forward.a_col = forward.b_row = backward.a_col = backward.b_col = 1;
-    backward.a_row = H;
     const int64_t a = k.gemm_workspace(forward), b = k.gemm_workspace(backward);
     if (a > most) most = a;
     if (b > most) most = b;
@@ -96,8 +120,9 @@ int64_t workspace_of(const Node& node, const Kernels<T>& k, int64_t N) {
   return most;
 }
 int64_t workspace_size(const Node& node, const KernelTable& table, gm_dtype dtype, int64_t N) {
-  return dtype == GM_FLOAT32 ? workspace_of<float>(node, table.f32, N)
-                             : workspace_of<double>(node, table.f64, N);
+  const bool by_columns = prefers_columns(node, dtype, N);
+  return dtype == GM_FLOAT32 ? workspace_of<float>(node, table.f32, by_columns, N)
+                             : workspace_of<double>(node, table.f64, by_columns, N);
 }
 
 template <class T>
@@ -112,25 +137,8 @@ void backward(const Call<T>& c, Range r) {
 
 template <class T>
 void parameter_gradient(const Call<T>& c, Range out) {
-  const int64_t I = c.node.in_features[0], H = c.node.features;
-  if (c.gradients[0]) {
-    Gemm<T> g = {out.size(),
-                 I,
-                 c.N,
-                 c.dy + out.begin,
-                 1,
-                 H,
-                 c.x[0],
-                 I,
-                 1,
-                 nullptr,
-                 c.gradients[0] + out.begin * I,
-                 I,
-                 nullptr,
-                 c.accumulate,
-                 nullptr};
-    c.k.gemm(g);
-  }
+  const int64_t H = c.node.features;
+  if (c.gradients[0]) c.k.gemm(weight_product(c, out));
   if (c.gradients[1])
     c.k.column_sum(c.N, out.size(), c.dy + out.begin, H, c.gradients[1] + out.begin, c.accumulate);
 }
