@@ -131,7 +131,7 @@ def test_element_depends_on_its_row_and_column_only(
 
 # Rows of 4 KiB: where there are many, B is packed and A copied on the way.
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("size", [(1024, 1024, 140), (1, 70, 1024), (5, 50, 1024), (300, 40, 1024)])
+@pytest.mark.parametrize("size", [(1024, 1024, 140), (1, 70, 1024), (5, 50, 1024), (300, 40, 1024), (20, 140, 1024)])
 def test_rows_that_collide_in_the_cache(isa: str, dtype: Dtype, form: Form, size: tuple[int, int, int]) -> None:
     a, b = operands(*size, dtype)
     whole = product(a, b, form)

@@ -119,12 +119,14 @@ bool turns_b(const Gemm<T>& g) {
   return !g.packed && g.b_col != 1 && g.M <= kTurnedRows && !collides<T>(g.b_col);
 }
 // By rows of 4 KiB, A copied, B packed and as it lies: 128 x 1024 x 1024 107 and 99 GF/s on a Zen 4 (limit
-// 118), its weights from memory 97 and 91. With vectors of half a line 1024^3 goes from 88 to 132 on a Zen 5.
+// 118), its weights from memory 97 and 91. Vectors of half a line, with AVX2 there: 512^3 111 and 87, 64 x
+// 1024 x 256 100 and 86, but 64 x 256 x 256 99 and 111; 1024^3 on a Zen 5 132 and 88.
 template <class T>
 bool packs_b(const Gemm<T>& g) {
   if (g.packed || g.b_col != 1) return !g.packed;
-  const int64_t least = V<T>::lanes * sizeof(T) < 64 || g.a_col == 1 ? 128 : 256;
-  return g.M >= least && g.K >= 128 && collides<T>(g.b_row);
+  const int64_t bytes = g.b_row * static_cast<int64_t>(sizeof(T));
+  if (V<T>::lanes * sizeof(T) < 64) return g.M >= 128 ? bytes >= 1024 : g.M >= 64 && bytes >= 2048;
+  return g.M >= 128 && g.K >= 128 && collides<T>(g.b_row);
 }
 // More rows 4 KiB apart than a set of the L1 cache has places (8 on a Zen 4, 12 on a Zen 5) leave it before
 // the next element of theirs is wanted: 128 x 1024 x 1024 97 GF/s, from a copy 111.
