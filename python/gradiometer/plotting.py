@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradiometer.report.chart import INK, PALETTE, BarChart, LineChart, Series, whole_ticks
+from gradiometer.report.chart import INK, BarChart, LineChart, Series, whole_ticks
 from gradiometer.report.escape import printable
 from gradiometer.report.heat import HeatMap
+from gradiometer.report.marks import PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

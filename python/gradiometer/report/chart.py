@@ -1,31 +1,34 @@
-"""Line and bar charts as inline SVG: no script, no font, no network; for light and dark, paper and ear.
-
-Colours are CSS variables (``--series-1`` ... ``--series-6``, ``--grid``) with fall-backs, text takes the
-colour of its place. The six are Okabe and Ito's colour-blind-safe palette; dash and label tell
-lines apart too.
-"""
+"""Line and bar charts as inline SVG: no script, no font, no network; for light and dark, paper and ear."""
 
 from __future__ import annotations
 
 import itertools
 import math
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from gradiometer.report.escape import escape, printable
+from gradiometer.report.escape import printable
+from gradiometer.report.marks import (
+    INK,
+    LINE,
+    SMALL,
+    colour_of,
+    fixed,
+    leader,
+    rule,
+    stroke,
+    svg_element,
+    swatch,
+    tick_width,
+    tick_words,
+    words,
+    words_width,
+)
 from gradiometer.report.text import scientific, score
 
 __all__ = ["INK", "Bar", "BarChart", "Level", "LineChart", "Series", "linear_ticks", "log_ticks", "whole_ticks"]
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-PALETTE_DARK = ("#56B4E9", "#E69F00", "#2BB793", "#DE9DC1", "#F0E442", "#E8743B")
-INK = -1
-"""In place of a number in the palette: the colour of the text, for a thin line that lies over others."""
-FONT = 13
-SMALL = 12
-LINE = 17
 HUGE = 4e307  # beyond it, a linear axis cannot form the difference of its ends
 TINY = 1e-290  # closer together than this, the ends of a linear axis leave no room for a step
 
@@ -293,9 +296,9 @@ class _LineDrawing:
         self.named = [number for number, series in enumerate(self.chart.series) if series.name]
         self.names = [printable(self.chart.series[number].name) for number in self.named]
         self.colours = [number if s.colour is None else s.colour for number, s in enumerate(self.chart.series)]
-        widest = max(map(_text_width, self.names), default=0.0)
+        widest = max(map(words_width, self.names), default=0.0)
         labels = [tick.label for tick in self.y_ticks] + ["inf"] * self.has_inf + ["0"] * self.has_zero
-        self.left = 12 + max(map(_tick_width, labels), default=0.0)
+        self.left = 12 + max(map(tick_width, labels), default=0.0)
         self.right = self.width - (widest + 40)
         ends = [self._end(self.points[number]) for number in self.named]
         reach = [end is not None and self.x(end[0]) > self.right - 30 for end in ends]
@@ -336,29 +339,29 @@ class _LineDrawing:
             marks.append(f'<g class="series">{self._line(series, line, self.colours[number])}</g>')
         if not any(point for line in self.points for point in line):
             middle = (self.left + self.right) / 2
-            marks.append(_text(middle, (self.top + self.bottom) / 2, "no values", "middle", faint=True))
+            marks.append(words(middle, (self.top + self.bottom) / 2, "no values", "middle", faint=True))
         marks += [names, self._names()]
-        return _svg(self.chart.title, self.chart.describe(), self.width, self.height, "".join(marks))
+        return svg_element(self.chart.title, self.chart.describe(), self.width, self.height, "".join(marks))
 
     def _grid(self) -> str:
         out = []
         for tick in self.y_ticks:
             y = self._height(tick.at)
-            out.append(_rule(self.left, y, self.right, y))
-            out.append(_tick_text(self.left - 8, y + 4, tick.label, "end"))
+            out.append(rule(self.left, y, self.right, y))
+            out.append(tick_words(self.left - 8, y + 4, tick.label, "end"))
         if self.has_zero:
-            out.append(_rule(self.left, self.zero, self.right, self.zero, "1 3"))
-            out.append(_tick_text(self.left - 8, self.zero + 4, "0", "end"))
+            out.append(rule(self.left, self.zero, self.right, self.zero, "1 3"))
+            out.append(tick_words(self.left - 8, self.zero + 4, "0", "end"))
         if self.has_inf:
-            out.append(_rule(self.left, self.top - 16, self.right, self.top - 16, "1 3"))
-            out.append(_tick_text(self.left - 8, self.top - 12, "inf", "end"))
-        out.append(_rule(self.left, self.floor, self.right, self.floor, strong=True))
+            out.append(rule(self.left, self.top - 16, self.right, self.top - 16, "1 3"))
+            out.append(tick_words(self.left - 8, self.top - 12, "inf", "end"))
+        out.append(rule(self.left, self.floor, self.right, self.floor, strong=True))
         for tick in self.x_ticks:
-            out.append(_rule(self.x(tick.at), self.floor, self.x(tick.at), self.floor + 4, strong=True))
-            out.append(_tick_text(self.x(tick.at), self.floor + 18, tick.label, "middle"))
+            out.append(rule(self.x(tick.at), self.floor, self.x(tick.at), self.floor + 4, strong=True))
+            out.append(tick_words(self.x(tick.at), self.floor + 18, tick.label, "middle"))
         middle = (self.left + self.right) / 2
-        out.append(_text(middle, self.floor + 37, self.chart.x_label, "middle", faint=True))
-        out.append(_text(0, 12, self.chart.y_label, faint=True))
+        out.append(words(middle, self.floor + 37, self.chart.x_label, "middle", faint=True))
+        out.append(words(0, 12, self.chart.y_label, faint=True))
         return "".join(out)
 
     def _levels(self) -> tuple[str, str]:
@@ -367,9 +370,9 @@ class _LineDrawing:
         for level in self.chart.levels:
             if _drawable(0.0, level.value, self.chart.log):
                 y = self.y(level.value)
-                rules.append(_rule(self.left, y, self.right, y, "2 3", strong=True))
-                x, base, anchor = self._free(y, _text_width(level.label))
-                names.append(_text(x, base, level.label, anchor, SMALL, faint=True, halo=True))
+                rules.append(rule(self.left, y, self.right, y, "2 3", strong=True))
+                x, base, anchor = self._free(y, words_width(level.label))
+                names.append(words(x, base, level.label, anchor, SMALL, faint=True, halo=True))
         return "".join(rules), "".join(names)
 
     def _free(self, y: float, width: float) -> tuple[float, float, str]:
@@ -388,12 +391,12 @@ class _LineDrawing:
 
     def _line(self, series: Series, line: list[tuple[float, float] | None], number: int) -> str:
         """The unbroken pieces as paths, lone points and those off the scale as marks."""
-        out, piece, colour = [self._band(series, number)], list[str](), _colour(number)
+        out, piece, colour = [self._band(series, number)], list[str](), colour_of(number)
 
         def finish() -> None:
             if len(piece) > 1:
                 path = "M" + "L".join(piece)
-                out.append(f'<path d="{path}" {_stroke(series.style, number)} stroke-linejoin="round"/>')
+                out.append(f'<path d="{path}" {stroke(series.style, number)} stroke-linejoin="round"/>')
             elif piece:
                 x, y = piece[0].split(" ")
                 out.append(f'<circle cx="{x}" cy="{y}" r="3" style="fill:{colour}"/>')
@@ -407,16 +410,16 @@ class _LineDrawing:
             if self._infinite(point[1]):
                 finish()
                 tip = 7 if point[1] < 0 else -7
-                path = f"M{_n(x - 4)} {_n(y - tip / 2)}h8l-4 {tip}z"
+                path = f"M{fixed(x - 4)} {fixed(y - tip / 2)}h8l-4 {tip}z"
                 out.append(f'<path class="inf" d="{path}" style="fill:{colour}"/>')
             elif self.chart.log and point[1] == 0:
                 finish()
                 out.append(
-                    f'<circle class="zero" cx="{_n(x)}" cy="{_n(y)}" r="3" fill="none"'
+                    f'<circle class="zero" cx="{fixed(x)}" cy="{fixed(y)}" r="3" fill="none"'
                     f' style="stroke:{colour}" stroke-width="1.5"/>'
                 )
             else:
-                piece.append(f"{_n(x)} {_n(y)}")
+                piece.append(f"{fixed(x)} {fixed(y)}")
                 if series.style == "points":
                     finish()
         finish()
@@ -429,8 +432,8 @@ class _LineDrawing:
         def finish() -> None:
             if len(run) > 1:
                 edge = [(x, high) for x, _, high in run] + [(x, low) for x, low, _ in reversed(run)]
-                path = "L".join(f"{_n(self.x(x))} {_n(self.y(y))}" for x, y in edge)
-                out.append(f'<path class="band" d="M{path}Z" style="fill:{_colour(number)}" fill-opacity="0.18"/>')
+                path = "L".join(f"{fixed(self.x(x))} {fixed(self.y(y))}" for x, y in edge)
+                out.append(f'<path class="band" d="M{path}Z" style="fill:{colour_of(number)}" fill-opacity="0.18"/>')
             run.clear()
 
         for x, low, high in zip(series.x, series.low, series.high, strict=False):
@@ -449,16 +452,16 @@ class _LineDrawing:
         if not self.direct:
             for (row, x), name, style, colour in zip(self.legend, self.names, styles, colours, strict=True):
                 y = self.head + LINE * row + 5
-                out.append(_swatch(x, y - 4, 22, style, colour))
-                out.append(_text(x + 28, y, name))
+                out.append(swatch(x, y - 4, 22, style, colour))
+                out.append(words(x + 28, y, name))
             return "".join(out)
         ends = [end for number in self.named if (end := self._end(self.points[number]))]
         places = _spread([self.y(y) for _, y in ends], LINE, self.top, self.floor)
         for (x, y), place, name, style, colour in zip(ends, places, self.names, styles, colours, strict=True):
             if abs(place - self.y(y)) > 3 or self.right - self.x(x) > 3:
-                out.append(_leader(self.x(x) + 3, self.y(y), self.right + 10, place, colour))
-            out.append(_swatch(self.right + 12, place, 16, style, colour))
-            out.append(_text(self.right + 34, place + 4, name, colour=_colour(colour)))
+                out.append(leader(self.x(x) + 3, self.y(y), self.right + 10, place, colour))
+            out.append(swatch(self.right + 12, place, 16, style, colour))
+            out.append(words(self.right + 34, place + 4, name, colour=colour_of(colour)))
         return "".join(out)
 
 
@@ -481,7 +484,7 @@ def _flow(names: Sequence[str], width: float, swatch: float) -> list[tuple[int, 
     """Row and x of each entry of a legend that runs on like text."""
     places, row, x = [], 0, 0.0
     for name in names:
-        need = swatch + _text_width(name) + 18
+        need = swatch + words_width(name) + 18
         if x > 0 and x + need - 18 > width:
             row, x = row + 1, 0.0
         places.append((row, x))
@@ -566,11 +569,11 @@ class BarChart:
         names = [printable(bar.name) for bar in self.bars]
         values = [printable(self.format(bar.value)) for bar in self.bars]
         notes = [printable(bar.note) for bar in self.bars]
-        widest = max(map(_text_width, names), default=0.0)
+        widest = max(map(words_width, names), default=0.0)
         beside = width > 500 and widest < 0.4 * width
         left = widest + 12 if beside else 0.0
-        column = max(map(_text_width, values), default=0.0) * 1.1
-        aside = max(map(_text_width, notes), default=0.0) + 12
+        column = max(map(words_width, values), default=0.0) * 1.1
+        aside = max(map(words_width, notes), default=0.0) + 12
         if width - column - aside - 28 - left < 0.4 * width:  # a chart too narrow for its notes goes without
             notes, aside = [""] * len(notes), 0.0
         right = max(width - column - aside - 16, left + 0.2 * width)
@@ -584,25 +587,25 @@ class BarChart:
 
         out = []
         for tick in linear_ticks(low, high, 5):
-            out.append(_rule(place(tick.at), top, place(tick.at), bottom))
-            out.append(_tick_text(place(tick.at), bottom + 16, tick.label, "middle" if tick.at > low else "start"))
+            out.append(rule(place(tick.at), top, place(tick.at), bottom))
+            out.append(tick_words(place(tick.at), bottom + 16, tick.label, "middle" if tick.at > low else "start"))
         for level in self.levels:
             x = place(level.value)
             side = "start" if x < (left + right) / 2 else "end"
-            out.append(_rule(x, top - 4, x, bottom, "2 3", strong=True))
-            out.append(_text(x, top - 9, level.label, side, SMALL, faint=True))
+            out.append(rule(x, top - 4, x, bottom, "2 3", strong=True))
+            out.append(words(x, top - 9, level.label, side, SMALL, faint=True))
         y = top + shift + 14
         for bar, name, value, note in zip(self.bars, names, values, notes, strict=True):
-            out.append(_text(left - 12, y + 4, name, "end") if beside else _text(0, y - 12, name, halo=True))
+            out.append(words(left - 12, y + 4, name, "end") if beside else words(0, y - 12, name, halo=True))
             out.append(self._bar(bar, y, place))
-            out.append(_text(right + 14, y + 4, value, strong=bar.emphasis))
-            out.append(_text(right + column + 26, y + 4, note, faint=True))
+            out.append(words(right + 14, y + 4, value, strong=bar.emphasis))
+            out.append(words(right + column + 26, y + 4, note, faint=True))
             y += pitch
         if not self.bars:
-            out.append(_text(width / 2, top + 4, "no values", "middle", faint=True))
-        out.append(_rule(place(0.0), top, place(0.0), bottom, strong=True))
-        out.append(_text((left + right) / 2, bottom + 35, self.label, "middle", faint=True))
-        return _svg(self.title, self.describe(), width, bottom + (44 if self.label else 26), "".join(out))
+            out.append(words(width / 2, top + 4, "no values", "middle", faint=True))
+        out.append(rule(place(0.0), top, place(0.0), bottom, strong=True))
+        out.append(words((left + right) / 2, bottom + 35, self.label, "middle", faint=True))
+        return svg_element(self.title, self.describe(), width, bottom + (44 if self.label else 26), "".join(out))
 
     def _limits(self) -> tuple[float, float]:
         ends = [v for bar in self.bars for v in (bar.value, bar.high, bar.low) if abs(v) < HUGE]
@@ -612,111 +615,13 @@ class BarChart:
     def _bar(self, bar: Bar, y: float, place: Callable[[float], float]) -> str:
         if math.isnan(bar.value):
             return ""
-        colour = _colour(0) if bar.emphasis else "var(--bar, #9aa3ad)"
+        colour = colour_of(0) if bar.emphasis else "var(--bar, #9aa3ad)"
         start, end = sorted((place(0.0), place(bar.value)))
-        size = f'width="{_n(end - start)}" height="14"'
-        out = f'<rect x="{_n(start)}" y="{_n(y - 7)}" {size} style="fill:{colour}"/>'
+        size = f'width="{fixed(end - start)}" height="14"'
+        out = f'<rect x="{fixed(start)}" y="{fixed(y - 7)}" {size} style="fill:{colour}"/>'
         if bar.low <= bar.high:
             a, b = place(bar.low), place(bar.high)
-            path = f"M{_n(a)} {_n(y)}H{_n(b)}M{_n(a)} {_n(y - 4)}v8M{_n(b)} {_n(y - 4)}v8"
+            path = f"M{fixed(a)} {fixed(y)}H{fixed(b)}M{fixed(a)} {fixed(y - 4)}v8M{fixed(b)} {fixed(y - 4)}v8"
             pen = 'fill="none" stroke="currentColor" stroke-width="1.5"'
             out += f'<path class="whisker" d="{path}" {pen}/>'
         return out
-
-
-# Marks
-
-
-def _svg(title: str, description: str, width: float, height: float, marks: str) -> str:
-    name = f"chart-{zlib.crc32((title + description + marks).encode('utf-8', 'replace')):08x}"
-    return (
-        '<svg xmlns="http://www.w3.org/2000/svg" class="chart" role="img"'
-        f' viewBox="0 0 {_n(width)} {_n(height)}" aria-labelledby="{name}-t" aria-describedby="{name}-d"'
-        f' font-family="system-ui, sans-serif" font-size="{FONT}" fill="currentColor">'
-        f'<title id="{name}-t">{escape(title)}</title><desc id="{name}-d">{escape(description)}</desc>'
-        f"{marks}</svg>"
-    )
-
-
-def _n(value: float) -> str:
-    shown = f"{value:.1f}"
-    return shown[:-2] if shown.endswith(".0") else shown
-
-
-def _colour(number: int) -> str:
-    if number == INK:
-        return "currentColor"
-    number %= len(PALETTE)
-    return f"var(--series-{number + 1}, {PALETTE[number]})"
-
-
-def _rule(x0: float, y0: float, x1: float, y1: float, dash: str = "", strong: bool = False) -> str:
-    extra = f' stroke-dasharray="{dash}"' if dash else ""
-    colour = "var(--axis, #8b929a)" if strong else "var(--grid, #8b929a40)"
-    return f'<path d="M{_n(x0)} {_n(y0)}L{_n(x1)} {_n(y1)}" style="stroke:{colour}"{extra}/>'
-
-
-def _stroke(style: str, number: int) -> str:
-    """The pen of a series; the colours run out after six, so the next six are dotted."""
-    dash = "5 5" if style == "dashed" else "1 4" if number >= len(PALETTE) else ""
-    dashed = f' stroke-dasharray="{dash}"' if dash else ""
-    width = "1.2" if number == INK else "2"
-    return f'fill="none" style="stroke:{_colour(number)}" stroke-width="{width}"{dashed} stroke-linecap="round"'
-
-
-def _swatch(x: float, y: float, length: float, style: str, number: int) -> str:
-    if style == "points":
-        return f'<circle cx="{_n(x + length / 2)}" cy="{_n(y)}" r="3" style="fill:{_colour(number)}"/>'
-    return f'<path d="M{_n(x)} {_n(y)}h{_n(length)}" {_stroke(style, number)}/>'
-
-
-def _leader(x0: float, y0: float, x1: float, y1: float, number: int) -> str:
-    path = f"M{_n(x0)} {_n(y0)}L{_n(x1)} {_n(y1)}"
-    return f'<path d="{path}" fill="none" style="stroke:{_colour(number)}" stroke-width="1" opacity="0.5"/>'
-
-
-def _text(
-    x: float, y: float, content: str, anchor: str = "start", size: int = FONT,
-    faint: bool = False, strong: bool = False, halo: bool = False, colour: str = "",
-) -> str:  # fmt: skip
-    if not content:
-        return ""
-    extra = f' text-anchor="{anchor}"' if anchor != "start" else ""
-    extra += f' font-size="{size}"' if size != FONT else ""
-    extra += ' class="faint" fill-opacity="0.72"' if faint else ""
-    extra += ' font-weight="600"' if strong else ""
-    extra += f' style="fill:{colour}"' if colour else ""
-    extra += ' paint-order="stroke" stroke-width="4" style="stroke:var(--page, transparent)"' if halo else ""
-    return f'<text x="{_n(x)}" y="{_n(y)}"{extra}>{escape(content)}</text>'
-
-
-def _tick_text(x: float, y: float, label: str, anchor: str) -> str:
-    """A number; a power of ten is set with a raised exponent."""
-    mantissa, _, power = label.partition("e")
-    if not power.lstrip("+-").isdigit():
-        return _text(x, y, label, anchor, SMALL, faint=True)
-    base = "10" if mantissa == "1" else f"{mantissa}×10"
-    raised = f'<tspan dy="-5" font-size="9.5">{str(int(power)).replace("-", "−")}</tspan>'
-    look = f'text-anchor="{anchor}" font-size="{SMALL}" class="faint" fill-opacity="0.72"'
-    return f'<text x="{_n(x)}" y="{_n(y)}" {look}>{base}{raised}</text>'
-
-
-def _tick_width(label: str) -> float:
-    mantissa, _, power = label.partition("e")
-    if not power.lstrip("+-").isdigit():
-        return _text_width(label) * SMALL / FONT
-    base = "10" if mantissa == "1" else f"{mantissa}×10"
-    return _text_width(base) * SMALL / FONT + 6 * len(str(int(power)))
-
-
-def _text_width(text: str) -> float:
-    """Width in a common sans serif at the chart's font size; an estimate, on the wide side."""
-    return FONT * sum(map(_em, text))
-
-
-def _em(char: str) -> float:
-    if char in " iljtfr.,:;'|!()[]I":
-        return 0.34
-    if char in "mwMW%@" or ord(char) > 0x2E7F:
-        return 0.9
-    return 0.7 if char.isupper() else 0.63

@@ -6,19 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gradiometer.report.chart import (
-    LINE,
-    SMALL,
-    _n,
-    _rule,
-    _svg,
-    _text,
-    _text_width,
-    _tick_text,
-    log_ticks,
-    whole_ticks,
-)
+from gradiometer.report.chart import log_ticks, whole_ticks
 from gradiometer.report.escape import escape, printable
+from gradiometer.report.marks import LINE, SMALL, fixed, rule, svg_element, tick_words, words, words_width
 from gradiometer.report.text import scientific
 
 __all__ = ["HeatMap"]
@@ -74,7 +64,7 @@ class HeatMap:
     def svg(self, width: int = 720) -> str:
         """One ``<svg>`` element, `width` units wide; it scales with the page. The first row is at the bottom."""
         names = [printable(name) for name in self.names] or [f"{place:g}" for place in self.y]
-        widest = max(map(_text_width, names), default=0.0)
+        widest = max(map(words_width, names), default=0.0)
         beside = widest < 0.3 * width
         left = widest + 12 if beside else 0.0
         columns = _binned(self.values, MOST_COLUMNS if width > 500 else MOST_COLUMNS // 2)
@@ -83,36 +73,36 @@ class HeatMap:
         tall = max(12.0, min(34.0, 340.0 / max(1, len(names))))
         pitch = tall if beside else tall + LINE
         top = 26.0 if self.y_label else 6.0
-        out = [_text(0, 12, self.y_label, faint=True)]
+        out = [words(0, 12, self.y_label, faint=True)]
         for number, (name, row) in enumerate(zip(names, columns, strict=True)):
             y = top + pitch * (len(names) - 1 - number)
             if beside:
-                out.append(_text(left - 8, y + tall / 2 + 4, name, "end", SMALL))
+                out.append(words(left - 8, y + tall / 2 + 4, name, "end", SMALL))
             else:
-                out.append(_text(0, y + 12, name, size=SMALL))
+                out.append(words(0, y + 12, name, size=SMALL))
                 y += LINE
             cells = [self._cell(left + cell * k, y, cell, tall, value) for k, value in enumerate(row)]
             out.append(f'<g shape-rendering="crispEdges">{"".join(cells)}</g>')
         bottom = top + pitch * len(names)
-        out.append(_rule(left, bottom, width - 2, bottom, strong=True))
+        out.append(rule(left, bottom, width - 2, bottom, strong=True))
         if len(self.x):
             first, last = float(self.x[0]), float(self.x[-1])
             for tick in whole_ticks(first, last, 10 if width > 500 else 5):
                 share = (tick.at - first) / (last - first) if last > first else 0.5
                 x = left + cell / 2 + (width - 2 - left - cell) * share
-                out.append(_rule(x, bottom, x, bottom + 4, strong=True))
+                out.append(rule(x, bottom, x, bottom + 4, strong=True))
                 anchor = "end" if x > width - 14 else "middle"
-                out.append(_tick_text(min(x, width - 2.0), bottom + 18, tick.label, anchor))
-        out.append(_text((left + width) / 2, bottom + 37, self.x_label, "middle", faint=True))
+                out.append(tick_words(min(x, width - 2.0), bottom + 18, tick.label, anchor))
+        out.append(words((left + width) / 2, bottom + 37, self.x_label, "middle", faint=True))
         scale, height = self._scale(left, bottom + (64 if self.x_label else 40), width)
-        return _svg(self.title, self.describe(), width, height, "".join([*out, scale]))
+        return svg_element(self.title, self.describe(), width, height, "".join([*out, scale]))
 
     def _cell(self, x: float, y: float, width: float, height: float, value: float) -> str:
         if math.isnan(value):
             return ""
         fill, opacity = self._colour(value)
-        size = f'width="{width:.2f}" height="{_n(height - 1)}"'
-        return f'<rect x="{x:.2f}" y="{_n(y)}" {size} style="fill:{fill}" fill-opacity="{opacity:.2f}"/>'
+        size = f'width="{width:.2f}" height="{fixed(height - 1)}"'
+        return f'<rect x="{x:.2f}" y="{fixed(y)}" {size} style="fill:{fill}" fill-opacity="{opacity:.2f}"/>'
 
     def _colour(self, value: float) -> tuple[str, float]:
         if value == 0.0:
@@ -134,19 +124,19 @@ class HeatMap:
         ats = [10.0 ** (low + (high - low) * (k + 0.5) / parts) for k in range(parts)]
         cells = [self._cell(left + step * k, y, step, 11, at) for k, at in enumerate(ats)]
         out = [f'<g shape-rendering="crispEdges">{"".join(cells)}</g>']
-        out.append(_rule(left, y + 10, right, y + 10))
+        out.append(rule(left, y + 10, right, y + 10))
         for tick in log_ticks(low, high, 5):
             x = left + (right - left) * (tick.at - low) / (high - low)
-            out.append(_rule(x, y + 10, x, y + 14, strong=True))
-            out.append(_tick_text(x, y + 27, tick.label, "middle"))
-        out.append(_text(left, y + 46, self.label, size=SMALL, faint=True))
+            out.append(rule(x, y + 10, x, y + 14, strong=True))
+            out.append(tick_words(x, y + 27, tick.label, "middle"))
+        out.append(words(left, y + 46, self.label, size=SMALL, faint=True))
         bottom = y + (54 if self.label else 34)
         odd = [("exactly 0", "currentColor")] * (0.0 in flat)
         odd += [("infinite", ODD)] * any(math.isinf(v) for v in flat)
         x = left
         for name, fill in odd:
-            out.append(f'<rect x="{_n(x)}" y="{_n(bottom)}" width="11" height="11" style="fill:{fill}"/>')
-            out.append(f'<text x="{_n(x + 16)}" y="{_n(bottom + 10)}" font-size="{SMALL}">{escape(name)}</text>')
+            out.append(f'<rect x="{fixed(x)}" y="{fixed(bottom)}" width="11" height="11" style="fill:{fill}"/>')
+            out.append(f'<text x="{fixed(x + 16)}" y="{fixed(bottom + 10)}" font-size="{SMALL}">{escape(name)}</text>')
             x += 100
         return "".join(out), bottom + (18 if odd else 0)
 

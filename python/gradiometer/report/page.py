@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gradiometer.report.chart import PALETTE, PALETTE_DARK, BarChart, LineChart
+from gradiometer.report.chart import BarChart, LineChart
 from gradiometer.report.escape import escape
 from gradiometer.report.heat import HeatMap
+from gradiometer.report.marks import PALETTE, PALETTE_DARK
 from gradiometer.report.text import Table, Verdict
 
 __all__ = [
