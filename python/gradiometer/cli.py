@@ -519,9 +519,7 @@ def show_diagnosis(arguments: argparse.Namespace, data: Splits, diagnosis: Diagn
 
 
 def show_json(arguments: argparse.Namespace, data: Splits, diagnosis: Diagnosis, cures: CureResult | None) -> None:
-    import json
-
-    from gradiometer.measurement.result import plain
+    from gradiometer.report.numbers import json_text
 
     found: dict[str, Any] = {
         "data": about_data(data),
@@ -531,7 +529,7 @@ def show_json(arguments: argparse.Namespace, data: Splits, diagnosis: Diagnosis,
     if cures is not None:
         found["cure"] = cures.to_dict()
         del found["cure"]["diagnosis"]  # said once, above
-    print(json.dumps(plain(found), indent=2, allow_nan=False))
+    print(json_text(found))
 
 
 def write_html(

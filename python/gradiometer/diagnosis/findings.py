@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from gradiometer.measurement.result import Measurement, plain
+from gradiometer.diagnosis.saved import Reported
+from gradiometer.measurement.result import Measurement
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from gradiometer.report.page import Page
 
 __all__ = ["Diagnosis", "Finding", "Rule"]
 
@@ -77,7 +79,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Diagnosis:
+class Diagnosis(Reported):
     """All findings about one measurement: failures first, in the order of the rules.
 
     Attributes
@@ -105,35 +107,14 @@ class Diagnosis:
         findings = [dataclasses.asdict(finding) for finding in self.findings]
         return {"findings": findings, "measurement": self.measurement.to_dict()}
 
-    def to_json(self) -> str:
-        """Standard JSON: a number that is not finite becomes the string "nan", "inf" or "-inf"."""
-        return json.dumps(plain(self.to_dict()), indent=2, allow_nan=False)
-
     def plot(self, path: str | os.PathLike[str] | None = None, *, ax: Axes | None = None) -> Axes:
         """Draw the measurement the findings are about, as `Measurement.plot` does."""
         return self.measurement.plot(path, ax=ax)
 
-    def save_html(
-        self, path: str | os.PathLike[str], *, title: str = "", facts: Sequence[tuple[str, str]] = ()
-    ) -> None:
-        """Write the report, one file without references to others.
-
-        Parameters
-        ----------
-        path : path
-        title : str
-            Default: the shape of the network.
-        facts : sequence of (str, str)
-            More lines for "how it was measured", of the data for example.
-
-        Raises
-        ------
-        OSError
-            If the file cannot be written; what was there stays as it was.
-        """
+    def _page(self, title: str, facts: Sequence[tuple[str, str]]) -> Page:
         from gradiometer.diagnosis.page import report
 
-        report(self, title=title, facts=facts).save(path)
+        return report(self, title=title, facts=facts)
 
     def report(self, *, all: bool = False) -> str:
         """The screen that ``print`` shows; with `all` a line for every layer, the output's too."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gradiometer.measurement.result import Measurement, plain
+from gradiometer.diagnosis.saved import Reported
+from gradiometer.measurement.result import Measurement
 from gradiometer.measurement.time import TimeMeasurement
 from gradiometer.measurement.time.text import furthest
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from gradiometer.diagnosis.findings import Diagnosis
     from gradiometer.networks import Sequential
+    from gradiometer.report.page import Page
 
 __all__ = ["LEAST_STEPS", "CureResult", "CureRow"]
 
@@ -112,7 +113,7 @@ class CureRow:
 
 
 @dataclass(frozen=True)
-class CureResult:
+class CureResult(Reported):
     """All candidates, ranked by validation metric.
 
     Attributes
@@ -173,26 +174,10 @@ class CureResult:
             "diagnosis": self.diagnosis.to_dict(),
         }
 
-    def to_json(self) -> str:
-        """Standard JSON: a number that is not finite becomes the string "nan", "inf" or "-inf"."""
-        return json.dumps(plain(self.to_dict()), indent=2, allow_nan=False)
-
-    def save_html(
-        self, path: str | os.PathLike[str], *, title: str = "", facts: Sequence[tuple[str, str]] = ()
-    ) -> None:
-        """Write the report, one file without references to others.
-
-        Parameters
-        ----------
-        path : path
-        title : str
-            Default: the shape of the network.
-        facts : sequence of (str, str)
-            More lines for "how it was measured", of the data for example.
-        """
+    def _page(self, title: str, facts: Sequence[tuple[str, str]]) -> Page:
         from gradiometer.diagnosis.page import report
 
-        report(self.diagnosis, self, title=title, facts=facts).save(path)
+        return report(self.diagnosis, self, title=title, facts=facts)
 
     def plot(self, path: str | os.PathLike[str] | None = None, *, ax: Axes | None = None) -> Axes:
         """Draw the metric of every cure with its 95 % interval, and below it |dL/dh| by layer before and after (of a

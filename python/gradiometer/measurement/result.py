@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import json
 import math
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gradiometer.measurement.time.result import TimeMeasurement
+from gradiometer.report.numbers import AsJson
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -145,7 +145,7 @@ class Attenuation:
 
 
 @dataclass(frozen=True)
-class Measurement:
+class Measurement(AsJson):
     """A network measured in one pass on one batch (or over a data set), running statistics untouched.
 
     Attributes
@@ -202,10 +202,6 @@ class Measurement:
     def to_dict(self) -> dict[str, Any]:
         """Nested dictionaries and lists of plain numbers; non-finite numbers stay floats."""
         return dataclasses.asdict(self)
-
-    def to_json(self) -> str:
-        """Standard JSON: a number that is not finite becomes the string "nan", "inf" or "-inf"."""
-        return json.dumps(plain(self.to_dict()), indent=2, allow_nan=False)
 
     def to_csv(self) -> str:
         """A line a layer, with a header."""
@@ -272,14 +268,3 @@ class Measurement:
 
     def __str__(self) -> str:
         return self.report()
-
-
-def plain(value: Any) -> Any:
-    """`value` with every non-finite float replaced by its name, fit for standard JSON."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
-    return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,8 +14,8 @@ from gradiometer import optim
 from gradiometer.arguments import positive
 from gradiometer.datasets.splits import Samples, Splits
 from gradiometer.measurement import Measurement, measure
-from gradiometer.measurement.result import plain
 from gradiometer.progress import clock
+from gradiometer.report.numbers import AsJson
 from gradiometer.tasks.networks import recurrent
 
 if TYPE_CHECKING:
@@ -221,7 +220,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class TaskResult:
+class TaskResult(AsJson):
     """What came of a task; prints itself.
 
     Attributes
@@ -264,10 +263,6 @@ class TaskResult:
                 for row in self.rows
             ],
         }
-
-    def to_json(self) -> str:
-        """Standard JSON: a number that is not finite becomes the string "nan", "inf" or "-inf"."""
-        return json.dumps(plain(self.to_dict()), indent=2, allow_nan=False)
 
     def __str__(self) -> str:
         from gradiometer.tasks.table import result_text
