@@ -294,7 +294,8 @@ GM_API gm_status gm_recurrent_step_pack(gm_dtype dtype, const gm_recurrent* laye
 GM_API gm_status gm_recurrent_step(gm_dtype dtype, const gm_recurrent* layer, void* memory, const void* x,
                                    void* h, void* c, gm_error* error);
 /* From a cache without recompute: gates (T, N, G H), the values of the gates of every step (RNN: h), and of
- * the LSTM c (T, N, H), which may be null; 0 beyond a sample's length. workspace: that of forward. */
+ * the LSTM c (T, N, H), which may be null; 0 beyond a sample's length. workspace: that of forward. Of
+ * GM_LSTM_NORM the biases and the norms' weights are read, or packed. */
 GM_API gm_status gm_recurrent_gates(gm_dtype dtype, const gm_recurrent* layer, const void* cache, void* gates,
                                     void* c, void* workspace, gm_error* error);
 
