@@ -82,41 +82,42 @@ struct Call {
 template <class T>
 struct LayerFunctions {
   // Before the forward pass, by the whole team together (a barrier follows). May be null.
-  void (*prepare)(const Call<T>&, Team);
+  void (*prepare)(const Call<T>&, Team) = nullptr;
   // y from x over a range of rows, or of columns where splits_columns or prefers_columns says so. What knows
   // time gets samples instead of rows, here and below.
-  void (*forward)(const Call<T>&, Range);
+  void (*forward)(const Call<T>&, Range) = nullptr;
   // dx of one input from dy over a range of its rows or columns. A layer that splits columns also writes its
   // parameters' gradients here, one that makes sequences what they are made of (dx may then be null).
-  void (*backward)(const Call<T>&, Range);
+  void (*backward)(const Call<T>&, Range) = nullptr;
   // Gradients of parameters over all rows, for a range of output features (16 or more, but at the end), after
   // the backward pass of the node's segment; not called where all are frozen. May be null.
-  void (*parameter_gradient)(const Call<T>&, Range);
+  void (*parameter_gradient)(const Call<T>&, Range) = nullptr;
   // What a successful training pass leaves behind (running statistics), at its very end, by one thread. May
   // be null.
-  void (*commit)(const Call<T>&);
+  void (*commit)(const Call<T>&) = nullptr;
   // What `seen` holds of the steps after the backward pass of all samples.
   void (*tap_steps)(const Call<T>&, gm_tap*) = nullptr;
 };
 
+// A layer's file sets what differs from these.
 struct LayerType {
-  const char* name;
-  int attribute_count;
-  const Parameter* attributes;
-  const char* text_attribute;  // an attribute that names an activation, or null
-  int input_count;
+  const char* name = nullptr;
+  int attribute_count = 0;
+  const Parameter* attributes = nullptr;
+  const char* text_attribute = nullptr;  // an attribute that names an activation, or null
+  int input_count = 1;
   // Fills features, parameters and state from attributes and in_features; refuses what cannot be.
-  gm_status (*set_up)(Node&, gm_error*);
-  bool (*splits_columns)(bool training);  // an output needs whole columns
+  gm_status (*set_up)(Node&, gm_error*) = nullptr;
+  bool (*splits_columns)(bool training) = never;  // an output needs whole columns
   // Whether a team shares the node by columns although rows would do, and what workspace a member needs, in
   // elements, for a batch of up to N. Both may be null.
-  bool (*prefers_columns)(const Node&, gm_dtype, int64_t N);
-  int64_t (*workspace_size)(const Node&, const KernelTable&, gm_dtype, int64_t N);
-  bool backward_in_place;                     // dx may be dy
-  int64_t (*cache_size)(const Node&);         // doubles; null for none
-  int64_t (*cache_size_of_row)(const Node&);  // doubles for every row of the batch; null for none
-  int64_t (*packed_size)(const Node&, const KernelTable&, gm_dtype);  // elements; null for none
-  double (*flops)(const Node&);                                       // of the forward pass, a row
+  bool (*prefers_columns)(const Node&, gm_dtype, int64_t N) = nullptr;
+  int64_t (*workspace_size)(const Node&, const KernelTable&, gm_dtype, int64_t N) = nullptr;
+  bool backward_in_place = false;                       // dx may be dy
+  int64_t (*cache_size)(const Node&) = nullptr;         // doubles; null for none
+  int64_t (*cache_size_of_row)(const Node&) = nullptr;  // doubles for every row of the batch; null for none
+  int64_t (*packed_size)(const Node&, const KernelTable&, gm_dtype) = nullptr;  // elements; null for none
+  double (*flops)(const Node&) = nullptr;                                       // of the forward pass, a row
   LayerFunctions<float> f32;
   LayerFunctions<double> f64;
   Time time = Time::rows;
@@ -124,6 +125,13 @@ struct LayerType {
   int64_t (*cache_size_of_time)(const Node&, const KernelTable&, gm_dtype, int64_t N, int64_t T) = nullptr;
   // Doubles of what is seen of the steps; null for none.
   int64_t (*seen_size)(const Node&, const KernelTable&, gm_dtype, int64_t N, int64_t T) = nullptr;
+
+  template <int n>
+  constexpr void take(const Parameter (&all)[n]) {
+    attribute_count = n;
+    attributes = all;
+  }
+  static bool never(bool) { return false; }
 };
 
 template <class T>

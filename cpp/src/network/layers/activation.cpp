@@ -25,28 +25,27 @@ void backward(const Call<T>& c, Range rows) {
 
 template <class T>
 constexpr LayerFunctions<T> all() {
-  return {nullptr, forward<T>, backward<T>, nullptr, nullptr};
+  LayerFunctions<T> f;
+  f.forward = forward<T>;
+  f.backward = backward<T>;
+  return f;
+}
+
+constexpr LayerType type() {
+  LayerType t;
+  t.name = "activation";
+  t.text_attribute = "function";
+  t.set_up = set_up;
+  t.backward_in_place = true;
+  t.flops = [](const Node& node) { return 20.0 * static_cast<double>(node.features); };
+  t.f32 = all<float>();
+  t.f64 = all<double>();
+  return t;
 }
 
 }  // namespace
 
 extern const LayerType activation_layer;
-const LayerType activation_layer = {
-    "activation",
-    0,
-    nullptr,
-    "function",
-    1,
-    set_up,
-    [](bool) { return false; },
-    nullptr,
-    nullptr,
-    true,
-    nullptr,
-    nullptr,
-    nullptr,
-    [](const Node& node) { return 20.0 * static_cast<double>(node.features); },
-    all<float>(),
-    all<double>()};
+const LayerType activation_layer = type();
 
 }  // namespace gradiometer

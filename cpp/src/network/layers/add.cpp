@@ -28,27 +28,27 @@ void backward(const Call<T>& c, Range rows) {
 
 template <class T>
 constexpr LayerFunctions<T> all() {
-  return {nullptr, forward<T>, backward<T>, nullptr, nullptr};
+  LayerFunctions<T> f;
+  f.forward = forward<T>;
+  f.backward = backward<T>;
+  return f;
+}
+
+constexpr LayerType type() {
+  LayerType t;
+  t.name = "add";
+  t.take(attributes);
+  t.input_count = 2;
+  t.set_up = set_up;
+  t.flops = [](const Node& node) { return 2.0 * static_cast<double>(node.features); };
+  t.f32 = all<float>();
+  t.f64 = all<double>();
+  return t;
 }
 
 }  // namespace
 
 extern const LayerType add_layer;
-const LayerType add_layer = {"add",
-                             1,
-                             attributes,
-                             nullptr,
-                             2,
-                             set_up,
-                             [](bool) { return false; },
-                             nullptr,
-                             nullptr,
-                             false,
-                             nullptr,
-                             nullptr,
-                             nullptr,
-                             [](const Node& node) { return 2.0 * static_cast<double>(node.features); },
-                             all<float>(),
-                             all<double>()};
+const LayerType add_layer = type();
 
 }  // namespace gradiometer

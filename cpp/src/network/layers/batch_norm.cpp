@@ -97,28 +97,31 @@ void commit(const Call<T>& c) {
 
 template <class T>
 constexpr LayerFunctions<T> all() {
-  return {prepare<T>, forward<T>, backward<T>, parameter_gradient<T>, commit<T>};
+  LayerFunctions<T> f;
+  f.prepare = prepare<T>;
+  f.forward = forward<T>;
+  f.backward = backward<T>;
+  f.parameter_gradient = parameter_gradient<T>;
+  f.commit = commit<T>;
+  return f;
+}
+
+constexpr LayerType type() {
+  LayerType t;
+  t.name = "batch_norm";
+  t.take(attributes);
+  t.set_up = set_up;
+  t.splits_columns = [](bool training) { return training; };
+  t.cache_size = [](const Node& node) { return 2 * node.features; };
+  t.flops = [](const Node& node) { return 10.0 * static_cast<double>(node.features); };
+  t.f32 = all<float>();
+  t.f64 = all<double>();
+  return t;
 }
 
 }  // namespace
 
 extern const LayerType batch_norm_layer;
-const LayerType batch_norm_layer = {
-    "batch_norm",
-    4,
-    attributes,
-    nullptr,
-    1,
-    set_up,
-    [](bool training) { return training; },
-    nullptr,
-    nullptr,
-    false,
-    [](const Node& node) { return 2 * node.features; },
-    nullptr,
-    nullptr,
-    [](const Node& node) { return 10.0 * static_cast<double>(node.features); },
-    all<float>(),
-    all<double>()};
+const LayerType batch_norm_layer = type();
 
 }  // namespace gradiometer

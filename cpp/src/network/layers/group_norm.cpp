@@ -60,26 +60,25 @@ void parameter_gradient(const Call<T>& c, Range columns) {
 
 template <class T>
 constexpr LayerFunctions<T> all() {
-  return {nullptr, forward<T>, backward<T>, parameter_gradient<T>, nullptr};
+  LayerFunctions<T> f;
+  f.forward = forward<T>;
+  f.backward = backward<T>;
+  f.parameter_gradient = parameter_gradient<T>;
+  return f;
 }
 
 constexpr LayerType type(const char* name, int attribute_count, gm_status (*set_up)(Node&, gm_error*)) {
-  return {name,
-          attribute_count,
-          attributes,
-          nullptr,
-          1,
-          set_up,
-          [](bool) { return false; },
-          nullptr,
-          nullptr,
-          false,  // its parameters' gradients want dy after the backward pass
-          nullptr,
-          [](const Node& node) { return 2 * groups(node); },
-          nullptr,
-          [](const Node& node) { return 10.0 * static_cast<double>(node.features); },
-          all<float>(),
-          all<double>()};
+  LayerType t;
+  t.name = name;
+  t.attribute_count = attribute_count;
+  t.attributes = attributes;
+  t.set_up = set_up;
+  t.backward_in_place = false;  // its parameters' gradients want dy after the backward pass
+  t.cache_size_of_row = [](const Node& node) { return 2 * groups(node); };
+  t.flops = [](const Node& node) { return 10.0 * static_cast<double>(node.features); };
+  t.f32 = all<float>();
+  t.f64 = all<double>();
+  return t;
 }
 
 }  // namespace

@@ -35,28 +35,27 @@ void backward(const Call<T>& c, Range samples) {
 
 template <class T>
 constexpr LayerFunctions<T> all() {
-  return {nullptr, forward<T>, backward<T>, nullptr, nullptr};
+  LayerFunctions<T> f;
+  f.forward = forward<T>;
+  f.backward = backward<T>;
+  return f;
+}
+
+constexpr LayerType type() {
+  LayerType t;
+  t.name = "last_step";
+  t.take(attributes);
+  t.set_up = set_up;
+  t.flops = [](const Node& node) { return static_cast<double>(node.features); };
+  t.time = Time::row;
+  t.f32 = all<float>();
+  t.f64 = all<double>();
+  return t;
 }
 
 }  // namespace
 
 extern const LayerType last_step_layer;
-const LayerType last_step_layer = {"last_step",
-                                   1,
-                                   attributes,
-                                   nullptr,
-                                   1,
-                                   set_up,
-                                   [](bool) { return false; },
-                                   nullptr,
-                                   nullptr,
-                                   false,
-                                   nullptr,
-                                   nullptr,
-                                   nullptr,
-                                   [](const Node& node) { return static_cast<double>(node.features); },
-                                   all<float>(),
-                                   all<double>(),
-                                   Time::row};
+const LayerType last_step_layer = type();
 
 }  // namespace gradiometer

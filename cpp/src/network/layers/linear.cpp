@@ -145,30 +145,33 @@ void parameter_gradient(const Call<T>& c, Range out) {
 
 template <class T>
 constexpr LayerFunctions<T> all() {
-  return {prepare<T>, forward<T>, backward<T>, parameter_gradient<T>, nullptr};
+  LayerFunctions<T> f;
+  f.prepare = prepare<T>;
+  f.forward = forward<T>;
+  f.backward = backward<T>;
+  f.parameter_gradient = parameter_gradient<T>;
+  return f;
+}
+
+constexpr LayerType type() {
+  LayerType t;
+  t.name = "linear";
+  t.take(attributes);
+  t.set_up = set_up;
+  t.prefers_columns = prefers_columns;
+  t.workspace_size = workspace_size;
+  t.packed_size = packed_size;
+  t.flops = [](const Node& node) {
+    return 2.0 * static_cast<double>(node.in_features[0]) * static_cast<double>(node.features);
+  };
+  t.f32 = all<float>();
+  t.f64 = all<double>();
+  return t;
 }
 
 }  // namespace
 
 extern const LayerType linear_layer;
-const LayerType linear_layer = {"linear",
-                                2,
-                                attributes,
-                                nullptr,
-                                1,
-                                set_up,
-                                [](bool) { return false; },
-                                prefers_columns,
-                                workspace_size,
-                                false,
-                                nullptr,
-                                nullptr,
-                                packed_size,
-                                [](const Node& node) {
-                                  return 2.0 * static_cast<double>(node.in_features[0]) *
-                                         static_cast<double>(node.features);
-                                },
-                                all<float>(),
-                                all<double>()};
+const LayerType linear_layer = type();
 
 }  // namespace gradiometer

@@ -41,27 +41,28 @@ void parameter_gradient(const Call<T>& c, Range columns) {
 
 template <class T>
 constexpr LayerFunctions<T> all() {
-  return {nullptr, forward<T>, backward<T>, parameter_gradient<T>, nullptr};
+  LayerFunctions<T> f;
+  f.forward = forward<T>;
+  f.backward = backward<T>;
+  f.parameter_gradient = parameter_gradient<T>;
+  return f;
+}
+
+constexpr LayerType type() {
+  LayerType t;
+  t.name = "prelu";
+  t.take(attributes);
+  t.set_up = set_up;
+  t.backward_in_place = false;  // its parameter's gradient wants dy after the backward pass
+  t.flops = [](const Node& node) { return 2.0 * static_cast<double>(node.features); };
+  t.f32 = all<float>();
+  t.f64 = all<double>();
+  return t;
 }
 
 }  // namespace
 
 extern const LayerType prelu_layer;
-const LayerType prelu_layer = {"prelu",
-                               2,
-                               attributes,
-                               nullptr,
-                               1,
-                               set_up,
-                               [](bool) { return false; },
-                               nullptr,
-                               nullptr,
-                               false,  // its parameter's gradient wants dy after the backward pass
-                               nullptr,
-                               nullptr,
-                               nullptr,
-                               [](const Node& node) { return 2.0 * static_cast<double>(node.features); },
-                               all<float>(),
-                               all<double>()};
+const LayerType prelu_layer = type();
 
 }  // namespace gradiometer

@@ -108,7 +108,7 @@ template <gm_cell cell, class T>
 void prepare(const Call<T>& c, Team team) {
   const gm_recurrent l = layer_of<cell>(c);
   const Recurrent<T> walk(c.table, l);
-  walk.prepare(walk.pass(c.cache, c.backward_follows), team);
+  walk.prepare(walk.pass(c.cache, c.backward_follows), team, c.backward_follows);
 }
 
 template <gm_cell cell, class T>
@@ -210,38 +210,35 @@ double flops(const Node& node) {
 
 template <gm_cell cell, class T>
 constexpr LayerFunctions<T> all() {
-  return {prepare<cell, T>, forward<cell, T>,  backward<cell, T>, parameter_gradient<cell, T>,
-          nullptr,          tap_steps<cell, T>};
+  LayerFunctions<T> f;
+  f.prepare = prepare<cell, T>;
+  f.forward = forward<cell, T>;
+  f.backward = backward<cell, T>;
+  f.parameter_gradient = parameter_gradient<cell, T>;
+  f.tap_steps = tap_steps<cell, T>;
+  return f;
 }
 
-template <gm_cell cell>
-constexpr LayerType type(const char* name, int attribute_count, const Parameter* attributes) {
-  return {name,
-          attribute_count,
-          attributes,
-          nullptr,
-          1,
-          set_up<cell>,
-          [](bool) { return false; },
-          nullptr,
-          nullptr,
-          false,
-          nullptr,
-          nullptr,
-          nullptr,
-          flops<cell>,
-          all<cell, float>(),
-          all<cell, double>(),
-          Time::sequence,
-          cache_size<cell>,
-          seen_size<cell>};
+template <gm_cell cell, int count>
+constexpr LayerType type(const char* name, const Parameter (&attributes)[count]) {
+  LayerType t;
+  t.name = name;
+  t.take(attributes);
+  t.set_up = set_up<cell>;
+  t.flops = flops<cell>;
+  t.time = Time::sequence;
+  t.cache_size_of_time = cache_size<cell>;
+  t.seen_size = seen_size<cell>;
+  t.f32 = all<cell, float>();
+  t.f64 = all<cell, double>();
+  return t;
 }
 
 }  // namespace
 
 extern const LayerType lstm_layer, gru_layer, rnn_layer;
-const LayerType lstm_layer = type<GM_LSTM>("lstm", 5, lstm_attributes),
-                gru_layer = type<GM_GRU>("gru", 4, gru_attributes),
-                rnn_layer = type<GM_RNN_TANH>("rnn", 4, rnn_attributes);
+const LayerType lstm_layer = type<GM_LSTM>("lstm", lstm_attributes),
+                gru_layer = type<GM_GRU>("gru", gru_attributes),
+                rnn_layer = type<GM_RNN_TANH>("rnn", rnn_attributes);
 
 }  // namespace gradiometer

@@ -31,32 +31,28 @@ void log_backward(const Call<T>& c, Range rows) {
   c.k.log_softmax_backward(rows.size(), C, c.y + at, c.dy + at, c.dx + at);
 }
 
-constexpr LayerType type(const char* name, LayerFunctions<float> f32, LayerFunctions<double> f64) {
-  return {name,
-          0,
-          nullptr,
-          nullptr,
-          1,
-          set_up,
-          [](bool) { return false; },
-          nullptr,
-          nullptr,
-          true,
-          nullptr,
-          nullptr,
-          nullptr,
-          [](const Node& node) { return 20.0 * static_cast<double>(node.features); },
-          f32,
-          f64};
+template <class T>
+constexpr LayerFunctions<T> all(bool log) {
+  LayerFunctions<T> f;
+  f.forward = log ? log_forward<T> : forward<T>;
+  f.backward = log ? log_backward<T> : backward<T>;
+  return f;
+}
+
+constexpr LayerType type(const char* name, bool log) {
+  LayerType t;
+  t.name = name;
+  t.set_up = set_up;
+  t.backward_in_place = true;
+  t.flops = [](const Node& node) { return 20.0 * static_cast<double>(node.features); };
+  t.f32 = all<float>(log);
+  t.f64 = all<double>(log);
+  return t;
 }
 
 }  // namespace
 
 extern const LayerType softmax_layer, log_softmax_layer;
-const LayerType softmax_layer = type("softmax", {nullptr, forward<float>, backward<float>, nullptr, nullptr},
-                                     {nullptr, forward<double>, backward<double>, nullptr, nullptr});
-const LayerType log_softmax_layer =
-    type("log_softmax", {nullptr, log_forward<float>, log_backward<float>, nullptr, nullptr},
-         {nullptr, log_forward<double>, log_backward<double>, nullptr, nullptr});
+const LayerType softmax_layer = type("softmax", false), log_softmax_layer = type("log_softmax", true);
 
 }  // namespace gradiometer
