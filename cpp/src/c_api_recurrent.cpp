@@ -75,6 +75,11 @@ gm_status check_given(gm_error* e, const char* argument, const void* p) {
   return p ? GM_OK : fail(e, GM_INVALID_ARGUMENT, argument, "%s is null", argument);
 }
 
+// Of an array that has elements.
+gm_status check_given(gm_error* e, const char* argument, const void* p, int64_t elements) {
+  return elements > 0 ? check_given(e, argument, p) : GM_OK;
+}
+
 gm_status check_weights(gm_error* e, const gm_recurrent* l) {
   GM_TRY(check_given(e, "weight_ih", l->weight_ih));
   GM_TRY(check_given(e, "weight_hh", l->weight_hh));
@@ -138,7 +143,7 @@ gm_status gm_recurrent_pack(gm_dtype dtype, const gm_recurrent* l, gm_recurrent_
   if (made) *made = {&kernels(), dtype, l->cell, l->I, l->H, l->P, nullptr};
   with_layer(dtype, &plain, [&](auto layer, auto) {
     bytes = layer.packed_bytes();
-    if (made) made->data = allocate_raw(bytes);
+    if (made) made->data = allocate_huge(bytes);
     if (made && made->data) layer.pack(1, made->data);
   });
   if (!made || !made->data) {
@@ -158,6 +163,8 @@ gm_status gm_recurrent_forward(gm_dtype dtype, const gm_recurrent* l, const void
                                gm_error* e) {
   GM_TRY(check(dtype, l, e));
   GM_TRY(check_given(e, "workspace", workspace));
+  GM_TRY(check_given(e, "x", x, l->T * l->N));
+  GM_TRY(check_given(e, "y", y, l->T * l->N));
   if (!l->packed) GM_TRY(check_weights(e, l));
   bool whole = true;
   with_layer(dtype, l, [&](auto layer, auto zero) {
@@ -175,6 +182,11 @@ gm_status gm_recurrent_backward(gm_dtype dtype, const gm_recurrent* l, const voi
                                 void* workspace, gm_error* e) {
   GM_TRY(check(dtype, l, e));
   GM_TRY(check_given(e, "workspace", workspace));
+  GM_TRY(check_given(e, "x", x, l->T * l->N));
+  GM_TRY(check_given(e, "y", y, l->T * l->N));
+  int64_t kept = 0;
+  with_layer(dtype, l, [&](auto layer, auto) { kept = layer.cache_size(); });
+  GM_TRY(check_given(e, "cache", cache, kept));
   GM_TRY(check_weights(e, l));
   GM_TRY(check_given(e, "gradients", gradients));
   GM_TRY(check_size(e, "gradients", gradients->struct_size, sizeof(gm_recurrent_gradients)));
@@ -231,6 +243,8 @@ gm_status gm_recurrent_gates(gm_dtype dtype, const gm_recurrent* l, const void* 
                 "recompute is %lld; expected 0, a cache that holds every step",
                 static_cast<long long>(l->recompute));
   GM_TRY(check_given(e, "workspace", workspace));
+  GM_TRY(check_given(e, "cache", cache, l->T * l->N));
+  GM_TRY(check_given(e, "gates", gates, l->T * l->N));
   with_layer(dtype, l, [&](auto layer, auto zero) {
     using T = decltype(zero);
     layer.show(members_for(l), static_cast<const T*>(cache), static_cast<T*>(gates),

@@ -2,6 +2,9 @@
 #pragma once
 #include <stdint.h>
 #include <stdlib.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 namespace gradiometer {
 
@@ -21,6 +24,21 @@ inline void* allocate(int64_t bytes) {
   void* p = allocate_raw(bytes);
   if (p) __builtin_memset(p, 0, static_cast<size_t>(bytes));
   return p;
+}
+
+// As allocate_raw, in huge pages where it is much and the system has them: for what is read from L3 again and
+// again (workspaces and packed weights of recurrent.hpp).
+inline void* allocate_huge(int64_t bytes) {
+#ifdef MADV_HUGEPAGE
+  constexpr int64_t kHugePage = int64_t{2} << 20;
+  if (bytes >= 2 * kHugePage && bytes <= INT64_MAX - kHugePage) {
+    void* p = nullptr;
+    if (posix_memalign(&p, kHugePage, static_cast<size_t>(align_up(bytes)))) return nullptr;
+    madvise(p, static_cast<size_t>(bytes), MADV_HUGEPAGE);  // may be refused
+    return p;
+  }
+#endif
+  return allocate_raw(bytes);
 }
 
 // Memory for one call that the next one finds again, up to 64 MiB in each slot: 2 MiB of fresh pages cost 0.4

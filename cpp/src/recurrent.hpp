@@ -469,13 +469,13 @@ class Recurrent {
     return {steps, BackwardMemory(*this, carver, training ? steps_or_1() : 1, true)};
   }
   // By the whole team; a barrier follows.
-  void prepare(const Pass& p, Team team) const {
+  void prepare(const Pass& p, Team team, bool backward_follows) const {
     if (team.rank == 0) {
       p.steps.count();
       add_biases(p.m.again);
     }
     pack_forward(p.m.again, team);
-    pack_backward(p.m, team, true);
+    if (backward_follows) pack_backward(p.m, team, true);
   }
   // h0, c0 may be null for 0; h_n, c_n where they are not wanted.
   void forward_samples(const Pass& p, Range samples, const T* x, const T* h0, const T* c0, T* y, T* h_n,
@@ -1276,9 +1276,13 @@ class Recurrent {
     for (int p = 0; p < layout_.parts; p++)
       product(layout_.part[p], steps.in_place() ? x + r0 * l_.I : m.again.x, l_.I, g.dweight_ih,
               layout_.norms ? nullptr : g.dbias_ih);
+    T* const ih = layout_.norms ? nullptr : static_cast<T*>(g.dbias_ih);
+    T* const hh = layout_.norms ? nullptr : static_cast<T*>(g.dbias_hh);
+    // Where both biases are added to the same planes, their gradients are one.
+    const bool same = ih && hh && !accumulate && layout_.parts == 1 && layout_.states == 1;
     for (int p = 0; p < layout_.states; p++)
-      product(layout_.state[p], p == 0 ? m.h_old : m.rh, outputs(), g.dweight_hh,
-              layout_.norms ? nullptr : g.dbias_hh);
+      product(layout_.state[p], p == 0 ? m.h_old : m.rh, outputs(), g.dweight_hh, same ? nullptr : hh);
+    if (same) copy(hh + out.begin, ih + out.begin, out.size());
   }
   // Some units' columns of the projection's, over n rows.
   void projection_gradient(const BackwardMemory& m, const T* rows, int64_t ld, int64_t n,

@@ -113,6 +113,12 @@ static void recurrent_in_the_callers_memory(void) {
   const double y[] = {4, 1, 10, 0, 7, 0};
   for (int i = 0; i < 6; i++) CHECK(wide[2 * i] == -7 && wide[2 * i + 1] == y[i]);
   CHECK(h_n[0] == 7 && h_n[1] == 1);
+  CHECK(gm_recurrent_forward(GM_FLOAT64, &layer, NULL, NULL, NULL, wide + 1, h_n, NULL, cache, workspace,
+                             &error) == GM_INVALID_ARGUMENT);
+  CHECK(strcmp(error.argument, "x") == 0 && strcmp(error.message, "x is null") == 0);
+  CHECK(gm_recurrent_forward(GM_FLOAT64, &layer, x, NULL, NULL, NULL, h_n, NULL, cache, workspace, &error) ==
+        GM_INVALID_ARGUMENT);
+  CHECK(strcmp(error.argument, "y") == 0);
   gm_recurrent packed = layer;
   packed.y_stride = 0;
   packed.weight_ih = packed.weight_hh = packed.bias_ih = NULL;
@@ -143,6 +149,15 @@ static void recurrent_in_the_callers_memory(void) {
   CHECK(dweight_ih == 10 + 0.25 * 4 + 0.5 * 8 + 2 && dweight_hh == 10 + 0.5 * 4 + 10);
   CHECK(dbias_ih == 10 + 1.75);
   g.accumulate = 0;
+  const double* const three[] = {x, wide + 1, cache};
+  const char* const names[] = {"x", "y", "cache"};
+  for (int i = 0; i < 3; i++) {
+    const double* given[3];
+    for (int j = 0; j < 3; j++) given[j] = j == i ? NULL : three[j];
+    CHECK(gm_recurrent_backward(GM_FLOAT64, &layer, given[0], NULL, given[1], given[2], &g, workspace,
+                                &error) == GM_INVALID_ARGUMENT);
+    CHECK(strcmp(error.argument, names[i]) == 0);
+  }
   CHECK(gm_recurrent_backward(GM_FLOAT64, &layer, x, NULL, wide + 1, cache, &g, workspace, NULL) == GM_OK);
   CHECK(dbias_ih == 1.75);
   free(workspace);
@@ -176,6 +191,10 @@ static void recurrent_in_the_callers_memory(void) {
   free(stepper);
 
   layer.y_stride = 0;
+  CHECK(gm_recurrent_gates(GM_FLOAT64, &layer, NULL, wide, NULL, wide, &error) == GM_INVALID_ARGUMENT);
+  CHECK(strcmp(error.argument, "cache") == 0);
+  CHECK(gm_recurrent_gates(GM_FLOAT64, &layer, cache, NULL, NULL, wide, &error) == GM_INVALID_ARGUMENT);
+  CHECK(strcmp(error.argument, "gates") == 0);
   layer.recompute = 2;
   CHECK(gm_recurrent_gates(GM_FLOAT64, &layer, cache, wide, NULL, wide, &error) == GM_INVALID_ARGUMENT);
   CHECK(strcmp(error.argument, "recompute") == 0);

@@ -116,6 +116,59 @@ void error_names_the_argument() {
   CHECK(graph.node_count() == 1);
 }
 
+// An LSTM: its gradient by one weight is the difference of sums of y; packed, and a step at a time, it has
+// the bits of forward.
+void a_recurrent_layer() {
+  constexpr int64_t T = 5, samples = 3, I = 2, H = 4;
+  std::vector<double> w_ih(4 * H * I), w_hh(4 * H * H), bias(4 * H), input(T * samples * I),
+      y(T * samples * H), other(T * samples * H), dy(T * samples * H, 1.0), dw_hh(4 * H * H);
+  double phase = 0;
+  for (auto* all : {&w_ih, &w_hh, &bias, &input})
+    for (double& v : *all) v = sin(phase += 1.7);
+  gm_recurrent layer = gm::recurrent(GM_LSTM, T, samples, I, H);
+  layer.weight_ih = w_ih.data(), layer.weight_hh = w_hh.data(), layer.bias_ih = bias.data();
+  gm::Recurrent<double> lstm(layer);
+  lstm.forward(true, input.data(), y.data());
+  gm_recurrent_gradients g = gm::recurrent_gradients();
+  g.dy = dy.data(), g.dweight_hh = dw_hh.data();
+  lstm.backward(input.data(), y.data(), g);
+  const auto sum = [&] {
+    lstm.forward(false, input.data(), other.data());
+    double s = 0;
+    for (double v : other) s += v;
+    return s;
+  };
+  for (size_t i = 0; i < w_hh.size(); i += 7) {
+    const double at = w_hh[i], h = 1e-5;
+    w_hh[i] = at + h;
+    const double above = sum();
+    w_hh[i] = at - h;
+    const double below = sum();
+    w_hh[i] = at;
+    CHECK(fabs((above - below) / (2 * h) - dw_hh[i]) < 1e-8);
+  }
+
+  gm::PackedRecurrent<double> packed(layer);
+  lstm.layer.weight_ih = lstm.layer.weight_hh = lstm.layer.bias_ih = nullptr;
+  lstm.layer.packed = packed.get();
+  lstm.forward(false, input.data(), other.data());
+  CHECK(memcmp(y.data(), other.data(), y.size() * sizeof(double)) == 0);
+
+  gm::RecurrentStepper<double> stepper(layer);
+  double h[samples * H] = {}, c[samples * H] = {};
+  for (int64_t t = 0; t < T; t++) {
+    stepper.step(&input[static_cast<size_t>(t * samples * I)], h, c);
+    CHECK(memcmp(h, &y[static_cast<size_t>(t * samples * H)], sizeof h) == 0);
+  }
+  bool thrown = false;
+  try {
+    stepper.step(input.data(), h);
+  } catch (const gm::Error& e) {
+    thrown = e.argument == "c";
+  }
+  CHECK(thrown);
+}
+
 void a_graph_moves() {
   gm::Graph graph = two_layers();
   gm::Graph other = std::move(graph);
@@ -130,6 +183,7 @@ int main() {
   learns_and_shows_its_gradient();
   frozen_parameters_and_the_arena();
   error_names_the_argument();
+  a_recurrent_layer();
   a_graph_moves();
   return failures;
 }

@@ -2,9 +2,15 @@
 #include <gradiometer/gradiometer.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <optional>
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 #include "arrays.hpp"
 #include "parameters.hpp"
@@ -135,14 +141,30 @@ struct Layer {
   py::object lengths_;
 };
 
+struct Free {
+  void operator()(void* p) const { std::free(p); }
+};
+using Memory = std::unique_ptr<void, Free>;
+// In huge pages where it is much and the system has them, as NumPy does: training 50 x 16 x 1024 with float32
+// on one thread, half-width AVX-512, 422 ms and 410.
+Memory memory_of(std::size_t size) {
+  constexpr std::size_t kHugePage = std::size_t{2} << 20;
+  const bool much = size >= 2 * kHugePage;
+  void* p = nullptr;
+  if (posix_memalign(&p, much ? kHugePage : 64, size)) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
+  if (much) madvise(p, size, MADV_HUGEPAGE);  // may be refused
+#endif
+  return Memory(p);
+}
+
 // Memory for one call that the next one finds again, up to 64 MiB: fresh, it cost 1500 page faults a call of
 // 100 x 32 x 128.
 class Workspace {
  public:
   explicit Workspace(std::int64_t bytes) : block_(kept().exchange(nullptr)) {
     const std::size_t size = static_cast<std::size_t>(bytes);
-    if (!block_ || block_->size < size)
-      block_.reset(new Block{size, std::unique_ptr<unsigned char[]>(new unsigned char[size])});
+    if (!block_ || block_->size < size) block_.reset(new Block{size, memory_of(size)});
   }
   ~Workspace() {
     if (block_->size <= std::size_t{64} << 20) delete kept().exchange(block_.release());
@@ -154,7 +176,7 @@ class Workspace {
  private:
   struct Block {
     std::size_t size;
-    std::unique_ptr<unsigned char[]> memory;
+    Memory memory;
   };
   static std::atomic<Block*>& kept() {
     static std::atomic<Block*> one{nullptr};

@@ -199,6 +199,93 @@ class Inference {
   std::unique_ptr<gm_inference, Destroy> inference_;
 };
 
+// A layer of so many steps, samples, inputs and units, with struct_size set and all else zero: its weights
+// are the caller's to name.
+inline gm_recurrent recurrent(gm_cell cell, int64_t T, int64_t N, int64_t I, int64_t H) {
+  gm_recurrent layer = {};
+  layer.struct_size = sizeof layer;
+  layer.cell = cell;
+  layer.T = T, layer.N = N, layer.I = I, layer.H = H;
+  return layer;
+}
+inline gm_recurrent_gradients recurrent_gradients() {
+  gm_recurrent_gradients gradients = {};
+  gradients.struct_size = sizeof gradients;
+  return gradients;
+}
+template <class T>
+gm_recurrent_memory recurrent_sizes(const gm_recurrent& layer) {
+  gm_recurrent_memory memory = {};
+  memory.struct_size = sizeof memory;
+  call(gm_recurrent_sizes, dtype<T>(), &layer, &memory);
+  return memory;
+}
+
+// What gm_recurrent.packed points at.
+template <class T>
+class PackedRecurrent {
+ public:
+  explicit PackedRecurrent(const gm_recurrent& layer) {
+    gm_recurrent_packed* packed = nullptr;
+    call(gm_recurrent_pack, dtype<T>(), &layer, &packed);
+    packed_.reset(packed);
+  }
+  gm_recurrent_packed* get() const { return packed_.get(); }
+
+ private:
+  struct Destroy {
+    void operator()(gm_recurrent_packed* packed) const { gm_recurrent_packed_free(packed); }
+  };
+  std::unique_ptr<gm_recurrent_packed, Destroy> packed_;
+};
+
+// A layer with the memory that its calls need: `layer` may name other weights from call to call, not other
+// sizes.
+template <class T>
+class Recurrent {
+ public:
+  gm_recurrent layer;
+
+  explicit Recurrent(const gm_recurrent& of) : layer(of) {
+    const gm_recurrent_memory memory = recurrent_sizes<T>(layer);
+    cache_.resize(static_cast<size_t>(memory.cache) / sizeof(T) + 1);
+    workspace_.resize(
+        static_cast<size_t>(memory.forward > memory.backward ? memory.forward : memory.backward));
+  }
+  // training: a backward follows.
+  void forward(bool training, const T* x, T* y, const T* h0 = nullptr, const T* c0 = nullptr,
+               T* h_n = nullptr, T* c_n = nullptr) {
+    call(gm_recurrent_forward, dtype<T>(), &layer, x, h0, c0, y, h_n, c_n, training ? cache_.data() : nullptr,
+         workspace_.data());
+  }
+  void backward(const T* x, const T* y, const gm_recurrent_gradients& gradients, const T* h0 = nullptr) {
+    call(gm_recurrent_backward, dtype<T>(), &layer, x, h0, y, cache_.data(), &gradients, workspace_.data());
+  }
+
+ private:
+  std::vector<T> cache_;
+  std::vector<char> workspace_;
+};
+
+// One step at a time of the layer's N samples; h and c are the caller's.
+template <class T>
+class RecurrentStepper {
+ public:
+  explicit RecurrentStepper(const gm_recurrent& layer)
+      : layer_(layer), memory_(static_cast<size_t>(recurrent_sizes<T>(layer).stepper)) {
+    pack();
+  }
+  // After weights have been written into.
+  void pack() { call(gm_recurrent_step_pack, dtype<T>(), &layer_, memory_.data()); }
+  void step(const T* x, T* h, T* c = nullptr) {
+    call(gm_recurrent_step, dtype<T>(), &layer_, memory_.data(), x, h, c);
+  }
+
+ private:
+  gm_recurrent layer_;
+  std::vector<char> memory_;
+};
+
 }  // namespace view
 }  // namespace gradiometer
 #endif

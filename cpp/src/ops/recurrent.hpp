@@ -91,18 +91,28 @@ class Seen {
   int64_t low_[4] = {}, high_[4] = {};
 };
 struct Unseen {};
-// f(n, j, lanes, seen) for all units, where seen is a Seen<T> or Unseen.
-template <int gates, class T, class F>
+// f(n, j, lanes, seen) for all units, where seen is a Seen<T> or Unseen, of rows of so many planes. The walk
+// goes back through memory, and so do samples: the row before is asked for meanwhile. LSTM, 100 x 32 x 128,
+// float32, half-width AVX-512: 3.6 ns a unit, then 2.6; one sample of 256 units 4.6 and 3.4.
+template <int gates, int planes, int derivatives, class T, class F>
 inline void each_unit_seen(const CellBackward<T>& s, F f) {
-  if (!s.seen)
-    return each_unit<T>(s.N, s.units, [&](int64_t n, int64_t j, auto lanes) {
-      Unseen seen;
+  const auto units = [&](int64_t n, auto& seen) {
+    const T *const row = s.row + n * s.ld, *const drow = s.drow + n * s.ldd;
+    for_lanes<V<T>::lanes>(s.units, [&](int64_t j, auto lanes) {
+      for (int p = 0; p < planes; p++) __builtin_prefetch(row + p * s.H + j - s.ld);
+      for (int p = 0; p < derivatives; p++) __builtin_prefetch(drow + p * s.H + j - s.ldd, 1);
       f(n, j, lanes, seen);
     });
-  for (int64_t n = 0; n < s.N; n++) {
-    Seen<T> seen;
-    for_lanes<V<T>::lanes>(s.units, [&](int64_t j, auto lanes) { f(n, j, lanes, seen); });
-    seen.put(gates, s.seen + n * s.seen_ld);
+  };
+  for (int64_t n = s.N - 1; n >= 0; n--) {
+    if (s.seen) {
+      Seen<T> seen;
+      units(n, seen);
+      seen.put(gates, s.seen + n * s.seen_ld);
+    } else {
+      Unseen seen;
+      units(n, seen);
+    }
   }
 }
 template <class Look>  // decltype(seen)
@@ -130,7 +140,7 @@ struct Lstm {
   }
   template <class T>
   static void backward(const CellBackward<T>& s) {
-    each_unit_seen<4>(s, [&](int64_t n, int64_t j, auto lanes, auto& seen) {
+    each_unit_seen<4, 5, 4>(s, [&](int64_t n, int64_t j, auto lanes, auto& seen) {
       Row<T, decltype(lanes)> r{s.row + n * s.ld, s.H, j, lanes}, d{s.drow + n * s.ldd, s.H, j, lanes};
       T* const dc = s.dc + n * s.H + j;
       const Gate<T> i{r.get(0)}, f{r.get(1)}, o{r.get(3)};
@@ -212,7 +222,7 @@ struct Gru {
   }
   template <class T>
   static void backward(const CellBackward<T>& s) {
-    each_unit_seen<3>(s, [&](int64_t n, int64_t j, auto lanes, auto& seen) {
+    each_unit_seen<3, 4, 4>(s, [&](int64_t n, int64_t j, auto lanes, auto& seen) {
       Row<T, decltype(lanes)> p{s.row + n * s.ld, s.H, j, lanes}, d{s.drow + n * s.ldd, s.H, j, lanes};
       T* const carried = s.dh + n * s.H + j;
       const Gate<T> r{p.get(1)}, z{p.get(2)};
@@ -265,7 +275,7 @@ struct GruResetBefore {
   }
   template <class T>
   static void backward(const CellBackward<T>& s) {
-    each_unit_seen<3>(s, [&](int64_t n, int64_t j, auto lanes, auto& seen) {
+    each_unit_seen<3, 3, 3>(s, [&](int64_t n, int64_t j, auto lanes, auto& seen) {
       Row<T, decltype(lanes)> p{s.row + n * s.ld, s.H, j, lanes}, d{s.drow + n * s.ldd, s.H, j, lanes};
       T* const carried = s.dh + n * s.H + j;
       const Gate<T> r{p.get(0)}, z{p.get(1)};
@@ -334,7 +344,7 @@ struct Rnn {
   }
   template <class T>
   static void backward(const CellBackward<T>& s) {
-    each_unit_seen<1>(s, [&](int64_t n, int64_t j, auto lanes, auto& seen) {
+    each_unit_seen<1, 1, 1>(s, [&](int64_t n, int64_t j, auto lanes, auto& seen) {
       Row<T, decltype(lanes)> r{s.row + n * s.ld, s.H, j, lanes}, d{s.drow + n * s.ldd, s.H, j, lanes};
       const V<T> a = r.get(0), dh = load(static_cast<const T*>(s.dh) + n * s.H + j, lanes);
       if constexpr (looks<decltype(seen)>) {
