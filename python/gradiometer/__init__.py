@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from gradiometer.diagnosis import diagnose as diagnose
     from gradiometer.diagnosis import explain as explain
     from gradiometer.inference import Inference as Inference
+    from gradiometer.inference import Stream as Stream
     from gradiometer.layers import GRU as GRU
     from gradiometer.layers import LSTM as LSTM
     from gradiometer.layers import RNN as RNN
@@ -88,6 +89,7 @@ _NAMES = {
     "Residual": "layers",
     "Softmax": "layers",
     "Inference": "inference",
+    "Stream": "inference",
     "Sequential": "networks",
     "Sequences": "sequences",
     "mlp": "networks",

@@ -17,14 +17,16 @@ from gradiometer import train as training
 from gradiometer.arguments import choice, generator, near, positive, real
 from gradiometer.batches import ArrayBatches, checked, converted
 from gradiometer.checkpoints import check_writable
-from gradiometer.inference import Inference
+from gradiometer.inference import Inference, Stream
 from gradiometer.layers import Activation, BatchNorm1d, Chain, LayerNorm, Linear, Module, PReLU, Residual, RMSNorm
+from gradiometer.layers.recurrent import Recurrent
 from gradiometer.losses import Loss, as_loss
 from gradiometer.measurement import measure
 from gradiometer.measurement.instrument import TAPS
 from gradiometer.measurement.time.text import furthest
 from gradiometer.optim import Optimizer, as_optimizer
 from gradiometer.progress import Bar, bar
+from gradiometer.recurrent import Stepper
 from gradiometer.schedules import Schedule
 from gradiometer.sequences import Sequences
 from gradiometer.train import Evaluation, History, Trainer
@@ -264,7 +266,7 @@ class Sequential(Chain):
         Raises
         ------
         ValueError
-            For a network of sequences: `predict` evaluates it, `gm.recurrent.Stepper` a layer of it step by step.
+            For a network of sequences: `predict` evaluates it, `stream` a step at a time.
 
         Examples
         --------
@@ -276,12 +278,55 @@ class Sequential(Chain):
         """
         if self.sequences:
             raise ValueError(
-                "the network takes sequences, an inference single rows; expected net.predict(x), or step by step "
-                "gm.recurrent.Stepper(cell, net[0].state_dict())"
+                "the network takes sequences, an inference single rows; expected net.predict(x), or net.stream() for a "
+                "step at a time"
             )
         compiled = self._compile()
         with compiled.lock:
             return Inference(_core.Inference(compiled.network))
+
+    def stream(self, batch: int = 1) -> Stream:
+        """The network of sequences as it is now, packed once to answer at every step as data come.
+
+        Parameters
+        ----------
+        batch : int
+            Samples N that run side by side.
+
+        Returns
+        -------
+        Stream
+            Independent: training or writing to this network later does not reach it. It begins with states of 0.
+
+        Raises
+        ------
+        ValueError
+            For a network of rows, for layers that run backwards too, whose first step is the last, and for a recurrent
+            layer within a residual block.
+
+        Examples
+        --------
+        >>> import gradiometer as gm
+        >>> stream = gm.Sequential(gm.GRU(3, 8, rng=0), gm.Linear(8, 2, rng=1)).stream()
+        >>> stream.step([1.0, 2.0, 3.0]).shape
+        (1, 2)
+        """
+        if not self.sequences:
+            raise ValueError("the network takes rows; expected net.inference()")
+        compiled, features = self._compile(), self.in_features
+        stages: list[Stepper | Inference] = []
+        with compiled.lock:
+            for modules in _stretches(self):
+                first = modules[0]
+                if isinstance(first, Recurrent):
+                    stages.append(Stepper(first.cell, first.state_dict(), batch))
+                    features = first.out_features
+                else:
+                    rows = Sequential(*(module.copy() for module in modules), dtype=self.dtype)
+                    native = _core.Inference(rows._compile(np.zeros((1, features or 1), self.dtype)).network)
+                    stages.append(Inference(native))
+                    features = native.out_features
+        return Stream(stages, positive("batch", batch), compiled.network.in_features, features or 0, self.dtype)
 
     def evaluate(self, data: Data, loss: Loss | str | None = None) -> Evaluation:
         """Loss and metric (accuracy or R²) over ``(x, y)`` in evaluation mode.
@@ -655,3 +700,28 @@ def _rebuild(
     net = cls(*modules, dtype=dtype)
     net.spec, net.loss = spec, loss
     return net
+
+
+def _stretches(chain: Chain) -> list[list[Module]]:
+    """The layers in order: a recurrent one alone, those of rows between two of them together."""
+    found: list[list[Module]] = []
+    for module in chain.modules:
+        if isinstance(module, Recurrent):
+            if module.bidirectional:
+                raise ValueError(f"{module!r} runs backwards too; expected layers of one direction")
+            found.append([module])
+        elif isinstance(module, Chain) and type(module)._emit is Chain._emit:
+            for inner in _stretches(module):
+                _append(found, inner)
+        elif module.sequences:
+            raise ValueError(f"{type(module).__name__} has a recurrent layer within; expected them one after another")
+        else:
+            _append(found, [module])
+    return found
+
+
+def _append(found: list[list[Module]], modules: list[Module]) -> None:
+    if found and not isinstance(found[-1][0], Recurrent) and not isinstance(modules[0], Recurrent):
+        found[-1] += modules
+    else:
+        found.append(modules)

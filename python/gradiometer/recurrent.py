@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -25,6 +25,15 @@ __all__ = ["CELLS", "Cache", "Packed", "Stepper", "backward", "forward", "pack"]
 CELLS = ("lstm", "lstm_norm", "gru", "gru_reset_before", "rnn_tanh", "rnn_relu")
 NORMS = ("norm_weight_ih", "norm_weight_hh", "norm_weight_c", "norm_bias_c")
 Array = Any
+
+
+class Layer(Protocol):
+    """A ``gm.LSTM`` and its kin, for `Stepper`."""
+
+    _arrays: dict[str, Array]
+
+    @property
+    def cell(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -288,11 +297,11 @@ class Stepper:
 
     Parameters
     ----------
-    cell : str
-        One of `CELLS`.
-    parameters : mapping
-        As in `forward`; held, so that `pack` finds what was written into them. ``net[0].state_dict()`` gives copies,
-        which training the network does not reach: after it make another Stepper.
+    cell : str or layer
+        One of `CELLS`; or a ``gm.LSTM``, ``gm.GRU`` or ``gm.RNN``, alone or of a network, which training reaches and
+        `pack` then takes over.
+    parameters : mapping, optional
+        As in `forward`, for a cell; held, so that `pack` finds what was written into them.
     batch : int
         Samples N that run side by side.
 
@@ -317,23 +326,32 @@ class Stepper:
     >>> float(stepper.step(one)[0, 0])
     1.0
 
-    A layer of a network, and what comes after it:
+    A layer (of a whole network: ``net.stream()``):
 
     >>> import gradiometer as gm
-    >>> net = gm.Sequential(gm.LSTM(3, 8, rng=0), gm.Linear(8, 2, rng=1))
-    >>> x, stepper = np.ones((5, 3), np.float32), Stepper("lstm", net[0].state_dict())
+    >>> layer, x = gm.LSTM(3, 8, rng=0), np.ones((5, 3), np.float32)
+    >>> stepper = Stepper(layer)
     >>> for row in x:
-    ...     y = net[1](stepper.step(row[None]))
-    >>> np.allclose(y, net.predict(x[None]), rtol=1e-6, atol=1e-7)
+    ...     h = stepper.step(row[None])
+    >>> bool((h == layer(x[None])).all())
     True
     """
 
-    def __init__(self, cell: str, parameters: Mapping[str, ArrayLike], batch: int = 1) -> None:
-        layers = _layers(cell, parameters)
+    def __init__(self, cell: str | Layer, parameters: Mapping[str, ArrayLike] | None = None, batch: int = 1) -> None:
+        name: Any = cell
+        self._held: Any = parameters
+        self._layer: Layer | None = None
+        if not isinstance(cell, str) and hasattr(cell, "_arrays"):
+            if not hasattr(cell, "cell"):
+                raise TypeError(f"cell is {cell!r}; expected a recurrent layer, or one of {', '.join(CELLS)}")
+            if parameters is not None:
+                raise ValueError("parameters are given beside a layer, which has its own; expected one of the two")
+            self._layer, name, self._held = cell, cell.cell, dict(cell._arrays)
+        layers = _layers(name, self._held)
         if len(layers[0]) > 1:
             raise ValueError("parameters has weight_ih_l0_reverse; expected one direction")
         first = [directions[0] for directions in layers]
-        self._native = _core.RecurrentStepper(cell, first, positive("batch", batch))
+        self._native = _core.RecurrentStepper(name, first, positive("batch", batch))
         self.h, self.c = self._native.h, self._native.c
         self.step = self._native.step
 
@@ -342,7 +360,11 @@ class Stepper:
         self._native.reset()
 
     def pack(self) -> None:
-        """After the parameters' arrays have been written into: their new values."""
+        """After the parameters' arrays have been written into, or the layer's trained: their new values."""
+        if self._layer is not None:
+            for name, array in self._layer._arrays.items():
+                if self._held[name] is not array:  # a network has taken the layer in
+                    self._held[name][...] = array
         self._native.pack()
 
 
