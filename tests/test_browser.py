@@ -59,6 +59,20 @@ def test_the_page_never_scrolls_sideways(
     assert browser.value(OUTSIDE) == []
 
 
+def test_on_a_desk_no_table_through_time_is_cut_off(browser: chromium.Browser, tmp_path: Path) -> None:
+    train, _, _ = gm.datasets.vowels()
+    net = gm.Sequential(gm.LSTM(12, 16, 2, bidirectional=True, rng=0), gm.Linear(32, 9, rng=1))
+    gm.diagnose(gm.measure(net, *train[:32])).save_html(tmp_path / "time.html")
+    browser.open(tmp_path / "time.html", 1280)
+    boxes = "[...document.querySelectorAll('.scroll')].filter(e => e.checkVisibility())"
+    assert browser.value(f"{boxes}.length") >= 2
+    assert browser.value(f"{boxes}.filter(e => e.scrollWidth > e.clientWidth).length") == 0
+    browser.open(tmp_path / "time.html", 390)
+    cut = "[...document.querySelectorAll('svg text')].filter(e => e.checkVisibility()"
+    cut += " && e.getBoundingClientRect().right > innerWidth).map(e => e.textContent)"
+    assert browser.value(cut) == []
+
+
 def test_a_phone_shows_what_decides_without_scrolling(browser: chromium.Browser, report: Path) -> None:
     browser.open(report, 390)
     cells = "[...document.querySelectorAll('table')].find(t => /^cures/.test(t.rows[0].cells[1].textContent)).rows"

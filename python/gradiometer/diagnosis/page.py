@@ -26,7 +26,7 @@ from gradiometer.measurement.charts import gradient_chart, spread_chart
 from gradiometer.measurement.result import Measurement
 from gradiometer.measurement.text import factor_in_words, frozen_in_words, header, layer_table
 from gradiometer.measurement.time.charts import decay_chart, gates_chart, time_map
-from gradiometer.measurement.time.text import decay_in_words, horizon_in_words, time_table
+from gradiometer.measurement.time.text import decay_in_words, gates_table, horizon_in_words, time_table
 from gradiometer.report.page import Chart, Code, Details, Facts, Page, Part, Prose, TableSection
 
 __all__ = ["report"]
@@ -156,6 +156,8 @@ def through_time(measurement: Measurement) -> list[Part]:
     gates = [Chart(gates_chart(each)) for each in seen if each.gates]
     parts += gates[-1:] if len(gates) == 1 else []
     parts.append(TableSection(time_table(seen), "Recurrent layers, from the input"))
+    if gates:
+        parts.append(TableSection(gates_table(seen), "Their gates"))
     if len(gates) > 1:
         parts.append(Details("Gates of every recurrent layer", gates))
     parts.append(Details("What the words mean", [Facts(TIME_WORDS)]))

@@ -93,7 +93,8 @@ class HeatMap:
                 out.append(rule(x, bottom, x, bottom + 4, strong=True))
                 anchor = "end" if x > width - 14 else "middle"
                 out.append(tick_words(min(x, width - 2.0), bottom + 18, tick.label, anchor))
-        out.append(words((left + width) / 2, bottom + 37, self.x_label, "middle", faint=True))
+        middle = min((left + width) / 2, width - 2 - words_width(self.x_label) / 2)  # a long one ends with the page
+        out.append(words(middle, bottom + 37, self.x_label, "middle", faint=True))
         scale, height = self._scale(left, bottom + (64 if self.x_label else 40), width)
         return svg_element(self.title, self.describe(), width, height, "".join([*out, scale]))
 

@@ -331,10 +331,11 @@ figcaption,caption{font-weight:600;text-align:left;margin-bottom:.6rem}
  background-attachment:local,local,scroll,scroll}
 table{border-collapse:collapse;font-size:.92rem;font-variant-numeric:tabular-nums}
 caption{padding:0 0 .3rem;max-width:calc(100vw - 2.5rem)}
-th,td{text-align:right;padding:.36rem .9rem;border-bottom:1px solid var(--line);white-space:nowrap;
+th,td{text-align:right;padding:.36rem .7rem;border-bottom:1px solid var(--line);white-space:nowrap;
  font-weight:400}
 thead th,thead td{color:var(--soft);border-bottom:2px solid var(--line)}
 th.left,td.left{text-align:left}
+td.left:last-child{white-space:normal}
 th:first-child,td:first-child{padding-left:.25rem}
 .stress th,.stress td{font-weight:650}
 pre{margin:0;padding:.85rem 1rem;background:var(--card);border-radius:6px;white-space:pre-wrap;

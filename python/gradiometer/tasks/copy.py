@@ -31,7 +31,7 @@ def copy(*, length: int = 100, seed: int = 0, train: int | None = None, **_: Any
         memory=length,
         baseline="no memory",
         solved=0.1,
-        goal=0.02,
+        goal=0.03,
         schedule=lambda steps: MultiStep([max(1, steps * 7 // 10), max(1, steps * 9 // 10)], 0.3),
         fresh=None if train else lambda count, rng: make(length, train=count, val=1, test=1, rng=rng).train,
     )

@@ -11,6 +11,7 @@ from gradiometer.report.text import Column, Table, interval, score, times
 __all__ = [
     "compact_table",
     "decay_in_words",
+    "gates_table",
     "horizon_in_words",
     "reach",
     "sparkline",
@@ -185,11 +186,16 @@ def time_table(measured: Sequence[TimeMeasurement]) -> Table:
         Column("1/1000 in"),
         Column("memory path", times),
         Column("hidden path", times),
-        Column("gates", align="left"),
     ]
     rows = [_row(each) for each in measured]
     kept = [i for i in range(len(columns)) if any(row[i] not in (None, "") for row in rows)]
     return Table([columns[i] for i in kept], [tuple(row[i] for i in kept) for row in rows])
+
+
+def gates_table(measured: Sequence[TimeMeasurement]) -> Table:
+    """The gates of every layer and direction that has some: beside the numbers of `time_table` a page has no room."""
+    rows = [(each.index, each.name, gates_in_words(each)) for each in measured if each.gates]
+    return Table([Column("layer"), Column("cell", align="left"), Column("gates", align="left")], rows)
 
 
 def _row(measured: TimeMeasurement) -> tuple[object, ...]:
@@ -207,5 +213,4 @@ def _row(measured: TimeMeasurement) -> tuple[object, ...]:
         reach(far.thousandth, far.thousandth_measured),
         factor(measured.cell_path),
         factor(measured.hidden_path),
-        gates_in_words(measured),
     )
