@@ -320,7 +320,7 @@ class Recurrent {
     const ForwardMemory m(*this, carver, kept ? 0 : L, L);
     if (!l_.packed) add_biases(m);
     Stop stop(l_);
-    parallel(members, [&](Team team) {
+    parallel(members, patience_for(flops()), [&](Team team) {
       const Part mine = part(steps, team);
       const bool meets = mine.units.size() < l_.H, stepwise = takes_steps(team, meets);
       // Members who do not wait are in different segments, where lengths put their rows in one place.
@@ -361,7 +361,7 @@ class Recurrent {
     if (l_.recompute && !l_.packed) add_biases(m.again);
     if (!l_.recompute) take_norm(m.norm);
     Stop stop(l_);
-    parallel(members, [&](Team team) {
+    parallel(members, patience_for(2 * flops()), [&](Team team) {
       const Part mine = part(steps, team);
       const bool meets = mine.units.size() < l_.H, stepwise = takes_steps(team, meets);
       const StepsMemory seen = steps_memory(g, L);
@@ -674,6 +674,8 @@ class Recurrent {
     return static_cast<double>(mine.samples.size()) * static_cast<double>(mine.units.size()) * 2.0 *
            (layout_.gates * static_cast<double>(l_.I + outputs()) + static_cast<double>(l_.P));
   }
+  // Of a forward pass.
+  double flops() const { return static_cast<double>(l_.T) * step_flops({{0, l_.N}, all_units()}); }
   double weight_flops(int64_t rows) const {
     return 2.0 * static_cast<double>(rows) * static_cast<double>(l_.I + l_.H);
   }

@@ -82,10 +82,11 @@ void await(Signal& signal, Ready ready, int64_t* lost = nullptr) {
   wait_long(signal, ready);
   if (lost) *lost += now() - from;
 }
-// False where it did not come before a time.
+// False where it did not come within so many ns.
 template <class Ready>
-bool await_until(Signal& signal, Ready ready, int64_t time) {
+bool await_for(Signal& signal, Ready ready, int64_t patience) {
   if (spin(signal, ready)) return true;
+  const int64_t time = now() + patience;
   while (!ready(__atomic_load_n(&signal.word, __ATOMIC_ACQUIRE))) {
     if (now() >= time) return false;
     sched_yield();
@@ -116,7 +117,7 @@ void leave(int) {}
 #endif
 
 // A worker that is invited and does not come, since another process has its core for 3 to 8 ms, is not waited
-// for: it is kAway until it has looked in again.
+// for: it is kAway, and not invited to short work where members meet, until it has looked in again.
 enum State { kAway, kReady, kInvited, kAtWork };
 constexpr int kMostThreads = 256;
 struct Worker {
@@ -186,16 +187,19 @@ void* work(void* given) {
   }
 }
 
+// No worker that is ready ceases to be it by itself.
+void invite(Worker& w) {
+  while (!w.becomes(kReady, kInvited) && !w.becomes(kAway, kInvited)) {
+  }
+  change(w.begin, 1);
+}
+
 // What the caller does, with `most` workers at hand.
 void work_apart(void (*member)(void*, Team), void* given, int most) {
   pool.region = {member, given, 1 + most, true, 0};
   pool.left.word = most;
-  for (int i = 1; i <= most; i++) {
-    Worker& w = pool.workers[i];
-    while (!w.becomes(kReady, kInvited) && !w.becomes(kAway, kInvited)) {
-    }
-    change(w.begin, 1);
-  }
+  pool.size = 1 + most;
+  for (int i = 1; i <= most; i++) invite(pool.workers[i]);
   member(given, {0, 1 + most, nullptr});
   for (int i = 1; i <= most; i++)
     if (pool.workers[i].becomes(kInvited, kAway)) {
@@ -205,22 +209,24 @@ void work_apart(void (*member)(void*, Team), void* given, int most) {
   await(
       pool.left, [](int word) { return word == 0; }, &pool.lost);
 }
-void work_together(void (*member)(void*, Team), void* given, int most, int64_t until) {
-  int invited = 0;  // no worker that is ready ceases to be it by itself
-  for (int i = 1; i <= most; i++)
-    invited += __atomic_load_n(&pool.workers[i].state, __ATOMIC_SEQ_CST) == kReady;
+void work_together(void (*member)(void*, Team), void* given, int most, int64_t patience) {
+  const auto is_invited = [=](const Worker& w) {
+    return patience > kPatience || __atomic_load_n(&w.state, __ATOMIC_SEQ_CST) == kReady;
+  };
+  int invited = 0;
+  for (int i = 1; i <= most; i++) invited += is_invited(pool.workers[i]);
   const int turn = pool.formed.word;
   pool.region = {member, given, 1 + invited, false, turn};
   pool.left.word = invited;
   pool.joined = 0;
   pool.size = 1;
   for (int i = 1, n = 0; n < invited; i++)
-    if (pool.workers[i].becomes(kReady, kInvited)) {
-      change(pool.workers[i].begin, 1);
+    if (is_invited(pool.workers[i])) {
+      invite(pool.workers[i]);
       n++;
     }
   const auto formed = [turn](int word) { return word != turn; };
-  if (invited && !await_until(pool.formed, formed, until)) {
+  if (invited && !await_for(pool.formed, formed, patience)) {
     int missing = 0;
     for (int i = 1; i <= most; i++) missing += pool.workers[i].becomes(kInvited, kAway);
     if (missing) {
@@ -236,15 +242,16 @@ void work_together(void (*member)(void*, Team), void* given, int most, int64_t u
 }
 
 // Beside a busy process a worker loses its core at every time slice, most often within a region, and the
-// caller waits for it. Where that took two thirds of the region he would have been faster alone, and is for
-// as long as he has lost, twice as long every time that it happens again.
+// caller waits for it. Where all shares would have taken him two thirds of the region he would have been
+// faster alone, and is for as long as he has lost, twice as long every time that it happens again.
 constexpr int64_t kLoss = 300000, kLongestRest = 128000000;
 void look_back(int64_t began) {
   if (pool.lost < kLoss) return;
   const int64_t ended = now();
-  if (3 * pool.lost < 2 * (ended - began)) return;
+  if (3 * pool.size * (ended - began - pool.lost) >= 2 * (ended - began)) return;
   const bool again = began - pool.alone_until < 2 * pool.rest;
-  pool.rest = !again ? pool.lost : 2 * pool.rest < kLongestRest ? 2 * pool.rest : kLongestRest;
+  const int64_t rest = again ? 2 * pool.rest : pool.lost;
+  pool.rest = rest < kLongestRest ? rest : kLongestRest;
   __atomic_store_n(&pool.alone_until, ended + pool.rest, __ATOMIC_RELAXED);
 }
 
@@ -333,7 +340,7 @@ void run_team(int threads, bool apart, int64_t patience, void (*member)(void* wo
   if (apart)
     work_apart(member, work, most);
   else
-    work_together(member, work, most, began + patience);
+    work_together(member, work, most, patience);
   look_back(began);
   pthread_mutex_unlock(&pool.taken);
 }

@@ -66,14 +66,11 @@ int impatient(int first) {
   int wrong = 0;
   for (int i = first; i < first + kRegions; i++) {
     int seen[kMost] = {}, size = 0;
-    parallel(
-        kMost,
-        [&](Team team) {
-          seen[team.rank]++;
-          team.barrier();
-          if (team.rank == 0) size = team.size;
-        },
-        0);
+    parallel(kMost, 0, [&](Team team) {
+      seen[team.rank]++;
+      team.barrier();
+      if (team.rank == 0) size = team.size;
+    });
     for (int r = 0; r < kMost; r++) wrong += seen[r] != (r < size);
 #ifdef __unix__
     if (i % 500 == 0) usleep(5000);
@@ -81,6 +78,41 @@ int impatient(int first) {
   }
   return wrong;
 }
+
+void the_caller_has_the_greatest_share() {
+  for (int size = 1; size <= 9; size++)
+    for (int64_t n = 0; n < 100; n++) {
+      int64_t next = 0;
+      for (int rank = 0; rank < size; rank++) {
+        const Range r = Team{rank, size, nullptr}.share(n, 7);
+        CHECK(r.begin == next && r.size() <= Team({0, size, nullptr}).share(n, 7).size());
+        next = r.end;
+      }
+      CHECK(next == n);
+    }
+}
+
+#ifdef __unix__
+// A worker that sleeps is late to short work, and is waited for by long work that comes right after.
+void long_work_waits_for_who_was_late() {
+  constexpr int64_t second = 1000000000;
+  int most = 1, teams = 0;
+  const auto long_work = [](int* size) {
+    parallel(2, second, [=](Team team) {
+      if (team.rank == 0) *size = team.size;
+    });
+  };
+  long_work(&most);
+  for (int i = 0; i < 20; i++) {
+    usleep(20000);
+    parallel_apart(2, [](Team) {});
+    int size = 0;
+    long_work(&size);
+    teams += size == most;
+  }
+  CHECK(teams >= 10);
+}
+#endif
 
 void a_member_may_start_a_team() {
   int runs = 0;
@@ -111,6 +143,10 @@ void several_callers() {
 }  // namespace
 
 int main() {
+  the_caller_has_the_greatest_share();
+#ifdef __unix__
+  long_work_waits_for_who_was_late();
+#endif
   CHECK(regions(0) == 0);
   CHECK(shares(0) == 0);
   CHECK(impatient(0) == 0);

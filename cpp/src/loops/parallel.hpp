@@ -1,11 +1,10 @@
 // Work by a team of threads. Compiled into the baseline objects, never into an ISA's.
 //
-// parallel(threads, f) runs f(team) on every member of a team, who may wait for each other. Its size may be
-// smaller than asked: whoever has not come after `patience` is left out.
-// parallel_apart(threads, f) runs f(team) for every rank of a team, whose members must not wait for each
-// other: a share whose member has not come by the time the caller is done with his own, is the caller's as
-// well. The calling thread is rank 0. `share` cuts n items in whole blocks, so that block boundaries never
-// depend on the team's size.
+// parallel(threads, patience, f) runs f(team) on every member of a team, who may wait for each other. Its
+// size may be smaller than asked: whoever has not come after `patience` is left out. parallel_apart(threads,
+// f) runs f(team) for every rank of a team, whose members must not wait for each other: a share whose member
+// has not come by the time the caller is done with his own, is the caller's as well. The calling thread is
+// rank 0. `share` cuts n items in whole blocks, so that block boundaries never depend on the team's size.
 #pragma once
 #include <stdint.h>
 
@@ -39,9 +38,11 @@ struct Team {
   void barrier() const {
     if (size > 1) meeting->wait(*this);
   }
+  // The caller's is the greatest: whoever he waits for is late and not busier.
   Range share(int64_t n, int64_t block = 1) const {
-    int64_t blocks = (n + block - 1) / block;
-    int64_t first = blocks * rank / size * block, last = blocks * (rank + 1) / size * block;
+    const int64_t blocks = (n + block - 1) / block;
+    const int64_t first = (blocks * rank + size - 1) / size * block,
+                  last = (blocks * (rank + 1) + size - 1) / size * block;
     return {first < n ? first : n, last < n ? last : n};
   }
 };
@@ -52,8 +53,13 @@ int threads();
 void threads_set(int n);  // 0: back to the default
 int threads_available();
 
-// A worker that sleeps is awake after some 50 us.
+// A worker that sleeps is awake after some 50 us. Long work waits for a sixteenth of the time that one thread
+// takes, at some 100 GFLOP a second, and so for whoever was late to the work before.
 constexpr int64_t kPatience = 100000;  // ns
+inline int64_t patience_for(double flops) {
+  const double ns = flops * 6e-4;
+  return ns < 1e9 ? ns > kPatience ? static_cast<int64_t>(ns) : kPatience : 1000000000;
+}
 void run_team(int threads, bool apart, int64_t patience, void (*member)(void* work, Team), void* work);
 
 template <class F>
@@ -65,8 +71,12 @@ void run_team(int threads, bool apart, int64_t patience, F& f) {
     f(Team{0, 1, nullptr});
 }
 template <class F>
-void parallel(int threads, F&& f, int64_t patience = kPatience) {
+void parallel(int threads, int64_t patience, F&& f) {
   run_team<std::remove_reference_t<F>>(threads, false, patience, f);
+}
+template <class F>
+void parallel(int threads, F&& f) {
+  parallel(threads, kPatience, f);
 }
 template <class F>
 void parallel_apart(int threads, F&& f) {

@@ -27,10 +27,7 @@ class Pass {
   gm_status run(gm_error* e) {
     const int size = team_size();
     alone_ = size == 1;
-    // For a sixteenth of the time that one thread takes, at some 100 GFLOP a second.
-    const double patience = fmax(static_cast<double>(kPatience), work() * 6e-4);
-    parallel(
-        size, [&](Team team) { member(team); }, static_cast<int64_t>(fmin(patience, 1e9)));
+    parallel(size, patience_for(work()), [&](Team team) { member(team); });
     if (cancel_.stopped()) return fail(e, GM_CANCELLED, "cancel", "cancelled by the caller");
     if (a_.loss && a_.value)
       *a_.value =
