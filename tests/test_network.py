@@ -360,6 +360,55 @@ def test_taps_change_no_bit(make: Maker, dtype: str) -> None:
         same(without, gradient(net, x, "mse", target, taps=taps))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("make", NETS)
+def test_taps_of_some_nodes(make: Maker, dtype: str) -> None:
+    """They see what all taps see; what nobody looks at is empty; every parameter's gradient is made."""
+    net = randomise(make(dtype), 6).requires_grad_(False)
+    x, target = data(net, 31, "mse")
+    network = net._compile().network
+    every = _core.TAP_MOMENTS | _core.TAP_ROWS | _core.TAP_COLUMNS
+    network.gradient(x, "mse", target, taps=every)
+    nodes = range(len(network.taps()))
+    whole, by_parameter = [network.tap(node) for node in nodes], network.gradients.copy()
+    ways = ((_core.TAP_NORMS, 0), (0, _core.TAP_NORMS | _core.TAP_ROWS), (_core.TAP_COLUMNS, 0), (_core.TAP_SLOPE, 0))
+    for node in nodes:
+        network.set_taps(node, *ways[node % 4])
+    network.gradients[...] = 7
+    network.gradient(x, "mse", target, taps=every)
+    np.testing.assert_array_equal(network.gradients[by_parameter != 0], by_parameter[by_parameter != 0])
+    for node, seen in enumerate(network.taps()):
+        of_value, of_gradient = ways[node % 4]
+        for part, looked in (("value", of_value), ("gradient", of_gradient)):
+            made, expected = seen[part], whole[node][part]
+            if not looked:
+                assert made["count"] == 0
+                assert np.isnan(made["norm"])
+                continue
+            for key in ("count", "zeros", "subnormals", "nans", "infs", "max_abs"):
+                assert made[key] == expected[key]
+            np.testing.assert_allclose(made["norm"], expected["norm"], rtol=1e-14)
+            if looked != _core.TAP_COLUMNS:
+                assert np.isnan(made["sum"])
+                assert np.isnan(made["deviation"])
+        alone = network.tap(node)
+        spread = whole[node]["spread"] if of_value == _core.TAP_COLUMNS else np.nan
+        np.testing.assert_array_equal(seen["spread"], spread)
+        if of_gradient & _core.TAP_ROWS:
+            np.testing.assert_allclose(alone["gradient_row_norms"], whole[node]["gradient_row_norms"], rtol=1e-14)
+        else:
+            assert alone["gradient_row_norms"] is None
+        if of_value & (_core.TAP_SLOPE | _core.TAP_COLUMNS) and whole[node]["active"] is not None:
+            np.testing.assert_array_equal(seen["saturated"], whole[node]["saturated"])
+            assert (
+                seen["dead"] == np.count_nonzero(alone["active"] == 0) == np.count_nonzero(whole[node]["active"] == 0)
+            )
+        else:
+            assert alone["active"] is None
+    with pytest.raises(ValueError, match=r"node is 99; expected 0 to"):
+        network.set_taps(99, 0, 0)
+
+
 def same(a: dict[str, Array], b: dict[str, Array]) -> None:
     assert a.keys() == b.keys()
     for key in a:

@@ -539,6 +539,15 @@ def test_taps_of_steps(cell, dtype, lengths):
     finally:
         gm.kernels.set_threads(before)
     assert dy["steps"] is None
+    assert dy["value"]["count"] == dy["gradient"]["count"] == 0
+    net.requires_grad_(False)
+    network.gradients[...] = 7
+    network.gradient(x, "cross_entropy", y, lengths=lengths, taps=_core.TAP_STEPS)
+    assert np.all(network.gradients == 7)  # nothing is made that steps do not need
+    for node in (1, 2):
+        again = network.tap(node)["steps"]
+        assert all(np.array_equal(again[name], seen[1][node - 1][name]) for name in again)
+    net.requires_grad_(True)
     assert seen[0][2] is None
     for one, two in zip(*(part[:2] for part in seen), strict=True):
         assert all(np.array_equal(one[name], two[name]) for name in one)

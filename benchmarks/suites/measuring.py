@@ -1,4 +1,7 @@
-"""What it costs to see every layer: the same step with and without (`plain`) the measurement."""
+"""What it costs to see every layer: the same step with and without (`plain`) the measurement.
+
+`norms`: of the output and its gradient, of every module as by torch's hooks; `everything`: what `gm.measure` looks at,
+with the norms of single samples."""
 
 from __future__ import annotations
 
@@ -36,7 +39,10 @@ def ours(v: Arrays, seen: str, **_: Any) -> Made:
 
     net, x, y = in_gradiometer(v, "tanh"), v["x"], v["y"]
     native, core = net._compile().network, gm._core
-    taps = core.TAP_MOMENTS | (core.TAP_ROWS | core.TAP_COLUMNS if seen == "everything" else 0)
+    taps = core.TAP_NORMS
+    if seen == "everything":
+        gm.measure(net, x, y, loss="cross_entropy")  # says which nodes
+        taps = core.TAP_MOMENTS | core.TAP_ROWS | core.TAP_COLUMNS
 
     def run() -> None:
         if seen == "gm.measure":

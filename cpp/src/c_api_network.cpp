@@ -441,6 +441,21 @@ gm_status gm_network_set_trainable(gm_network* network, int i, int trainable, gm
   }
   return ok(e);
 }
+gm_status gm_network_set_taps(gm_network* network, int node, unsigned of_value, unsigned of_gradient,
+                              gm_error* e) {
+  Network& net = network->network;
+  const int count = net.graph.nodes.size;
+  if (node < 0 || node >= count)
+    return fail(e, GM_INVALID_ARGUMENT, "node", "node is %d; expected 0 to %d", node, count - 1);
+  Node* n = &net.graph.nodes[node];
+  if (n->value_taps != of_value || n->gradient_taps != of_gradient) {
+    n->value_taps = of_value;
+    n->gradient_taps = of_gradient;
+    forget_room(net);
+  }
+  return ok(e);
+}
+
 int gm_network_trainable(const gm_network* network, int i) {
   const Where w = find_tensor(network->network, false, i);
   return w.tensor && !w.tensor->frozen;

@@ -61,6 +61,7 @@ struct Moments {
   double norm, deviation;            // sqrt(sum x²), sqrt(mean (x - mean)²), of any size that float64 holds
 };
 // The same of a part of it: of x 2^power, where squares leave float64, the mean, sum x² and sum (x - mean)².
+// sum, mean and scatter are NaN where they were not wanted.
 struct MomentsPart {
   int64_t finite, zeros, subnormals, nans, infs;
   double sum, sum_squares, max_abs;
@@ -302,14 +303,15 @@ struct Kernels {
 
   Cells<T> cells;
 
-  // Measurement. moments: over n elements. moments_part: over rows of C, and, where wanted, the square root
-  // of the sum of squares of each row; merge_moments: of parts with `count` elements in order.
+  // Measurement. moments: over n elements. moments_part: over rows of C, sums or norms alone, and, where
+  // wanted, the square root of the sum of squares of each row; merge_moments: of parts with `count` elements
+  // in order.
   void (*moments)(int64_t n, const T* x, Moments* out);
-  void (*moments_part)(int64_t rows, int64_t C, const T* x, MomentsPart* out, double* row_norms);
+  void (*moments_part)(int64_t rows, int64_t C, const T* x, bool sums, MomentsPart* out, double* row_norms);
   void (*merge_moments)(int64_t parts, const MomentsPart* part, int64_t count, Moments* out);
-  // Means of the columns, and the sum of (x - mean of its column)²; merge: the mean over parts of so many
-  // rows each, and what their means add to the sum.
-  double (*columns_part)(int64_t rows, int64_t C, const T* x, double* mean);
+  // The moments, means of the columns, and the sum of (x - mean of its column)²; merge: the mean over parts
+  // of so many rows each, and what their means add to the sum.
+  double (*columns_part)(int64_t rows, int64_t C, const T* x, MomentsPart* out, double* mean);
   double (*merge_columns)(int64_t parts, int64_t C, const double* means, int64_t rows, int64_t last,
                           double* mean);
   // row_squares[r] = sum over c of x². inside: adds to *count the number of elements with low <= x <= high

@@ -72,14 +72,18 @@ void parts(const Kernels<T>& k, int C, double centre, double factor) {
     x[i] = static_cast<T>((static_cast<double>(x[i]) + centre) * size);
   }
   MomentsPart part[count];
+  MomentsPart by_columns[count], norms_alone[count];
   double means[count * kWidest], mean[kWidest], norms[rows], scatter = 0;
   for (int b = 0; b < count; b++) {
     const int n = b + 1 < count ? each : rows - b * each;
-    k.moments_part(n, C, x + b * each * C, &part[b], norms + b * each);
-    scatter += k.columns_part(n, C, x + b * each * C, means + b * C);
+    k.moments_part(n, C, x + b * each * C, true, &part[b], norms + b * each);
+    k.moments_part(n, C, x + b * each * C, false, &norms_alone[b], nullptr);
+    scatter += k.columns_part(n, C, x + b * each * C, &by_columns[b], means + b * C);
   }
-  Moments m;
+  Moments m, of_columns, of_norms;
   k.merge_moments(count, part, rows * C, &m);
+  k.merge_moments(count, by_columns, rows * C, &of_columns);
+  k.merge_moments(count, norms_alone, rows * C, &of_norms);
   scatter += k.merge_columns(count, C, means, each, rows - (count - 1) * each, mean);
   long double sum = 0, squares = 0, deviation = 0, between = 0;
   for (int i = 0; i < rows * C; i++) sum += x[i], squares += static_cast<long double>(x[i]) * x[i];
@@ -87,7 +91,14 @@ void parts(const Kernels<T>& k, int C, double centre, double factor) {
   for (int i = 0; i < rows * C; i++) deviation += (x[i] - middle) * (x[i] - middle);
   const auto near = [](double got, long double want) { return fabsl(got - want) <= 1e-13L * fabsl(want); };
   CHECK(m.count == rows * C && m.nans == 0 && m.infs == 0);
-  CHECK(near(m.norm, sqrtl(squares)) && near(m.deviation, sqrtl(deviation / (rows * C))));
+  const long double size = static_cast<long double>(rows) * C * m.max_abs;
+  for (const Moments* a : {&m, &of_columns}) {
+    CHECK(near(a->norm, sqrtl(squares)) && near(a->deviation, sqrtl(deviation / (rows * C))));
+    CHECK(fabsl(a->sum - sum) <= 1e-14L * size);
+    CHECK(a->max_abs == m.max_abs && a->zeros == m.zeros && a->subnormals == m.subnormals);
+  }
+  CHECK(near(of_norms.norm, sqrtl(squares)) && isnan(of_norms.sum) && isnan(of_norms.deviation));
+  CHECK(of_norms.max_abs == m.max_abs && of_norms.zeros == m.zeros && of_norms.nans == 0);
   for (int c = 0; c < C; c++) {
     long double of_column = 0;
     for (int r = 0; r < rows; r++) of_column += x[r * C + c];

@@ -702,4 +702,23 @@ void bind_measurement(py::module_& m) {
         return moments_dict(out);
       },
       py::arg("x"));
+  m.def(
+      "moments_of_each",
+      [](const py::list& arrays) {
+        std::vector<Input> x;
+        for (py::handle each : arrays) x.push_back(input(py::reinterpret_borrow<py::object>(each), "arrays"));
+        std::vector<gm_moments> out(x.size());
+        Error e;
+        gm_status status = GM_OK;
+        {
+          Unlocked elsewhere;
+          for (std::size_t i = 0; i < x.size() && status == GM_OK; i++)
+            status = gm_measure(x[i].dtype, x[i].size(), x[i].data(), &out[i], &e);
+        }
+        check(status, e);
+        py::list made;
+        for (const gm_moments& each : out) made.append(moments_dict(each));
+        return made;
+      },
+      py::arg("arrays"));
 }

@@ -145,6 +145,7 @@ class Network {
                             state.mutable_data(), &network_, &e),
           e);
     gm_network_reset(network_);
+    nodes_ = graph.size();
     in_ = graph.features(0);
     out_ = graph.features(graph.size() - 1);
     sequences_ = graph.is_sequence(0);
@@ -251,6 +252,25 @@ class Network {
     run([&](Error& e) { return gm_network_set_trainable(network_, parameter, trainable, &e); });
   }
 
+  void set_taps(int node, unsigned of_value, unsigned of_gradient) {
+    run([&](Error& e) { return gm_network_set_taps(network_, node, of_value, of_gradient, &e); });
+  }
+
+  // `tap` of every node, but for arrays.
+  py::list taps() {
+    const int count = nodes_;
+    py::list all(static_cast<std::size_t>(count));
+    auto one = turn_.alone();
+    for (int id = 0; id < count; id++) {
+      gm_tap t = {};
+      t.struct_size = sizeof t;
+      Error e;
+      check(gm_network_tap(network_, id, &t, &e), e);
+      all[static_cast<std::size_t>(id)] = numbers_of(t);
+    }
+    return all;
+  }
+
   py::dict tap(int node) {
     gm_tap t = {};
     t.struct_size = sizeof t;
@@ -266,13 +286,7 @@ class Network {
       if (t.active) active.assign(t.active, t.active + t.features);
       if (t.T) steps = steps_dict(t);
     }
-    py::dict d;
-    d["rows"] = t.rows;
-    d["features"] = t.features;
-    d["value"] = moments_dict(t.value);
-    d["gradient"] = moments_dict(t.gradient);
-    d["spread"] = t.spread;
-    d["saturated"] = t.saturated;
+    py::dict d = numbers_of(t);
     auto array = [](const void* seen, const auto& copy) {
       using E = typename std::decay_t<decltype(copy)>::value_type;
       return seen ? py::object(py::array_t<E>(static_cast<py::ssize_t>(copy.size()), copy.data()))
@@ -310,6 +324,22 @@ class Network {
     c.step = 1;
     c.cancel = signals_pending;
     return c;
+  }
+
+  static py::dict numbers_of(const gm_tap& t) {
+    static const Keys keys({"rows", "features", "value", "gradient", "spread", "saturated", "dead"});
+    std::int64_t dead = 0;
+    for (std::int64_t c = 0; t.active && c < t.features; c++) dead += t.active[c] == 0;
+    py::dict d;
+    int i = 0;
+    keys.put(d, i++, t.rows);
+    keys.put(d, i++, t.features);
+    keys.put(d, i++, moments_dict(t.value));
+    keys.put(d, i++, moments_dict(t.gradient));
+    keys.put(d, i++, t.spread);
+    keys.put(d, i++, t.saturated);
+    keys.put(d, i++, dead);
+    return d;
   }
 
   // What a pass with a loss holds while it runs: the context points into it.
@@ -399,6 +429,7 @@ class Network {
   gm_dtype dtype_;
   gm_network* network_ = nullptr;
   std::int64_t in_ = 0, out_ = 0;
+  int nodes_ = 0;
   bool sequences_ = false, every_step_ = false;
   mutable Turn turn_;
 };
@@ -490,6 +521,8 @@ void bind_network(py::module_& m) {
   m.attr("TAP_ROWS") = static_cast<int>(GM_TAP_ROWS);
   m.attr("TAP_COLUMNS") = static_cast<int>(GM_TAP_COLUMNS);
   m.attr("TAP_STEPS") = static_cast<int>(GM_TAP_STEPS);
+  m.attr("TAP_NORMS") = static_cast<int>(GM_TAP_NORMS);
+  m.attr("TAP_SLOPE") = static_cast<int>(GM_TAP_SLOPE);
 
   py::class_<Optimizer>(m, "Optimizer")
       .def(py::init<const std::string&, const py::kwargs&>(), py::arg("name"))
@@ -530,6 +563,8 @@ void bind_network(py::module_& m) {
       .def("arena", &Network::arena, py::arg("batch"), py::arg("taps") = 0, py::arg("segments") = 1,
            py::arg("steps") = 0)
       .def("limit_arena", &Network::limit_arena, py::arg("bytes"))
+      .def("set_taps", &Network::set_taps, py::arg("node"), py::arg("of_value"), py::arg("of_gradient"))
+      .def("taps", &Network::taps)
       .def("set_trainable", &Network::set_trainable, py::arg("parameter"), py::arg("trainable"))
       .def("tap", &Network::tap, py::arg("node"))
       .def("reset", &Network::reset);

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <initializer_list>
 #include <string>
 #include <vector>
 
@@ -116,17 +117,29 @@ int find_or_throw(const char* what, const std::string& name, Find find, Count co
   throw py::value_error(std::string(what) + " is '" + name + "'; expected one of: " + known);
 }
 
+// Keys of dictionaries that are made by the thousand: made once, and kept as long as the process.
+class Keys {
+ public:
+  explicit Keys(std::initializer_list<const char*> names) {
+    for (const char* name : names) keys_.push_back(PyUnicode_InternFromString(name));
+  }
+  void put(py::dict& d, int i, py::handle value) const {
+    if (PyDict_SetItem(d.ptr(), keys_[static_cast<std::size_t>(i)], value.ptr()) != 0)
+      throw py::error_already_set();
+  }
+  void put(py::dict& d, int i, std::int64_t value) const { put(d, i, py::int_(value)); }
+  void put(py::dict& d, int i, double value) const { put(d, i, py::float_(value)); }
+
+ private:
+  std::vector<PyObject*> keys_;
+};
+
 inline py::dict moments_dict(const gm_moments& m) {
+  static const Keys keys(
+      {"count", "zeros", "subnormals", "nans", "infs", "sum", "sum_squares", "max_abs", "norm", "deviation"});
   py::dict d;
-  d["count"] = m.count;
-  d["zeros"] = m.zeros;
-  d["subnormals"] = m.subnormals;
-  d["nans"] = m.nans;
-  d["infs"] = m.infs;
-  d["sum"] = m.sum;
-  d["sum_squares"] = m.sum_squares;
-  d["max_abs"] = m.max_abs;
-  d["norm"] = m.norm;
-  d["deviation"] = m.deviation;
+  int i = 0;
+  for (const std::int64_t n : {m.count, m.zeros, m.subnormals, m.nans, m.infs}) keys.put(d, i++, n);
+  for (const double v : {m.sum, m.sum_squares, m.max_abs, m.norm, m.deviation}) keys.put(d, i++, v);
   return d;
 }

@@ -358,9 +358,11 @@ typedef struct gm_memory {
 typedef enum gm_taps {
   GM_TAP_NONE = 0,
   GM_TAP_MOMENTS = 1, /* of every node's value and gradient */
-  GM_TAP_ROWS = 2,    /* squared norms by sample, of value and gradient */
-  GM_TAP_COLUMNS = 4, /* spread between samples, saturation and activity by unit */
-  GM_TAP_STEPS = 8    /* of lstm, gru and rnn what gm_recurrent_steps holds */
+  GM_TAP_ROWS = 2,    /* norms by sample, of value and gradient; with the moments */
+  GM_TAP_COLUMNS = 4, /* spread between samples, and the slope; with the moments */
+  GM_TAP_STEPS = 8,   /* of lstm, gru and rnn what gm_recurrent_steps holds */
+  GM_TAP_NORMS = 16,  /* of the moments all but sum and deviation, which are NaN */
+  GM_TAP_SLOPE = 32   /* saturation and activity by unit; with the norms */
 } gm_taps;
 /* steps: of a sequence, 0 where the input is none. */
 GM_API gm_status gm_network_memory(const gm_graph* graph, gm_dtype dtype, int64_t batch, int64_t steps,
@@ -400,11 +402,16 @@ GM_API void gm_network_parameter(const gm_network* network, int i, gm_tensor* te
 GM_API int gm_network_state_count(const gm_network* network);
 GM_API void gm_network_state(const gm_network* network, int i, gm_tensor* tensor);
 GM_API void* gm_network_parameters(gm_network* network);
-/* Whether parameter i (counted as by gm_network_parameter) is trained: all are at first. A pass without taps
- * computes nothing for a frozen one (its gradients are not written), nor any gradient by a node beneath which
- * all are frozen, unless dx is asked for. A step leaves a frozen parameter and its slots as they are, and
- * clipping does not see its gradient. Its layer is otherwise the same: batch norm still follows the batch in
- * training. */
+/* Which of a pass's taps look at a node's value, and at the derivative of the loss by it: all at first. What
+ * nothing looks at has a count of 0 and NaN in its gm_tap, and a derivative that nothing needs is not made.
+ */
+GM_API gm_status gm_network_set_taps(gm_network* network, int node, unsigned of_value, unsigned of_gradient,
+                                     gm_error* error);
+/* Whether parameter i (counted as by gm_network_parameter) is trained: all are at first. A pass without taps,
+ * or with those of steps alone, computes nothing for a frozen one (its gradients are not written), nor any
+ * gradient by a node beneath which all are frozen, unless dx is asked for. A step leaves a frozen parameter
+ * and its slots as they are, and clipping does not see its gradient. Its layer is otherwise the same: batch
+ * norm still follows the batch in training. */
 GM_API gm_status gm_network_set_trainable(gm_network* network, int i, int trainable, gm_error* error);
 GM_API int gm_network_trainable(const gm_network* network, int i);
 GM_API void* gm_network_gradients(gm_network* network);

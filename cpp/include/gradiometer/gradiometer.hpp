@@ -118,6 +118,9 @@ class Network {
     call(gm_network_arena, get(), &context, batch, &bytes);
     return bytes;
   }
+  void set_taps(int node, unsigned of_value, unsigned of_gradient) {
+    call(gm_network_set_taps, get(), int{node}, unsigned{of_value}, unsigned{of_gradient});
+  }
   void set_trainable(int i, bool trainable) { call(gm_network_set_trainable, get(), i, int{trainable}); }
   bool trainable(int i) const { return gm_network_trainable(get(), i) != 0; }
 

@@ -10,10 +10,9 @@ namespace GM_ISA {
 
 constexpr int64_t kRowBlock = 512;
 
-// Strips of eight vectors, whose sums stay in registers while rows go by: f(c, Count<vectors>{}, lanes).
-template <int W, class F>
+// Strips of S vectors, whose sums stay in registers while rows go by: f(c, Count<vectors>{}, lanes).
+template <int W, int S = 8, class F>
 inline void for_strips(int64_t C, F f) {
-  constexpr int S = 8;
   int64_t c = 0;
   for (; c + S * W <= C; c += S * W) f(c, Count<S>{}, Whole{});
   for_lanes<W>(C - c, [&](int64_t i, auto lanes) { f(c + i, Count<1>{}, lanes); });
@@ -55,7 +54,7 @@ double scaled_sum(int64_t n, const T* x, int power, F f) {
 // all, where a norm is below 1e-140, and is inf above 1e154: such elements are scaled by a power of 2 and
 // summed again. sum x² - n mean² cancels where the mean is large against the deviation: the sum is then taken
 // around the mean.
-template <class T>
+template <bool sums, class T>
 void finish_part(int64_t n, const T* x, MomentsPart* m) {
   const double count = m->finite > 0 ? static_cast<double>(m->finite) : 1;
   const bool in_range = m->max_abs == 0 || (m->sum_squares > 0x1p-900 && m->sum_squares < 0x1p1000);
@@ -65,7 +64,11 @@ void finish_part(int64_t n, const T* x, MomentsPart* m) {
   if (!in_range) {
     m->power = -ilogb(m->max_abs);
     m->squares = scaled_sum(n, x, m->power, [](V<double> v) { return v * v; });
-    sum = scaled_sum(n, x, m->power, [](V<double> v) { return v; });
+    if (sums) sum = scaled_sum(n, x, m->power, [](V<double> v) { return v; });
+  }
+  if (!sums) {
+    m->sum = m->mean = m->scatter = __builtin_nan("");
+    return;
   }
   m->mean = sum / count;
   m->scatter = m->squares - sum * m->mean;
@@ -115,7 +118,7 @@ void sum_finite(int64_t n, const T* x, MomentsPart* m) {
 
 // float32 elements are widened, which makes the squares exact; their size is compared before, twice as many
 // at a time. What is rare is looked at only where the smallest or the sum says that there is some.
-template <class T>
+template <bool sums, class T>
 void moments_part(int64_t rows, int64_t C, const T* x, MomentsPart* out, double* row_norms) {
   constexpr int W = V<double>::lanes, K = 4, each = V<T>::lanes;
   const V<double> zero = V<double>::set1(0);
@@ -132,23 +135,23 @@ void moments_part(int64_t rows, int64_t C, const T* x, MomentsPart* out, double*
     for (; i + K * W <= run; i += K * W) {
       for (int k = 0; k < K * W; k += each) {
         const V<T> a = abs(V<T>::load(p + i + k));
-        top = max(a, top);
-        low = min(a, low);
+        top = larger(a, top);
+        low = smaller(a, low);
       }
       for (int k = 0; k < K; k++) {
         const V<double> v = widen(p + i + k * W);
-        s[k] = s[k] + v;
+        if (sums) s[k] = s[k] + v;
         s2[k] = fma(v, v, s2[k]);
       }
     }
     for_lanes<each>(run - i, [&](int64_t j, auto lanes) {
       const V<T> a = abs(load(p + i + j, lanes));
-      top = max(a, top);
-      low = min(within(a, inf, lanes), low);
+      top = larger(a, top);
+      low = smaller(within(a, inf, lanes), low);
     });
     for_lanes<W>(run - i, [&](int64_t j, auto lanes) {
       const V<double> v = widen(p + i + j, lanes);
-      s[0] = s[0] + v;
+      if (sums) s[0] = s[0] + v;
       s2[0] = fma(v, v, s2[0]);
     });
     const double squares = sum((s2[0] + s2[1]) + (s2[2] + s2[3]));
@@ -164,8 +167,12 @@ void moments_part(int64_t rows, int64_t C, const T* x, MomentsPart* out, double*
   m.max_abs = static_cast<double>(largest(top));
   if (any(lt(low, V<T>::set1(smallest_normal<T>())))) count_small(n, x, &m);
   if (!(m.sum_squares - m.sum_squares == 0)) sum_finite(n, x, &m);
-  finish_part(n, x, &m);
+  finish_part<sums>(n, x, &m);
   *out = m;
+}
+template <class T>
+void moments_part(int64_t rows, int64_t C, const T* x, bool sums, MomentsPart* out, double* row_norms) {
+  (sums ? moments_part<true, T> : moments_part<false, T>)(rows, C, x, out, row_norms);
 }
 
 template <class T>
@@ -200,45 +207,100 @@ void merge_moments(int64_t parts, const MomentsPart* part, int64_t count, Moment
     const double off = parts > 1 ? at(part[b].mean, part[b], 1) - mean : 0;
     scatter += at(part[b].scatter, part[b], 2) + static_cast<double>(part[b].finite) * (off * off);
   }
-  m.norm = ldexp(::sqrt(squares), -power);
-  m.deviation = ldexp(::sqrt(scatter / n), -power);
+  m.norm = ::sqrt(squares);
+  m.deviation = ::sqrt(scatter / n);
+  if (power != 0) {
+    m.norm = ldexp(m.norm, -power);
+    m.deviation = ldexp(m.deviation, -power);
+  }
   *out = m;
 }
 
 template <class T>
 void moments(int64_t n, const T* x, Moments* out) {
   MomentsPart all;
-  moments_part<T>(1, n, x, &all, nullptr);
+  moments_part<true, T>(1, n, x, &all, nullptr);
   merge_moments<T>(1, &all, n, out);
 }
 
-// About the first row, so that nothing cancels where the rows are alike.
+// Of a vector of T the part d that a vector of doubles holds.
 template <class T>
-double columns_part(int64_t rows, int64_t C, const T* x, double* mean) {
+inline V<double> widen_part(const T* p, int d, Whole) {
+  return widen(p + d * V<double>::lanes);
+}
+template <class T>
+inline V<double> widen_part(const T* p, int d, Part part) {
   constexpr int W = V<double>::lanes;
-  const V<double> zero = V<double>::set1(0), each = V<double>::set1(1 / static_cast<double>(rows));
-  V<double> scatter = zero;
-  for_strips<W>(C, [&](int64_t c, auto vectors, auto lanes) {
-    constexpr int K = decltype(vectors)::value;
-    V<double> pivot[K], s[K], squares[K];
-    for (int k = 0; k < K; k++) {
-      s[k] = squares[k] = zero;
-      pivot[k] = widen(x + c + k * W, lanes);
-      pivot[k] = select(unordered(pivot[k] - pivot[k], zero), zero, pivot[k]);
+  const int n = part.n - d * W;
+  return n <= 0 ? V<double>::set1(0) : widen(p + d * W, n < W ? n : W);
+}
+inline void store_part(V<double> a, double* p, int d, Whole) { a.store(p + d * V<double>::lanes); }
+inline void store_part(V<double> a, double* p, int d, Part part) {
+  constexpr int W = V<double>::lanes;
+  const int n = part.n - d * W;
+  if (n > 0) a.store(p + d * W, n < W ? n : W);
+}
+
+// About the first row, so that nothing cancels where the rows are alike: sum (x - pivot)² - n (mean - pivot)²
+// is at least its first term's part by the first row, (1 - 1/n) (mean - pivot)² n. With the columns' means m
+// sum x² is the sum of that and n sum m², and sum (x - mean)² likewise: sums of what is not negative.
+template <class T>
+double columns_part(int64_t rows, int64_t C, const T* x, MomentsPart* out, double* mean) {
+  constexpr int L = V<T>::lanes, W = V<double>::lanes, each = L / W;
+  const double n = static_cast<double>(rows);
+  const V<double> zero = V<double>::set1(0), share = V<double>::set1(1 / n);
+  const V<T> inf = V<T>::set1(static_cast<T>(__builtin_inf()));
+  V<double> scatter = zero, means = zero, squares_of_means = zero;
+  V<T> top = V<T>::set1(T(0)), low = inf;
+  for_strips<L, 8 / each>(C, [&](int64_t c, auto vectors, auto lanes) {
+    constexpr int K = decltype(vectors)::value, D = K * each;
+    V<double> pivot[D], s[D], squares[D];
+    for (int d = 0; d < D; d++) {
+      s[d] = squares[d] = zero;
+      pivot[d] = widen_part(x + c, d, lanes);
+      pivot[d] = select(unordered(pivot[d] - pivot[d], zero), zero, pivot[d]);
     }
-    for (int64_t r = 0; r < rows; r++)
+    for (int64_t r = 0; r < rows; r++) {
+      const T* p = x + r * C + c;
       for (int k = 0; k < K; k++) {
-        const V<double> v = widen(x + r * C + c + k * W, lanes) - pivot[k];
-        s[k] = s[k] + v;
-        squares[k] = fma(v, v, squares[k]);
+        const V<T> a = abs(load(p + k * L, lanes));
+        top = larger(a, top);
+        low = smaller(within(a, inf, lanes), low);
       }
-    for (int k = 0; k < K; k++) {
-      const V<double> m = s[k] * each;
-      scatter = scatter + fnma(s[k], m, squares[k]);
-      store(pivot[k] + m, mean + c + k * W, lanes);
+      for (int d = 0; d < D; d++) {
+        const V<double> v = widen_part(p, d, lanes) - pivot[d];
+        s[d] = s[d] + v;
+        squares[d] = fma(v, v, squares[d]);
+      }
+    }
+    for (int d = 0; d < D; d++) {
+      const V<double> off = s[d] * share, m = pivot[d] + off;
+      scatter = scatter + fnma(s[d], off, squares[d]);
+      means = means + m;
+      squares_of_means = fma(m, m, squares_of_means);
+      store_part(m, mean + c, d, lanes);
     }
   });
-  return sum(scatter);
+  const double within_columns = sum(scatter);
+  MomentsPart m = {};
+  m.finite = rows * C;
+  m.max_abs = static_cast<double>(largest(top));
+  m.sum = n * sum(means);
+  m.sum_squares = m.squares = within_columns + n * sum(squares_of_means);
+  if (!(m.max_abs == 0 && m.squares == 0) && !(m.squares > 0x1p-900 && m.squares < 0x1p1000)) {
+    moments_part<true>(rows, C, x, out, nullptr);
+    return within_columns;
+  }
+  if (any(lt(low, V<T>::set1(smallest_normal<T>())))) count_small(rows * C, x, &m);
+  m.mean = m.sum / (n * static_cast<double>(C));
+  const V<double> centre = V<double>::set1(m.mean);
+  m.scatter = within_columns + n * sum_over(C, [=](int64_t c, auto lanes) {
+                                 const V<double> off =
+                                     load(static_cast<const double*>(mean) + c, lanes) - centre;
+                                 return within(off * off, V<double>::set1(0), lanes);
+                               });
+  *out = m;
+  return within_columns;
 }
 
 template <class T>

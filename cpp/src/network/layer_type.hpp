@@ -48,6 +48,7 @@ struct Node {
   int parameter_count;
   Tensor state[kMaxTensors];
   int state_count;
+  unsigned value_taps = ~0u, gradient_taps = ~0u;  // which of a pass's taps look at it
 };
 
 // One node at work on a batch. Pointers are to whole matrices; null where there is nothing to do.

@@ -92,10 +92,26 @@ struct Life {
   int turn;  // of a root: which of the places that groups use in turn; -1: its gradient has its own
 };
 
-bool leads_to_parameter(const Graph& graph, const Plan& plan, int id) {
+// What a pass looks at, with what that is made of; and what of it looks at a node, likewise.
+unsigned of_pass(unsigned taps) {
+  if (taps & (GM_TAP_ROWS | GM_TAP_COLUMNS)) taps |= GM_TAP_MOMENTS;
+  if (taps & GM_TAP_COLUMNS) taps |= GM_TAP_SLOPE;
+  if (taps & (GM_TAP_MOMENTS | GM_TAP_SLOPE)) taps |= GM_TAP_NORMS;
+  return taps;
+}
+unsigned of_node(unsigned pass, unsigned node) {
+  unsigned taps = pass & node;
+  if (taps & GM_TAP_COLUMNS) taps |= GM_TAP_SLOPE;
+  if (taps & (GM_TAP_MOMENTS | GM_TAP_ROWS | GM_TAP_SLOPE)) taps |= GM_TAP_NORMS;
+  return taps;
+}
+
+bool leads(const Graph& graph, const Plan& plan, int id) {
   const Node& node = graph.nodes[id];
+  const NodePlan& p = plan.nodes[id];
+  if (p.gradient_taps || (p.value_taps & GM_TAP_STEPS && id > 0 && node.type->seen_size)) return true;
   for (int i = 0; i < node.parameter_count; i++)
-    if (!node.parameters[i].frozen) return true;
+    if (plan.every_parameter() || !node.parameters[i].frozen) return true;
   for (int i = 0; i < node.input_count; i++)
     if (plan.nodes[node.inputs[i]].leads) return true;
   return false;
@@ -218,7 +234,8 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
                 static_cast<long long>(batch), static_cast<long long>(steps));
   const auto rows_of = [&](int id) { return graph.nodes[id].sequence ? in_time : batch; };
   const int count = graph.nodes.size;
-  const bool every = room.every_gradient || room.taps;
+  const bool every = room.every_gradient;
+  const unsigned taps = of_pass(room.taps);
   *static_cast<Room*>(plan) = room;
   plan->batch = -1;  // until all is well
   plan->nodes.size = 0;
@@ -236,9 +253,28 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
 
   // Who reads what, when.
   for (int id = 0, s = 0; id < count; id++) {
-    plan->nodes.push(
-        {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, {false, false}, false, false, false, 0});
-    plan->nodes[id].leads = id > 0 && leads_to_parameter(graph, *plan, id);
+    const Node& node = graph.nodes[id];
+    plan->nodes.push({-1,
+                      -1,
+                      -1,
+                      -1,
+                      -1,
+                      -1,
+                      -1,
+                      -1,
+                      -1,
+                      -1,
+                      -1,
+                      -1,
+                      of_node(taps, node.value_taps),
+                      of_node(taps & (GM_TAP_NORMS | GM_TAP_MOMENTS | GM_TAP_ROWS), node.gradient_taps),
+                      -1,
+                      {false, false},
+                      false,
+                      false,
+                      false,
+                      0});
+    plan->nodes[id].leads = leads(graph, *plan, id);
     while (id >= plan->cut[s].end) s++;
     if (plan->nodes[id].leads || every) plan->cut[s].leads = true;
     lives.push({s, s, -1, id, id, id, 0, -1});
@@ -293,7 +329,8 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
     }
   }
 
-  // Gradients, from the output down. The input's has a place only for taps: else it is the caller's dx.
+  // Gradients, from the output down. The input's has a place only where it is looked at: else it is the
+  // caller's dx.
   int64_t added = 0;  // rows of the longest gradient that a second node adds to
   Array<bool> written;
   if (!written.reserve(count)) return full();
@@ -316,7 +353,7 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
   for (int id = count - 1; id >= 0; id--) {
     const Life& life = lives[id];
     NodePlan& p = plan->nodes[id];
-    if (life.root != id || (id == 0 ? !room.taps : !every && !p.leads)) continue;
+    if (life.root != id || (!p.leads && (id == 0 || !every))) continue;
     const int64_t bytes = layout.size(rows_of(id), graph.nodes[id].features, each);
     const int lowest = lives[life.lowest].segment;
     const int first = plan->nodes[life.reader].group, last = plan->nodes[life.lowest].group;
@@ -379,22 +416,17 @@ gm_status lay_out_arena(const Graph& graph, const KernelTable& table, gm_dtype d
     const Node& node = graph.nodes[id];
     NodePlan& p = plan->nodes[id];
     if (id > 0 && node.type->cache_size) p.cache = layout.take(node.type->cache_size(node), 8);
-    if (room.taps & GM_TAP_ROWS) {
-      p.value_rows = layout.take(rows_of(id), 8);
-      p.gradient_rows = layout.take(rows_of(id), 8);
-    }
+    if (p.value_taps & GM_TAP_ROWS) p.value_rows = layout.take(rows_of(id), 8);
+    if (p.gradient_taps & GM_TAP_ROWS) p.gradient_rows = layout.take(rows_of(id), 8);
     // Or fewer, in a smaller batch.
     const int64_t blocks = node.sequence ? batch : batch <= 1024 ? tap_blocks(batch) : 64;
-    if (room.taps) {
-      p.value_parts = layout.take(blocks, sizeof(MomentsPart));
-      p.gradient_parts = layout.take(blocks, sizeof(MomentsPart));
-    }
-    if (room.taps & GM_TAP_STEPS && id > 0 && node.type->seen_size)
+    if (p.value_taps & GM_TAP_NORMS) p.value_parts = layout.take(blocks, sizeof(MomentsPart));
+    if (p.gradient_taps) p.gradient_parts = layout.take(blocks, sizeof(MomentsPart));
+    if (p.value_taps & GM_TAP_STEPS && id > 0 && node.type->seen_size)
       p.seen = layout.take(node.type->seen_size(node, table, dtype, batch, steps), 8);
-    if (room.taps & GM_TAP_COLUMNS) {
-      p.columns = layout.take(blocks, sizeof(ColumnsPart));
-      p.means = layout.take(blocks, node.features, 8);
-      if (id == 0 || node.activation < 0) continue;
+    if (p.value_taps & (GM_TAP_COLUMNS | GM_TAP_SLOPE)) p.columns = layout.take(blocks, sizeof(ColumnsPart));
+    if (p.value_taps & GM_TAP_COLUMNS) p.means = layout.take(blocks, node.features, 8);
+    if (p.value_taps & GM_TAP_SLOPE && id > 0 && node.activation >= 0) {
       p.active = layout.take(blocks, node.features, 1);
       const int last = last_activation;
       last_activation = id;

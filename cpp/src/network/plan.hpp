@@ -22,10 +22,11 @@ struct NodePlan {
   int64_t packed;                  // within the group's packed weights, -1 where there are none
   // For taps: rows; and, of each block of them, sums, means of columns, which columns have a slope.
   int64_t value_rows, gradient_rows, value_parts, gradient_parts, columns, means, active;
-  int64_t seen;           // for taps of steps, -1 where there is none
+  int64_t seen;  // for taps of steps, -1 where there is none
+  unsigned value_taps, gradient_taps;
   int slope;              // in plan.slopes, -1 where nothing is measured of one
   bool adds[kMaxInputs];  // the gradient by this input has been written by a later node
-  bool leads;             // the gradient by its value is on the way to a parameter that is not frozen
+  bool leads;             // the gradient by its value is on the way to a parameter's, or looked at
   bool kept;              // its value outlives its segment
   bool by_columns;        // though rows would do: its type prefers it
   int group;
@@ -43,6 +44,8 @@ struct Room {
   unsigned taps = 0;
   bool every_gradient = false;  // not only those that lead to a parameter
   int segments = 1;             // at most; 1 with taps
+  // Gradients by frozen parameters are made, too: a measurement sees them.
+  bool every_parameter() const { return taps & ~static_cast<unsigned>(GM_TAP_STEPS); }
 };
 
 struct Plan : Room {

@@ -79,11 +79,11 @@ class Pass {
   const Segment& segment(int s) const { return net_.plan.cut[s]; }
   int segments() const { return net_.plan.cut.size; }
   bool measures() const { return a_.loss && net_.plan.taps; }
-  bool every_gradient() const { return net_.plan.taps || a_.dx; }
+  bool every_gradient() const { return a_.dx; }
   // Whether this pass makes the gradient by a node's value.
   bool wanted(int id) const { return every_gradient() || net_.plan.nodes[id].leads; }
-  // Whether it makes that by parameter i of a node: a measurement sees frozen ones too.
-  bool trains(int id, int i) const { return net_.plan.taps || !node(id).parameters[i].frozen; }
+  // Whether it makes that by parameter i of a node.
+  bool trains(int id, int i) const { return net_.plan.every_parameter() || !node(id).parameters[i].frozen; }
   bool trains(int id) const {
     for (int i = 0; i < node(id).parameter_count; i++)
       if (trains(id, i)) return true;
@@ -168,9 +168,10 @@ class Pass {
   }
 
   bool needs_columns(int id) const { return node(id).type->splits_columns(context_.training != 0); }
-  // Whether a node's backward has to run for its parameters' sake, too.
+  // Whether a node's backward has to run for its parameters' sake, too, or for that of taps.
   bool backward_leaves_gradients(int id) const {
-    return needs_columns(id) || node(id).type->time == Time::sequence;
+    return (measures() && net_.plan.nodes[id].seen >= 0) ||
+           ((needs_columns(id) || node(id).type->time == Time::sequence) && trains(id));
   }
   bool by_columns(int id) const { return needs_columns(id) || net_.plan.nodes[id].by_columns; }
 
@@ -268,7 +269,7 @@ class Pass {
       for (int i = 0; i < n.input_count; i++) {
         T* to = wanted(n.inputs[i]) ? gradient(n.inputs[i]) : nullptr;
         const bool columns = by_columns(id);
-        if (!to && !(backward_leaves_gradients(id) && trains(id))) continue;
+        if (!to && !backward_leaves_gradients(id)) continue;
         Call<T> c = call(id);
         c.workspace = workspace(team, id);
         c.input = i;

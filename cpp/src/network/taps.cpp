@@ -45,20 +45,22 @@ struct Blocks {
   }
 };
 
-// Moments and the norms of rows; where a sum of squares leaves float64, the norm is of the row scaled by a
-// power of 2.
+// Norms of rows whose sum of squares has left float64: of the row scaled by a power of 2.
 template <class T>
-void moments_and_rows(const Kernels<T>& k, int64_t C, Range rows, const T* x, MomentsPart* part,
-                      double* norms) {
-  if (norms) norms += rows.begin;
-  x += rows.begin * C;
-  k.moments_part(rows.size(), C, x, part, norms);
-  for (int64_t r = 0; norms && r < rows.size(); r++) {
+void mend_norms(const Kernels<T>& k, int64_t rows, int64_t C, const T* x, double* norms) {
+  for (int64_t r = 0; r < rows; r++) {
     if ((norms[r] > 0x1p-450 && norms[r] < 0x1p500) || isnan(norms[r])) continue;
     Moments m;
     k.moments(C, x + r * C, &m);
     norms[r] = m.infs ? HUGE_VAL : m.norm;
   }
+}
+
+// Columns that have a NaN in some row.
+template <class T>
+void mark_nans(int64_t rows, int64_t C, const T* x, unsigned char* seen) {
+  for (int64_t i = 0; i < rows * C; i++)
+    if (isnan(x[i])) seen[i % C] = 1;
 }
 
 // Sum of squares of v(i), a number for each element, about the mean of the samples at the same step and
@@ -123,30 +125,48 @@ void tap_value(const Network& net, int id, const SampleBatch& batch, Range sampl
   const NodePlan& p = net.plan.nodes[id];
   const Kernels<T>& k = of<T>(*net.table);
   const int64_t C = net.graph.nodes[id].features;
+  if (!(p.value_taps & GM_TAP_NORMS)) return;
   Blocks(net, id, batch).of(samples, [&](int64_t b, Range block) {
-    moments_and_rows(k, C, block, value, at<MomentsPart>(net, p.value_parts) + b,
-                     at<double>(net, p.value_rows));
-    if (!(net.plan.taps & GM_TAP_COLUMNS)) return;
+    const int64_t rows = block.size();
+    const T* y = value + block.begin * C;
+    MomentsPart* moments = at<MomentsPart>(net, p.value_parts) + b;
     ColumnsPart* part = at<ColumnsPart>(net, p.columns) + b;
-    part->scatter =
-        k.columns_part(block.size(), C, value + block.begin * C, at<double>(net, p.means) + b * C);
+    double* norms = p.value_rows < 0 ? nullptr : at<double>(net, p.value_rows) + block.begin;
+    if (p.means < 0) {
+      k.moments_part(rows, C, y, p.value_taps & GM_TAP_MOMENTS, moments, norms);
+    } else {
+      part->scatter = k.columns_part(rows, C, y, moments, at<double>(net, p.means) + b * C);
+      if (norms) {
+        k.row_squares(rows, C, y, C, norms);
+        for (int64_t r = 0; r < rows; r++) norms[r] = sqrt(norms[r]);
+      }
+    }
+    if (norms) mend_norms(k, rows, C, y, norms);
     if (p.slope < 0) return;
     const Slope& s = net.plan.slopes[p.slope];
     unsigned char* active = at<unsigned char>(net, p.active) + b * C;
     __builtin_memset(active, 0, static_cast<size_t>(C));
     const T* x = input + block.begin * C;
-    look_inside(k, block.size(), C, x, s.active, active, nullptr);
+    look_inside(k, rows, C, x, s.active, active, nullptr);
+    // f'(NaN) is neither 0 nor small, but nothing that can be compared.
+    if (moments->nans) mark_nans(rows, C, y, active);
     part->steep = 0;
-    if (s.flat) look_inside(k, block.size(), C, x, s.steep, nullptr, &part->steep);
+    if (s.flat) look_inside(k, rows, C, x, s.steep, nullptr, &part->steep);
   });
 }
 
 template <class T>
 void tap_gradient(const Network& net, int id, const SampleBatch& batch, Range samples, const T* gradient) {
   const NodePlan& p = net.plan.nodes[id];
+  if (!p.gradient_taps) return;
+  const Kernels<T>& k = of<T>(*net.table);
+  const int64_t C = net.graph.nodes[id].features;
   Blocks(net, id, batch).of(samples, [&](int64_t b, Range block) {
-    moments_and_rows(of<T>(*net.table), net.graph.nodes[id].features, block, gradient,
-                     at<MomentsPart>(net, p.gradient_parts) + b, at<double>(net, p.gradient_rows));
+    double* norms = p.gradient_rows < 0 ? nullptr : at<double>(net, p.gradient_rows) + block.begin;
+    const T* dy = gradient + block.begin * C;
+    k.moments_part(block.size(), C, dy, p.gradient_taps & GM_TAP_MOMENTS,
+                   at<MomentsPart>(net, p.gradient_parts) + b, norms);
+    if (norms) mend_norms(k, block.size(), C, dy, norms);
   });
 }
 
@@ -158,11 +178,13 @@ void finish_tap(const Network& net, int id, const SampleBatch& batch, const T* v
   const Blocks all(net, id, batch);
   const int64_t C = net.graph.nodes[id].features, blocks = all.count(), rows = all.rows(), N = all.N;
   const auto moments_of = [&](int64_t parts) {
+    if (parts < 0) return gm_moments{0, 0, 0, 0, 0, NAN, NAN, NAN, NAN, NAN};
     Moments m;
     k.merge_moments(blocks, at<MomentsPart>(net, parts), rows * C, &m);
     return copy(m);
   };
-  gm_tap t = {};
+  gm_tap& t = *out;
+  t = {};
   t.struct_size = sizeof t;
   t.rows = N;
   t.features = C;
@@ -171,12 +193,12 @@ void finish_tap(const Network& net, int id, const SampleBatch& batch, const T* v
   t.gradient = moments_of(p.gradient_parts);
   t.value_row_norms = at<double>(net, p.value_rows);
   t.gradient_row_norms = at<double>(net, p.gradient_rows);
-  if (all.lengths && net.plan.taps & GM_TAP_ROWS)
-    for (int64_t b = 0; b < blocks; b++)
-      for (int64_t r = all[b].end; r < (b + 1) * all.each; r++)
-        at<double>(net, p.value_rows)[r] = at<double>(net, p.gradient_rows)[r] = 0;
-  if (net.plan.taps & GM_TAP_COLUMNS && N > 0) {
-    const ColumnsPart* part = at<ColumnsPart>(net, p.columns);
+  const int64_t row_norms[] = {p.value_rows, p.gradient_rows};
+  for (const int64_t norms : row_norms)
+    for (int64_t b = 0; all.lengths && norms >= 0 && b < blocks; b++)
+      for (int64_t r = all[b].end; r < (b + 1) * all.each; r++) at<double>(net, norms)[r] = 0;
+  const ColumnsPart* part = at<ColumnsPart>(net, p.columns);
+  if (p.means >= 0 && N > 0) {
     const double* means = at<double>(net, p.means);
     double between = all.lengths ? merge_columns(all, C, means, mean)
                                  : k.merge_columns(blocks, C, means, all.each, all[blocks - 1].size(), mean);
@@ -196,23 +218,18 @@ void finish_tap(const Network& net, int id, const SampleBatch& batch, const T* v
                          : between_samples(all, C, scaled, mean, mean + C);
       t.spread = sqrt(between) / ldexp(t.value.norm, power);
     }
-    if (p.slope >= 0) {
-      unsigned char* active = at<unsigned char>(net, p.active);
-      int64_t steep = 0;
-      for (int64_t b = 0; b < blocks; b++) {
-        steep += part[b].steep;
-        for (int64_t c = 0; b > 0 && c < C; c++) active[c] |= active[b * C + c];
-      }
-      // f'(NaN) is neither 0 nor small, but nothing that can be compared.
-      if (t.value.nans)
-        for (int64_t c = 0; c < C; c++)
-          if (isnan(mean[c])) active[c] = 1;
-      t.active = active;
-      if (net.plan.slopes[p.slope].flat && !t.value.nans)
-        t.saturated = 1 - static_cast<double>(steep) / static_cast<double>(rows * C);
-    }
   }
-  *out = t;
+  if (p.slope >= 0 && N > 0) {
+    unsigned char* active = at<unsigned char>(net, p.active);
+    int64_t steep = 0;
+    for (int64_t b = 0; b < blocks; b++) {
+      steep += part[b].steep;
+      for (int64_t c = 0; b > 0 && c < C; c++) active[c] |= active[b * C + c];
+    }
+    t.active = active;
+    if (net.plan.slopes[p.slope].flat && !t.value.nans)
+      t.saturated = 1 - static_cast<double>(steep) / static_cast<double>(rows * C);
+  }
 }
 
 template void tap_value<float>(const Network&, int, const SampleBatch&, Range, const float*, const float*);

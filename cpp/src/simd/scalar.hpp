@@ -16,6 +16,7 @@
 //                         formulas must hold their accuracy either way
 //   product_error(a,b,p)  a*b - p exactly, for p = a*b rounded, |a|, |b| < 2^100, p not near the subnormals
 //   min(a,b) max(a,b)     b where the two are unordered: max(x, 0) is 0 for NaN, max(0, x) is NaN
+//   larger smaller(a,b)   of what has no sign bit; a NaN counts as larger than inf, or as nothing
 //   abs copysign(m,s)     of the magnitude of m with the sign of s
 //   sqrt round            correctly rounded; to the nearest integer, ties to even
 //   scale2(x,n)           x * 2^n for integral n, |n| < 250 (float) or 2000 (double): rounded once,
@@ -130,6 +131,14 @@ inline V<T> min(V<T> a, V<T> b) {
 template <class T>
 inline V<T> max(V<T> a, V<T> b) {
   return {a.v > b.v ? a.v : b.v};
+}
+template <class T>
+inline V<T> larger(V<T> a, V<T> b) {
+  return max(a, b);
+}
+template <class T>
+inline V<T> smaller(V<T> a, V<T> b) {
+  return min(a, b);
 }
 template <class T>
 inline M<T> lt(V<T> a, V<T> b) {

@@ -108,6 +108,15 @@ inline V<float> min(V<float> a, V<float> b) { return {_mm_min_ps(a.v, b.v)}; }
 inline V<double> min(V<double> a, V<double> b) { return {_mm_min_pd(a.v, b.v)}; }
 inline V<float> max(V<float> a, V<float> b) { return {_mm_max_ps(a.v, b.v)}; }
 inline V<double> max(V<double> a, V<double> b) { return {_mm_max_pd(a.v, b.v)}; }
+// As integers, where there is such an instruction: one cycle, and on any port.
+inline V<float> larger(V<float> a, V<float> b) {
+  return {_mm_castsi128_ps(_mm_max_epu32(_mm_castps_si128(a.v), _mm_castps_si128(b.v)))};
+}
+inline V<double> larger(V<double> a, V<double> b) { return max(a, b); }
+inline V<float> smaller(V<float> a, V<float> b) {
+  return {_mm_castsi128_ps(_mm_min_epu32(_mm_castps_si128(a.v), _mm_castps_si128(b.v)))};
+}
+inline V<double> smaller(V<double> a, V<double> b) { return min(a, b); }
 inline V<float> abs(V<float> a) { return {_mm_andnot_ps(_mm_set1_ps(-0.0f), a.v)}; }
 inline V<double> abs(V<double> a) { return {_mm_andnot_pd(_mm_set1_pd(-0.0), a.v)}; }
 inline V<float> copysign(V<float> m, V<float> s) {

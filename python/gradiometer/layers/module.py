@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 import threading
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from gradiometer.sequences import Sequences
 
 __all__ = ["Builder", "Compiled", "Module", "Node"]
+
+T = TypeVar("T")
 
 
 class Node:
@@ -355,6 +358,7 @@ class Compiled:
         self.network = _core.Network(self.builder.graph, root.dtype)
         self._gradients: list[tuple[Module, str, NDArray[Any]]] = []
         self._gradients_of: dict[int, dict[str, NDArray[Any]]] = {}
+        self._made: dict[Callable[[Compiled], Any], Any] = {}
         self.root = root
         for module in modules:
             if module is root or module._arrays or module._children():
@@ -378,7 +382,14 @@ class Compiled:
         """The nodes after the input, in order; ``nodes[i].id == i + 1``."""
         return self.builder.nodes
 
-    @property
+    def once(self, make: Callable[[Compiled], T]) -> T:
+        """``make(self)``, made at the first call: what others know of a network as long as it is the same one."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        made: T = self._made[make]
+        return made
+
+    @functools.cached_property
     def parameter_count(self) -> int:
         """Number of parameters, padding left out."""
         return sum(gradient.size for _, _, gradient in self._gradients)

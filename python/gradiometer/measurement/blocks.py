@@ -5,15 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gradiometer.layers import Activation, PReLU
+from gradiometer.measurement.layer import layer_name
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from gradiometer.layers import Node
+    from gradiometer.layers import Module, Node
 
 __all__ = ["Block", "blocks", "shape_text"]
 
@@ -36,43 +36,62 @@ class Block:
     # A dropout, a concatenation or a softmax stands in it, two parts of a kind, or a skip not around this layer alone.
     beyond_theory: bool
 
-    @property
+    @cached_property
     def linear(self) -> Node:
         """The first of `nodes`."""
         return self.nodes[0]
 
     @property
+    def module(self) -> Module:
+        """The layer's own."""
+        return self.linear.module
+
+    @cached_property
     def recurrent(self) -> bool:
         """Whether it is a recurrent layer."""
         return self.linear.type in RECURRENT
 
-    def named(self, *beginnings: str) -> list[str]:
-        """Names of the layer's own parameters in its module, those that begin so."""
-        module = self.linear.module
-        ends = tuple(node.suffix for node in self.nodes)
-        return [
-            name
-            for name in module._arrays
-            if name.startswith(beginnings) and (not self.recurrent or f"_{name.split('_', 2)[2]}" in ends)
-        ]
+    @cached_property
+    def weights(self) -> tuple[str, ...]:
+        """Names in the module of the layer's own weights."""
+        return self._named("weight")
 
-    def arrays(self, *beginnings: str) -> list[NDArray[Any]]:
-        """Values of those."""
-        return [self.linear.module._arrays[name] for name in self.named(*beginnings)]
+    @cached_property
+    def biases(self) -> tuple[str, ...]:
+        """And of its biases."""
+        return self._named("bias")
+
+    def _named(self, beginning: str) -> tuple[str, ...]:
+        ends = tuple(node.suffix for node in self.nodes)
+        return tuple(
+            name
+            for name in self.module._arrays
+            if name.startswith(beginning) and (not self.recurrent or f"_{name.split('_', 2)[2]}" in ends)
+        )
 
     @property
+    def frozen(self) -> tuple[str, ...]:
+        """Of ``"weight"`` and ``"bias"`` those that are not trained."""
+        off = self.module._frozen
+        if not off:
+            return ()
+        return tuple(
+            part for part, own in (("weight", self.weights), ("bias", self.biases)) if own and off.issuperset(own)
+        )
+
+    @cached_property
     def fan_in(self) -> int:
         """Features it reads."""
-        return int(self.arrays("weight")[0].shape[1])
+        return int(self.module._arrays[self.weights[0]].shape[1])
 
-    @property
+    @cached_property
     def fan_out(self) -> int:
         """Features it gives: of a recurrent layer those of both directions."""
         if not self.recurrent:
-            return int(self.arrays("weight")[0].shape[0])
+            return int(self.module._arrays[self.weights[0]].shape[0])
         return sum(int(node.attributes["hidden"]) for node in self.nodes)
 
-    @property
+    @cached_property
     def title(self) -> str:
         """``"Linear 128"``, ``"LSTM 64 bidirectional"``."""
         if not self.recurrent:
@@ -80,21 +99,31 @@ class Block:
         hidden = int(self.linear.attributes["hidden"])
         return f"{self.linear.type.upper()} {hidden}{' bidirectional' * (len(self.nodes) > 1)}"
 
-    @property
+    @cached_property
     def shape(self) -> str:
         """In the shape of a network: ``"128"``, ``"lstm 64"``."""
         if not self.recurrent:
             return str(self.fan_out)
         return f"{'bi' * (len(self.nodes) > 1)}{self.linear.type} {int(self.linear.attributes['hidden'])}"
 
-    @property
+    @cached_property
+    def name(self) -> str:
+        """As `LayerMeasurement` has it."""
+        return layer_name(self.title, f"{self.norm_name} norm" if self.norm else None, self.activation_name)
+
+    @cached_property
+    def activation_name(self) -> str | None:
+        """Its kernel."""
+        return self.function[0] if self.function else None
+
+    @cached_property
     def norm_name(self) -> str | None:
         """``"batch"``, ``"layer"``, ``"rms"``, ``"group"`` or None."""
         return self.norm.type.removesuffix("_norm") if self.norm else None
 
     @property
     def function(self) -> tuple[str, dict[str, float]] | None:
-        """Kernel and parameters of the activation."""
+        """Kernel and parameters of the activation, as its module has them now."""
         module = self.activation.module if self.activation else None
         return (module.name, module.params) if isinstance(module, Activation | PReLU) else None
 

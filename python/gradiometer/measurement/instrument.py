@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from gradiometer.layers import Module
 from gradiometer.losses import Loss, as_loss
 from gradiometer.measurement.attenuation import attenuation
 from gradiometer.measurement.blocks import Block, blocks, shape_text
-from gradiometer.measurement.layer import even_slope, layer_measurement, layer_name, norm_of
+from gradiometer.measurement.layer import even_slope, layer_measurement, norm_of
 from gradiometer.measurement.result import LayerMeasurement, Measurement
 from gradiometer.measurement.time import TimeMeasurement
 from gradiometer.measurement.time.replay import through_time
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["measure"]
 
 TAPS = _core.TAP_MOMENTS | _core.TAP_COLUMNS
-"""What a measurement looks at in every node."""
+"""What a measurement looks at; `_look` says in which node."""
 
 
 def measure(
@@ -99,7 +99,7 @@ def measure(
         expected = f"(N, {'T, ' if network.sequences else ''}{network.in_features})"
         raise ValueError(f"x has shape {given.shape}; expected {expected} with N of 2 or more")
     samples, target = converted(network, *checked(network, given, y, kind.name))
-    layers = blocks(compiled.nodes)
+    layers = compiled.once(_layers)
     if not layers:
         raise ValueError(f"net has no Linear layer: {net!r}; expected one or more, or a recurrent one")
 
@@ -107,16 +107,18 @@ def measure(
     array, lengths = split(samples)
     with compiled.lock:  # another thread's pass would put its own gradients and taps in the place of these
         value, _ = network.gradient(array, kind.native, target, taps=taps, lengths=lengths)
-        seen = [network.tap(node) for node in range(len(compiled.nodes) + 1)]
+        seen = network.taps()
+        for node, tap in enumerate(seen) if taps & _core.TAP_ROWS else ():
+            tap.update(network.tap(node))
         input_norm = norm_of(seen[0]["gradient"])
         updates = _updates(compiled, as_optimizer(optimizer)) if optimizer is not None else {}
-        weights = [_moments(block.arrays("weight")) for block in layers]
-        predictions = _predict(layers, weights, seen[0], len(samples))
+        parameters = _parameters(compiled, layers)
+        predictions = _predict(layers, parameters, seen[0], len(samples))
         measured: list[LayerMeasurement] = []
         below = input_norm
         for i, block in enumerate(layers):
             update = math.hypot(*(updates[node.id] for node in block.nodes)) if updates else None
-            layer = _layer(i, block, len(layers), seen, weights[i], below, predictions[i], update)
+            layer = _layer(i, block, len(layers), seen, parameters[i], below, predictions[i], update)
             below = layer.grad_norm
             measured.append(layer)
         time_of = _through_time(net, samples, target, kind, layers) if network.sequences else ()
@@ -124,7 +126,7 @@ def measure(
     return Measurement(
         layers=tuple(measured),
         attenuation=attenuation(hidden),
-        network=shape_text(network.in_features, [int(b.shape) if b.shape.isdigit() else b.shape for b in layers]),
+        network=compiled.once(_shape),
         loss=kind.name,
         loss_value=value,
         input_grad_norm=input_norm,
@@ -140,22 +142,71 @@ def measure(
     )
 
 
+def _layers(compiled: Compiled) -> tuple[Block, ...]:
+    """The layers of a network, whose nodes are looked at from now on as far as `measure` reads what is seen."""
+    layers = blocks(compiled.nodes)
+    values, gradients = [0] * (len(compiled.nodes) + 1), [0] * (len(compiled.nodes) + 1)
+    values[0], gradients[0] = _core.TAP_MOMENTS | _core.TAP_COLUMNS, _core.TAP_NORMS
+    for block in layers:
+        for node in block.nodes:
+            values[node.inputs[0]] |= _core.TAP_ROWS
+            gradients[node.id] |= _core.TAP_ROWS
+        values[block.pre] |= _core.TAP_MOMENTS | _core.TAP_COLUMNS
+        values[block.output] |= _core.TAP_MOMENTS
+        gradients[block.output] |= _core.TAP_NORMS
+        if block.activation:
+            values[block.activation.id] |= _core.TAP_SLOPE
+    for place, seen in enumerate(zip(values, gradients, strict=True)):
+        compiled.network.set_taps(place, *seen)
+    return layers
+
+
+def _shape(compiled: Compiled) -> str:
+    shapes = [block.shape for block in compiled.once(_layers)]
+    return shape_text(compiled.network.in_features, [int(shape) if shape.isdigit() else shape for shape in shapes])
+
+
+class _Parameters(NamedTuple):
+    """Moments of a layer's weights and biases, and of the gradients by them."""
+
+    weight: dict[str, Any]
+    weight_grad: dict[str, Any]
+    bias: dict[str, Any] | None
+    bias_grad: dict[str, Any] | None
+
+
+def _parameters(compiled: Compiled, layers: tuple[Block, ...]) -> list[_Parameters]:
+    arrays: list[NDArray[Any]] = []
+    for block in layers:
+        values, gradients = block.module._arrays, compiled.gradients_of(block.module)
+        for names in (block.weights, block.biases):
+            if names:
+                arrays += (_joined(values, names), _joined(gradients, names))
+    found = iter(_core.moments_of_each(arrays))
+    return [
+        _Parameters(next(found), next(found), *((next(found), next(found)) if block.biases else (None, None)))
+        for block in layers
+    ]
+
+
+def _joined(arrays: dict[str, NDArray[Any]], names: tuple[str, ...]) -> NDArray[Any]:
+    return arrays[names[0]] if len(names) == 1 else np.concatenate([arrays[name].ravel() for name in names])
+
+
 def _layer(
     i: int,
     block: Block,
     count: int,
     seen: list[dict[str, Any]],
-    weight: dict[str, Any],
+    parameters: _Parameters,
     below: float,
     predicted: float,
     update: float | None,
 ) -> LayerMeasurement:
-    linear, module = block.linear, block.linear.module
-    weight_grad, bias_grad = _parameter_gradients(block)
-    activation = block.function[0] if block.function else None
+    linear, activation = block.linear, block.activation_name
     return layer_measurement(
         index=i + 1,
-        name=layer_name(block.title, f"{block.norm_name} norm" if block.norm else None, activation),
+        name=block.name,
         role="output" if i == count - 1 and activation is None else "hidden",
         fan_in=block.fan_in,
         fan_out=block.fan_out,
@@ -167,29 +218,14 @@ def _layer(
         pre=seen[block.pre],
         out=seen[block.output],
         act=seen[block.activation.id] if block.activation else None,
-        weight=weight,
-        weight_grad=weight_grad,
-        bias_grad=bias_grad,
+        weight=parameters.weight,
+        weight_grad=parameters.weight_grad,
+        bias_grad=parameters.bias_grad,
         update=update,
         below=below,
         theory=predicted,
-        frozen=tuple(
-            part for part in ("weight", "bias") if (own := block.named(part)) and module._frozen.issuperset(own)
-        ),
+        frozen=block.frozen,
     )
-
-
-def _parameter_gradients(block: Block) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    home = block.linear.module._home
-    assert home is not None
-    gradients = home.gradients_of(block.linear.module)
-    weight, bias = ([gradients[name] for name in block.named(part)] for part in ("weight", "bias"))
-    return _moments(weight), _moments(bias) if bias else None
-
-
-def _moments(arrays: Sequence[NDArray[Any]]) -> dict[str, Any]:
-    """Of all of them together."""
-    return dict(_core.moments(arrays[0] if len(arrays) == 1 else np.concatenate([a.ravel() for a in arrays])))
 
 
 def _updates(compiled: Compiled, optimizer: Optimizer) -> dict[int, float]:
@@ -219,18 +255,17 @@ def _through_time(
     return through_time(net, samples, target, loss, first)
 
 
-def _predict(layers: tuple[Block, ...], weights: list[dict[str, Any]], x: dict[str, Any], batch: int) -> list[float]:
+def _predict(layers: tuple[Block, ...], parameters: list[_Parameters], x: dict[str, Any], batch: int) -> list[float]:
     """Theory's factor for every layer, iterated from the real input with the real weights' variances."""
     described = []
-    for block, seen in zip(layers, weights, strict=True):
-        bias = block.arrays("bias")
+    for block, seen in zip(layers, parameters, strict=True):
         function = block.function
         described.append(
             theory.LayerTheory(
-                fan_in=block.fan_in,
-                fan_out=block.fan_out,
-                weight_variance=seen["sum_squares"] / block.fan_out,
-                bias_variance=(m := _moments(bias))["sum_squares"] / m["count"] if bias else 0.0,
+                block.fan_in,
+                block.fan_out,
+                weight_variance=seen.weight["sum_squares"] / block.fan_out,
+                bias_variance=seen.bias["sum_squares"] / seen.bias["count"] if seen.bias else 0.0,
                 activation=function[0] if function else None,
                 params=function[1] if function else {},
                 norm="unknown" if block.beyond_theory else block.norm_name,

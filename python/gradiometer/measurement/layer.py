@@ -1,8 +1,8 @@
 """The numbers of one layer, from what was seen at its ends; the same for any source of taps.
 
 A *tap* is a mapping: ``value`` and ``gradient`` (moments as a mapping, see `gradiometer.kernels.Moments`), ``rows``,
-``spread``; at an activation ``saturated`` and ``active``; where rows were asked for, ``value_row_norms`` and
-``gradient_row_norms``, else None.
+``spread``; at an activation ``saturated`` and ``dead``; where rows were asked for, ``value_row_norms`` and
+``gradient_row_norms``.
 """
 
 from __future__ import annotations
@@ -53,9 +53,12 @@ def layer_measurement(
     the moments of its parameters' values and gradients; `below` is the norm of dL/dh of the layer below."""
     gradient = out["gradient"]
     grad_norm = norm_of(gradient)
-    parts = [out["value"], gradient] if pre is out else [pre["value"], out["value"], gradient]
-    pre_mean, pre_var = _mean_var(pre["value"])
-    out_mean, out_var = _mean_var(out["value"])
+    value, before = out["value"], pre["value"]
+    nans, infs = value["nans"] + gradient["nans"], value["infs"] + gradient["infs"]
+    pre_mean, pre_var = out_mean, out_var = _mean_var(value)
+    if pre is not out:
+        nans, infs = nans + before["nans"], infs + before["infs"]
+        pre_mean, pre_var = _mean_var(before)
     weight_norm, weight_grad_norm = norm_of(weight), norm_of(weight_grad)
     return LayerMeasurement(
         index=index,
@@ -72,9 +75,9 @@ def layer_measurement(
         out_var=out_var,
         sample_spread=pre["spread"],
         saturated=act["saturated"] if act else math.nan,
-        dead=int(np.count_nonzero(act["active"] == 0)) if act else 0,
-        nans=sum(part["nans"] for part in parts),
-        infs=sum(part["infs"] for part in parts),
+        dead=act["dead"] if act else 0,
+        nans=nans,
+        infs=infs,
         grad_rms=grad_norm / math.sqrt(out["rows"]),
         grad_norm=grad_norm,
         grad_zeros=gradient["zeros"] / gradient["count"],
@@ -134,10 +137,10 @@ def _signal_to_noise(mean_norm: float, x: Tap, dy: Tap) -> float:
     |g_n| = N |dy_n| |x_n| needs the rows' norms only. All is taken relative to the largest, whose product with itself
     may leave float64.
     """
-    if x["value_row_norms"] is None or dy["gradient_row_norms"] is None:
+    values, gradients = x.get("value_row_norms"), dy.get("gradient_row_norms")
+    if values is None or gradients is None:
         return math.nan
     n = x["rows"]
-    values, gradients = x["value_row_norms"], dy["gradient_row_norms"]
     most, steepest = float(np.max(values)), float(np.max(gradients))
     if not (0.0 < most < math.inf and 0.0 < steepest < math.inf):
         return math.nan

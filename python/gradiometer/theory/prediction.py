@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from gradiometer.theory.normalisation import batch_norm_rate
-from gradiometer.theory.quadrature import Moments, freeze, moments, pair_difference
+from gradiometer.theory.quadrature import Moments, Parameters, freeze, moments_of, pair_difference
 
 __all__ = ["LayerPrediction", "LayerTheory", "predict"]
 
@@ -81,8 +82,7 @@ class LayerPrediction:
     scatter: float
 
 
-@dataclass(frozen=True)
-class _Signal:
+class _Signal(NamedTuple):
     """The output of a layer: mean over units, mean square, mean variance of a unit over samples."""
 
     mean: float
@@ -141,19 +141,18 @@ def predict(
     below: LayerTheory | None = None
     steps = []
     for layer in layers:
-        prediction, signal, backward = _step(layer, below, signal, batch)
-        steps.append((layer, prediction, backward))
+        numbers, signal, backward = _step(layer, below, signal, batch)
+        steps.append((layer, numbers, backward))
         below = layer
     gradient = _Gradient()
     result = []
-    for layer, prediction, backward in reversed(steps):
-        rate = gradient.descend(layer, backward)
-        result.append(replace(prediction, factor=math.sqrt(rate)))
+    for layer, (q, second, spread, scatter), backward in reversed(steps):
+        factor = math.sqrt(gradient.descend(layer, backward))
+        result.append(LayerPrediction(q, second, spread, factor, scatter))
     return tuple(reversed(result))
 
 
-@dataclass(frozen=True)
-class _Backward:
+class _Backward(NamedTuple):
     """What a layer does to the gradient: rate of the branch; `slope`, `curve` and `noise` of its part along x (see
     `_Gradient`), all 0 with a norm; mean over units and mean square of the layer's input."""
 
@@ -201,16 +200,17 @@ class _Gradient:
 
 def _step(
     layer: LayerTheory, below: LayerTheory | None, x: _Signal, batch: int | None
-) -> tuple[LayerPrediction, _Signal, _Backward]:
-    """One layer: what is known before the gradient comes down, the signal, and what the gradient will meet."""
-    activation, params = layer.activation or "identity", dict(layer.params)
+) -> tuple[tuple[float, float, float, float], _Signal, _Backward]:
+    """One layer: what is known before the gradient comes down (q, second, spread, scatter), the signal, and what the
+    gradient will meet."""
+    activation, params = layer.activation or "identity", freeze(layer.params)
     across = layer.weight_variance * x.between
     if layer.norm is None:
         q = layer.weight_variance * x.second + layer.bias_variance
         distance = min(across / q, 1.0) if q > 0 else math.nan
         m = _moments_or_silence(activation, q, params)
         known = math.isfinite(m.second + distance)
-        between = pair_difference(activation, q, distance, freeze(params)) if known else math.nan
+        between = pair_difference(activation, q, distance, params) if known else math.nan
         rate = layer.weight_variance * m.slope2
     elif layer.norm in ("batch", "layer", "rms") and layer.norm_last:
         q = layer.weight_variance * x.second + layer.bias_variance
@@ -221,7 +221,7 @@ def _step(
         divisor = m.second if layer.norm == "rms" else m.variance
         rate = layer.weight_variance * m.slope2 / divisor if divisor > 0 else math.nan
         known = layer.norm != "batch" and divisor > 0 and math.isfinite(distance)
-        between = pair_difference(activation, q, distance, freeze(params)) / divisor if known else 1.0
+        between = pair_difference(activation, q, distance, params) / divisor if known else 1.0
         mean = m.mean / math.sqrt(m.second) if layer.norm == "rms" and m.second > 0 else 0.0
         m = replace(m, mean=mean, second=1.0 if math.isfinite(rate) else math.nan)
     elif layer.norm == "batch":
@@ -237,7 +237,7 @@ def _step(
         distance = min(across / before, 1.0) if before > 0 else math.nan
         m = _moments_or_silence(activation, q, params)
         known = math.isfinite(m.second + distance)
-        between = pair_difference(activation, q, distance, freeze(params)) if known else math.nan
+        between = pair_difference(activation, q, distance, params) if known else math.nan
         rate = layer.weight_variance * m.slope2 / before if before > 0 else math.nan
     else:
         q = distance = between = rate = math.nan
@@ -266,12 +266,10 @@ def _step(
         rate = 1.0 + branch
         # The branch's own scatter, and that of its scalar product with the gradient that skips it.
         scatter = (branch**2 * constant + 4 * branch) / (4 * layer.fan_out * rate**2)
-    return LayerPrediction(q, h.second, math.sqrt(distance), math.sqrt(rate), scatter), h, backward
+    return (q, h.second, math.sqrt(distance), scatter), h, backward
 
 
-def _finite_batch(
-    layer: LayerTheory, below: LayerTheory | None, batch: int | None, params: Mapping[str, float]
-) -> float:
+def _finite_batch(layer: LayerTheory, below: LayerTheory | None, batch: int | None, params: Parameters) -> float:
     """Correction of the rate of batch norm for a small batch, known where the layer below is of the same
     kind."""
     if batch is None:
@@ -282,11 +280,11 @@ def _finite_batch(
     if batch > 2 and not (same and layer.residual is None):
         return 1.0
     activation = layer.activation or "identity"
-    corrected = batch_norm_rate(activation, batch, gamma=1.0, beta=0.0, **params)
-    limit = batch_norm_rate(activation, None, gamma=1.0, beta=0.0, **params)
+    corrected = batch_norm_rate(activation, batch, gamma=1.0, beta=0.0, **dict(params))
+    limit = batch_norm_rate(activation, None, gamma=1.0, beta=0.0, **dict(params))
     return corrected / limit if math.isfinite(corrected) else math.nan
 
 
-def _moments_or_silence(activation: str, q: float, params: Mapping[str, float]) -> Moments:
+def _moments_or_silence(activation: str, q: float, params: Parameters) -> Moments:
     # Squares of pre-activations overflow beyond.
-    return moments(activation, q, **params) if q < 1e300 else _SILENT
+    return moments_of(activation, q, params) if q < 1e300 else _SILENT

@@ -21,6 +21,7 @@ __all__ = [
     "homogeneous",
     "kinks",
     "moments",
+    "moments_of",
     "pair_difference",
     "pair_slopes",
 ]
@@ -75,6 +76,8 @@ class Moments:
 
 def freeze(params: Mapping[str, float]) -> Parameters:
     """Parameters of an activation as a key of a cache."""
+    if not params:
+        return ()
     return tuple(sorted((name, float(value)) for name, value in params.items()))
 
 
@@ -111,6 +114,13 @@ def moments(activation: str, q: float = 1.0, *, shift: float = 0.0, **params: fl
     if not math.isfinite(shift):
         raise ValueError(f"shift must be finite, got {shift!r}")
     return _moments(activation, float(q), float(shift), freeze(params))
+
+
+def moments_of(activation: str, q: float, params: Parameters) -> Moments:
+    """`moments` for parameters that are a key already."""
+    if not (math.isfinite(q) and q >= 0):
+        raise ValueError(f"q must be a finite variance >= 0, got {q!r}")
+    return _moments(activation, q, 0.0, params)
 
 
 @lru_cache(maxsize=4096)

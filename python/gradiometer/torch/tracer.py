@@ -492,14 +492,14 @@ def _spread(values: NDArray[Any], sum_squares: float, samples: int, axis: int) -
 
 
 def _slopes(function: Function, values: NDArray[Any], axis: int) -> dict[str, Any]:
-    """Saturated share, and how many samples (and places) each unit is active for."""
+    """Saturated share, and units that are active for no sample (and place)."""
     name, params = function
     slope = np.abs(kernels.backward(name, values, np.ones_like(values), **params))
     most, flat = _steepest(name, tuple(params.items()))
     units = np.moveaxis(slope, axis, -1).reshape(-1, slope.shape[axis])
     return {
         "saturated": 1 - np.count_nonzero(units > np.float64(0.05 * most)) / units.size if flat else math.nan,
-        "active": np.count_nonzero(units > 0, axis=0),
+        "dead": int(np.count_nonzero(~(units > 0).any(axis=0))),
     }
 
 
