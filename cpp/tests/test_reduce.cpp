@@ -92,7 +92,8 @@ void parts(const Kernels<T>& k, int C, double centre, double factor) {
   const auto near = [](double got, long double want) { return fabsl(got - want) <= 1e-13L * fabsl(want); };
   CHECK(m.count == rows * C && m.nans == 0 && m.infs == 0);
   const long double size = static_cast<long double>(rows) * C * m.max_abs;
-  for (const Moments* a : {&m, &of_columns}) {
+  const Moments* const both[] = {&m, &of_columns};
+  for (const Moments* a : both) {
     CHECK(near(a->norm, sqrtl(squares)) && near(a->deviation, sqrtl(deviation / (rows * C))));
     CHECK(fabsl(a->sum - sum) <= 1e-14L * size);
     CHECK(a->max_abs == m.max_abs && a->zeros == m.zeros && a->subnormals == m.subnormals);
