@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gradiometer import theory
+from gradiometer import kernels, theory
 from gradiometer.measurement.time.result import Jacobian
 
 __all__ = ["jacobian", "predicted_factor"]
@@ -30,10 +30,8 @@ def jacobian(cell: str, x: Array, weights: Sequence[Array | None], y: Array, h0:
         return Jacobian(math.nan, math.nan, 1.0, math.nan, (), ())
     largest = float(np.linalg.norm(recurrent, 2))
     radius = float(np.abs(np.linalg.eigvals(recurrent)).max())
-    found: dict[int, float] = {}
-    for n in sorted(range(len(walks)), key=lambda n: -len(walks[n]))[: SAMPLES if H <= WIDEST else 0]:
-        for k, norm in _norms(_slopes(cell, x, weights, y, h0, walks[n], n), recurrent).items():
-            found[k] = max(found.get(k, 0.0), norm)
+    chosen = sorted(range(len(walks)), key=lambda n: -len(walks[n]))[: SAMPLES if H <= WIDEST else 0]
+    found = _norms([_slopes(cell, x, weights, y, h0, walks[n], n) for n in chosen], recurrent)
     return Jacobian(largest, radius, 1.0, largest, tuple(sorted(found)), tuple(found[k] for k in sorted(found)))
 
 
@@ -50,22 +48,38 @@ def _slopes(
     return list(4 * small / (1 + small) ** 2)
 
 
-def _norms(slopes: list[Array], recurrent: Array) -> dict[int, float]:
-    """Spectral norm of D_T W D_(T-1) W ... after 1, 2, 3, 4, 6, 8, 12 ... steps and after all of them."""
-    wanted = {len(slopes)} | {part << k for k in range(20) for part in (1, 3)}
-    product, log_scale, norms = np.eye(len(recurrent)), 0.0, {}
-    for k, slope in enumerate(slopes, start=1):
-        product = (product * slope) @ recurrent
-        size = float(np.abs(product).max())
-        if not 0.0 < size < math.inf:
-            norms[k] = size
+def _norms(slopes: list[list[Array]], recurrent: Array) -> dict[int, float]:
+    """Largest spectral norm over samples of D_T W D_(T-1) W ... after 1, 2, 3, 4, 6, 8, 12 ... steps and after all of
+    a sample's, by the samples' slopes, longest first."""
+    H, norms, left = len(recurrent), dict[int, float](), [of for of in slopes if of]
+    wanted = {part << k for k in range(20) for part in (1, 3)}
+    products = np.tile(np.eye(H), (len(left), 1))  # one below the other: a single product a step
+    log_scales = np.zeros(len(left))
+    for k in range(1, 1 + max(map(len, slopes), default=0)):
+        products.reshape(-1, H, H)[...] *= np.array([of[k - 1] for of in left])[:, None]
+        products = kernels.gemm(products, recurrent)
+        sizes = np.abs(products).reshape(len(left), -1).max(1)
+        keep = []
+        for n, (of, size) in enumerate(zip(left, sizes, strict=True)):
+            ended = not 0.0 < size < math.inf
+            if ended:
+                norms[k] = max(norms.get(k, 0.0), float(size))
+            elif k in wanted or k == len(of):
+                # by product productᵀ: 0.5 ms at 128 units, singular values 1.3
+                product = products[n * H : (n + 1) * H] / size
+                square = float(np.linalg.eigvalsh(product @ product.T)[-1])
+                norm = math.exp(min(700.0, log_scales[n] + math.log(size) + math.log(square) / 2))
+                norms[k] = max(norms.get(k, 0.0), norm)
+            if not ended and k < len(of):
+                keep.append(n)
+        if not keep:
             break
-        product /= size
-        log_scale += math.log(size)
-        if k in wanted:
-            # by product productᵀ: 0.5 ms at 128 units, singular values 1.3
-            square = float(np.linalg.eigvalsh(product @ product.T)[-1])
-            norms[k] = math.exp(min(700.0, log_scale + math.log(square) / 2))
+        products = products.reshape(-1, H, H)
+        if len(keep) < len(left):
+            products, sizes, log_scales = products[keep], sizes[keep], log_scales[keep]
+            left = [left[n] for n in keep]
+        products = (products / sizes[:, None, None]).reshape(-1, H)
+        log_scales = log_scales + np.log(sizes)
     return norms
 
 
