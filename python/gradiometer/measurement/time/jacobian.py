@@ -30,7 +30,8 @@ def jacobian(cell: str, x: Array, weights: Sequence[Array | None], y: Array, h0:
         return Jacobian(math.nan, math.nan, 1.0, math.nan, (), ())
     largest = float(np.linalg.norm(recurrent, 2))
     radius = float(np.abs(np.linalg.eigvals(recurrent)).max())
-    chosen = sorted(range(len(walks)), key=lambda n: -len(walks[n]))[: SAMPLES if H <= WIDEST else 0]
+    longest = sorted((n for n in range(len(walks)) if len(walks[n])), key=lambda n: -len(walks[n]))
+    chosen = longest[: SAMPLES if H <= WIDEST else 0]
     found = _norms([_slopes(cell, x, weights, y, h0, walks[n], n) for n in chosen], recurrent)
     return Jacobian(largest, radius, 1.0, largest, tuple(sorted(found)), tuple(found[k] for k in sorted(found)))
 
@@ -51,7 +52,7 @@ def _slopes(
 def _norms(slopes: list[list[Array]], recurrent: Array) -> dict[int, float]:
     """Largest spectral norm over samples of D_T W D_(T-1) W ... after 1, 2, 3, 4, 6, 8, 12 ... steps and after all of
     a sample's, by the samples' slopes, longest first."""
-    H, norms, left = len(recurrent), dict[int, float](), [of for of in slopes if of]
+    H, norms, left = len(recurrent), dict[int, float](), slopes
     wanted = {part << k for k in range(20) for part in (1, 3)}
     products = np.tile(np.eye(H), (len(left), 1))  # one below the other: a single product a step
     log_scales = np.zeros(len(left))
