@@ -96,7 +96,7 @@ inline V<T> log_sum(V<T> u, V<T> c) {
 // Range: 0 <= f <= 1; subnormals pass.
 // Error: 1.3 ulp.
 template <class T>
-inline V<T> log1p_of_small(V<T> f) {
+[[gnu::always_inline]] inline V<T> log1p_of_small(V<T> f) {
   if constexpr (V<T>::table_entries == 16) {
     V<T> number = fma(f, V<T>::set1(15.0), V<T>::set1(6755399441055744.0));
     V<T> inverse = lookup(Log1pTable::inverse, number);

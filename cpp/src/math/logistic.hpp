@@ -6,29 +6,16 @@
 namespace gradiometer {
 namespace GM_ISA {
 
-// Formula: with e = exp(-|x|): 1 / (1 + e), and e / (1 + e) for x < 0: nothing cancels or overflows. By table
-// σ(-|x|) itself, and what it lacks to 1.
-// Source: derived.
+// Formula: with e = exp(-|x|): 1 / (1 + e), and e / (1 + e) for x < 0: nothing cancels or overflows.
+// Source: derived. By 32 intervals with a polynomial of degree 6 each, without exponential and division, a
+// core with AVX-512 of half the width takes 16.8 cycles a vector of floats, so 14.8.
 // Range: all x; down to the subnormals (3.78e-44 at -100 in float).
-// Error: 2.3 ulp, 1.8 by table.
-template <class T>
-inline V<T> sigmoid_by_exp(V<T> x) {
-  V<T> one = V<T>::set1(T(1));
-  V<T> e = value(exp_scaled(-abs(x)));
-  return select(lt(x, V<T>::set1(T(0))), e, one) / (one + e);
-}
-template <class T>
-inline V<T> sigmoid_by_table(V<T> x) {  // |x| <= SigmoidTable::limit
-  V<T> s = by_table<SigmoidTable>(abs(x));
-  return select(lt(x, V<T>::set1(T(0))), s, V<T>::set1(T(1)) - s);
-}
+// Error: 2.4 ulp.
 template <class T>
 inline V<T> sigmoid(V<T> x) {
-  if constexpr (V<T>::table_entries == 32)
-    return unless(lt(V<T>::set1(SigmoidTable::limit), abs(x)), sigmoid_by_table(x),
-                  [=] { return sigmoid_by_exp(x); });
-  else
-    return sigmoid_by_exp(x);
+  V<T> one = V<T>::set1(T(1));
+  V<T> e = sizeof(T) == 4 ? value(exp_scaled(-abs(x))) : exp_value(-abs(x));
+  return by_sign(x, e, one) / (one + e);
 }
 
 // c σ(a) σ(-a), c a power of two: the derivative of sigmoid, and with 2 a and 4 that of tanh.
@@ -38,8 +25,16 @@ inline V<T> sigmoid(V<T> x) {
 // Error: 3.9 ulp, 1.8 by table.
 template <class T>
 inline V<T> bell_by_exp(V<T> a, T c) {
-  V<T> e = product(V<T>::set1(c), exp_scaled(-a));
-  V<T> s = fma(e, V<T>::set1(1 / c), V<T>::set1(T(1)));
+  V<T> e;
+  if constexpr (kExpByTable<T>) {
+    ByTable<T> b = exp_by_table(ExpTable<T>::q, max(V<T>::set1(ExpConstants<T>::low), -a));
+    V<T> power = lookup(ExpTable<T>::power, b.number);
+    if (c != T(1)) power = V<T>::set1(c) * power;
+    e = scale2(fma(power, b.rest, power), b.k);
+  } else {
+    e = product(V<T>::set1(c), exp_scaled(-a));
+  }
+  V<T> s = c == T(1) ? V<T>::set1(T(1)) + e : fma(e, V<T>::set1(1 / c), V<T>::set1(T(1)));
   return e / (s * s);
 }
 template <class T>
@@ -160,7 +155,7 @@ template <class T>
 inline V<T> tanhshrink(V<T> x) {
   V<T> one = V<T>::set1(T(1)), a = abs(x), z = a * a;
   V<T> near = z * a * polynomial_once(z, TanhshrinkConstants<T>::c);
-  V<T> e = value(exp_scaled(-(a + a)));
+  V<T> e = exp_value(-(a + a));
   V<T> far = (a - one) + (e + e) / (one + e);
   return copysign(select(lt(a, one), near, far), x);
 }

@@ -31,7 +31,7 @@ template <class T, int N>
 inline V<T> by_pairs(V<T> x, V<T> square, const T (&c)[N]) {
   V<T> p = V<T>::set1(c[N - 1]);
   if (N % 2 == 0) p = fma(p, x, V<T>::set1(c[N - 2]));
-  for (int i = (N - 3) / 2 * 2; i >= 0; i -= 2)
+  for (int i = (N - 1) / 2 * 2 - 2; i >= 0; i -= 2)
     p = fma(square, p, fma(x, V<T>::set1(c[i + 1]), V<T>::set1(c[i])));
   return p;
 }

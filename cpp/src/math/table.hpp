@@ -1,4 +1,4 @@
-// float functions of a = |x| that fall like exp(-a) or exp(-a²/2), by a table in registers: where 32
+// Functions of a = |x| that fall like exp(-a) or exp(-a²/2), and erf, by a table in registers: where 32
 // intervals of a have a polynomial each, neither an exponential nor a division is left. What lies beyond the
 // last interval (or a type without lookup) takes the formula.
 #pragma once
@@ -8,53 +8,15 @@ namespace gradiometer {
 namespace GM_ISA {
 
 // Of each table: interval i is centred at i step, c[k][i] its coefficient of (a - i step)^k, limit the
-// largest a (at 31.5 step the number would round to 32). Fitted as polynomial.hpp says, error 2^-29 before
-// c[0] is rounded.
+// largest a (at 31.5 step the number would round to 32); from_a: the first polynomial is of what the function
+// has beyond a, which is exact near 0. Fitted as polynomial.hpp says, error 2^-29 before c[0] is rounded.
 struct TableOfLogistic {
+  static constexpr bool from_a = false;
   static constexpr float step = 0.5f, limit = 31.25f * step;
 };
 struct TableOfNormal {
+  static constexpr bool from_a = false;
   static constexpr float step = 0.1875f, limit = 31.25f * step;
-};
-// 1 / (1 + exp(a))
-struct SigmoidTable : TableOfLogistic {
-  static constexpr float c[][32] = {
-      {0.5f,          0.37754068f,   0.26894143f,   0.18242553f,   0.11920292f,   0.075858176f,
-       0.047425874f,  0.02931223f,   0.01798621f,   0.010986943f,  0.006692851f,  0.0040701376f,
-       0.0024726233f, 0.0015011823f, 9.110512e-4f,  5.5277866e-4f, 3.3535014e-4f, 2.0342699e-4f,
-       1.2339458e-4f, 7.4846226e-5f, 4.539787e-5f,  2.753569e-5f,  1.6701422e-5f, 1.0129991e-5f,
-       6.1441747e-6f, 3.7266393e-6f, 2.2603242e-6f, 1.3709572e-6f, 8.3152804e-7f, 5.0434744e-7f,
-       3.0590223e-7f, 1.8553911e-7f},
-      {-0.25f,         -0.23500372f,   -0.19661194f,   -0.14914645f,   -0.10499358f,   -0.07010371f,
-       -0.045176663f,  -0.028453024f,  -0.017662706f,  -0.010866229f,  -0.0066480567f, -0.0040535717f,
-       -0.0024665094f, -0.0014989288f, -9.1022113e-4f, -5.5247307e-4f, -3.3523768e-4f, -2.033856e-4f,
-       -1.2337936e-4f, -7.4840624e-5f, -4.5395806e-5f, -2.7534932e-5f, -1.6701144e-5f, -1.0129888e-5f,
-       -6.144137e-6f,  -3.7266252e-6f, -2.2603192e-6f, -1.3709553e-6f, -8.3152736e-7f, -5.043472e-7f,
-       -3.0590215e-7f, -1.8553908e-7f},
-      {-8.944497e-8f, 0.028776415f,  0.045426816f,  0.047364455f,   0.03998183f,   0.029734673f,
-       0.020445842f,  0.013392524f,  0.008513653f,  0.005313697f,   0.0032795225f, 0.002010289f,
-       0.0012271387f, 7.4720185e-4f, 4.542812e-4f,  2.7592742e-4f,  1.6750475e-4f, 1.0164999e-4f,
-       6.167359e-5f,  3.741465e-5f,  2.2695776e-5f, 1.37666875e-5f, 8.3502e-6f,    5.064812e-6f,
-       3.0720125e-6f, 1.8632887e-6f, 1.1301591e-6f, 6.854737e-7f,   4.1575962e-7f, 2.5216795e-7f,
-       1.5294951e-7f, 9.276833e-8f},
-      {0.020835709f,   0.016060647f,   0.0058888122f,  -0.0026125752f, -0.006475688f,  -0.0067699864f,
-       -0.00548837f,   -0.003932595f,  -0.0026318284f, -0.0016929682f, -0.0010638173f, -6.591704e-4f,
-       -4.0499002e-4f, -2.4756606e-4f, -1.5087861e-4f, -9.177238e-5f,  -5.5759225e-5f, -3.385534e-5f,
-       -2.0547062e-5f, -1.2468034e-5f, -7.5640587e-6f, -4.5884753e-6f, -2.7831375e-6f, -1.6882227e-6f,
-       -1.0239871e-6f, -6.2110075e-7f, -3.7672126e-7f, -2.2849524e-7f, -1.3858406e-7f, -8.4051734e-8f,
-       -5.098198e-8f,  -3.0921907e-8f},
-      {-2.0653559e-5f, -0.0042996206f, -0.005088636f, -0.0031062455f, -8.84453e-4f,  3.7385768e-4f,
-       7.758754e-4f,   7.335312e-4f,   5.594172e-4f,  3.8593356e-4f,  2.5200212e-4f, 1.5961056e-4f,
-       9.969429e-5f,   6.146389e-5f,   3.751974e-5f,  2.2947808e-5f,  1.3957671e-5f, 8.4907415e-6f,
-       5.1563275e-6f,  3.1224674e-6f,  1.8952102e-6f, 1.1495504e-6f,  6.9864467e-7f, 4.2331362e-7f,
-       2.5676965e-7f,  1.557357e-7f,   9.429795e-8f,  5.7271954e-8f,  3.4770977e-8f, 2.1144283e-8f,
-       1.27955895e-8f, 7.765608e-9f},
-      {-0.0020199446f, -0.0011443965f, 3.989022e-4f,   9.863436e-4f,   7.293035e-4f,   3.1001997e-4f,
-       4.0780924e-5f,  -5.7264864e-5f, -7.4420284e-5f, -6.233404e-5f,  -4.4579327e-5f, -2.962854e-5f,
-       -1.925772e-5f,  -1.2090566e-5f, -7.3381766e-6f, -4.5606544e-6f, -2.7909914e-6f, -1.702108e-6f,
-       -1.0396591e-6f, -6.201226e-7f,  -3.762957e-7f,  -2.284253e-7f,  -1.4089528e-7f, -8.4326054e-8f,
-       -5.119605e-8f,  -3.0968014e-8f, -1.8731102e-8f, -1.1379383e-8f, -6.9932056e-9f, -4.2961243e-9f,
-       -2.5778717e-9f, -1.566745e-9f}};
 };
 // 1 / (1 + exp(a)) 1 / (1 + exp(-a))
 struct BellTable : TableOfLogistic {
@@ -111,6 +73,7 @@ constexpr ScaledBell scaled_bell() {
 }
 // The derivative of tanh.
 struct TanhSlopeTable {
+  static constexpr bool from_a = false;
   static constexpr float step = BellTable::step / 2, limit = BellTable::limit / 2;
   static constexpr ScaledBell scaled = scaled_bell();
   static constexpr const auto& c = scaled.c;
@@ -289,13 +252,13 @@ struct GeluSlopeTable : TableOfNormal {
        4.1205617e-6f,  2.2675106e-6f}};
 };
 
-// Formula: 1.5 * 2^23 added to a / step leaves the number of the interval in the low bits.
+// Formula: 1.5 * 2^23 (2^52) added to a / step leaves the number of the interval in the low bits.
 // Source: derived.
 // Range: 0 <= a, limit for all beyond it; NaN gives NaN.
 // Error: 1.8 ulp, 2.0 for the derivative of silu, away from the roots.
 template <class Table, class T>
 inline V<T> by_table(V<T> a) {
-  constexpr T magic = T(12582912);
+  constexpr T magic = sizeof(T) == 4 ? T(0x1.8p23) : T(0x1.8p52);
   a = min(V<T>::set1(Table::limit), a);
   V<T> number = fma(a, V<T>::set1(1 / Table::step), V<T>::set1(magic));
   V<T> t = fnma(number - V<T>::set1(magic), V<T>::set1(Table::step), a);
@@ -306,8 +269,9 @@ inline V<T> by_table(V<T> a) {
   if constexpr (degree % 2 == 1) p = fma(p, t, lookup(Table::c[degree - 1], number));
   for (int k = (degree - 2) / 2 * 2; k >= 2; k -= 2)
     p = fma(square, p, fma(t, lookup(Table::c[k + 1], number), lookup(Table::c[k], number)));
-  p = fma(fma(p, t, lookup(Table::c[1], number)), t, lookup(Table::c[0], number));
-  return p;
+  V<T> leading = lookup(Table::c[0], number);
+  if constexpr (Table::from_a) leading = select(eq(number, V<T>::set1(magic)), a, leading);
+  return fma(fma(p, t, lookup(Table::c[1], number)), t, leading);
 }
 
 // y, but formula() in the lanes of `beyond`. The branch is predicted where nearly no vector has such a lane,

@@ -130,7 +130,7 @@ struct Celu {
     V<T> bounded = max(alpha * V<T>::set1(ExpConstants<T>::low), x);
     V<T> q = bounded / alpha, back = q * alpha;
     V<T> rest = ((bounded - back) - product_error(q, alpha, back)) / alpha;
-    return select(positive(x), V<T>::set1(T(1)), value(exp_scaled(q, rest)));
+    return select(positive(x), V<T>::set1(T(1)), exp_value(q, rest));
   }
 };
 
@@ -153,7 +153,7 @@ struct Selu : WithoutParameters {
 template <class Table, class T, class Formula>
 inline V<T> slope_by_table(V<T> x, Formula formula) {
   V<T> a = abs(x), d = by_table<Table>(a);
-  V<T> y = select(negative(x), d, V<T>::set1(T(1)) - d);
+  V<T> y = by_sign(x, d, V<T>::set1(T(1)) - d);
   return unless(lt(V<T>::set1(Table::limit), a), y, formula);
 }
 
@@ -198,19 +198,19 @@ struct Gelu : WithoutParameters {
 
 // x σ(w) for a w(x) of the sign of x, from e = exp(-|w|), with s = 1 + e: x / s, and e x / s for x < 0.
 template <class T>
-inline V<T> gated(V<T> x, Scaled<T> e) {
+[[gnu::always_inline]] inline V<T> gated(V<T> x, Scaled<T> e) {
   V<T> s = V<T>::set1(T(1)) + value(e);
-  V<T> y = select(negative(x), times_significand(x, e), x) / s;
-  return select(negative(x), scale2(y, e.exponent), y);
+  V<T> y = by_sign(x, times_significand(x, e), x) / s;
+  return by_sign(x, scale2(y, e.exponent), y);
 }
 // Its derivative σ(w) + x w' σ(w) σ(-w), from x w': (s + x w' e) / s², and e (s + x w') / s² for x < 0, where
 // it has a root.
 template <class T>
-inline V<T> gated_derivative(V<T> x_slope, Scaled<T> e) {
+[[gnu::always_inline]] inline V<T> gated_derivative(V<T> x_slope, Scaled<T> e) {
   V<T> small = value(e);
   V<T> s = V<T>::set1(T(1)) + small;
-  V<T> y = select(negative(x_slope), times_significand(s + x_slope, e), fma(x_slope, small, s)) / (s * s);
-  return select(negative(x_slope), scale2(y, e.exponent), y);
+  V<T> y = by_sign(x_slope, times_significand(s + x_slope, e), fma(x_slope, small, s)) / (s * s);
+  return by_sign(x_slope, scale2(y, e.exponent), y);
 }
 
 // x σ(x). Elfwing, Uchibe, Doya 2017, arXiv:1702.03118; Ramachandran, Zoph, Le 2017 (swish). |x| is bounded
@@ -219,14 +219,8 @@ struct Silu : WithoutParameters {
   static constexpr const char* name = "silu";
   template <class T>
   static V<T> forward(V<T> x, const double*) {
-    auto by_exp = [=] {
-      V<T> v = max(V<T>::set1(ExpConstants<T>::low), x);
-      return gated(v, exp_scaled(-abs(v)));
-    };
-    if constexpr (V<T>::table_entries == 32)
-      return unless(lt(V<T>::set1(SigmoidTable::limit), abs(x)), x * sigmoid_by_table(x), by_exp);
-    else
-      return by_exp();
+    V<T> v = max(V<T>::set1(ExpConstants<T>::low), x);
+    return gated(v, exp_scaled(-abs(v)));
   }
   template <class T>
   static V<T> derivative(V<T> x, const double*) {
@@ -251,7 +245,7 @@ struct GeluTanh : WithoutParameters {
   static constexpr double bound = 22;  // exp(-w) is 0
   // exp(-w) for 0 <= a <= bound, w in two parts, since exp magnifies its rounding by w.
   template <class T>
-  static Scaled<T> exp_minus_w(V<T> a) {
+  [[gnu::always_inline]] static Scaled<T> exp_minus_w(V<T> a) {
     constexpr T l = static_cast<T>(linear), c = static_cast<T>(cubic);
     V<T> l_low = V<T>::set1(static_cast<T>((linear - static_cast<double>(l)) + linear_rest));
     V<T> c_low = V<T>::set1(static_cast<T>((cubic - static_cast<double>(c)) + cubic_rest));
@@ -292,16 +286,16 @@ struct Mish : WithoutParameters {
   template <class T>
   static Quotient<T> quotient(V<T> x, V<T> e) {
     V<T> one = V<T>::set1(T(1)), two = V<T>::set1(T(2));
-    V<T> m = select(negative(x), two + e, one + (e + e));
-    return {m, select(negative(x), fma(e, m, two), fma(e + e, e, m))};
+    V<T> m = by_sign(x, two + e, one + (e + e));
+    return {m, by_sign(x, fma(e, m, two), fma(e + e, e, m))};
   }
   template <class T>
   static V<T> forward(V<T> x, const double*) {
     x = max(V<T>::set1(ExpConstants<T>::low), x);
     Scaled<T> e = exp_scaled(-abs(x));
     Quotient<T> q = quotient(x, value(e));
-    V<T> y = select(negative(x), times_significand(x, e), x) * (q.m / q.d);
-    return select(negative(x), scale2(y, e.exponent), y);
+    V<T> y = by_sign(x, times_significand(x, e), x) * (q.m / q.d);
+    return by_sign(x, scale2(y, e.exponent), y);
   }
   // (m d + 4 x e² (1 + e)) / d², and e (m d + 4 x (1 + e)) / d² for x < 0, with a root at -1.192.
   template <class T>
@@ -312,9 +306,9 @@ struct Mish : WithoutParameters {
     V<T> small = value(e);
     Quotient<T> q = quotient(x, small);
     V<T> x4 = V<T>::set1(T(4)) * x * (one + small);
-    V<T> sum = fma(q.m, q.d, select(negative(x), x4, x4 * small * small));
-    V<T> y = select(negative(x), times_significand(sum, e), sum) / (q.d * q.d);
-    return select(negative(x), scale2(y, e.exponent), y);
+    V<T> sum = fma(q.m, q.d, by_sign(x, x4, x4 * small * small));
+    V<T> y = by_sign(x, times_significand(sum, e), sum) / (q.d * q.d);
+    return by_sign(x, scale2(y, e.exponent), y);
   }
 };
 
@@ -325,7 +319,7 @@ struct Softplus : WithoutParameters {
   template <class T>
   static V<T> forward(V<T> x, const double*) {
     V<T> relu = max(V<T>::set1(T(0)), x), a = abs(x);
-    auto by_exp = [=] { return relu + log1p_of_small(value(exp_scaled(-a))); };
+    auto by_exp = [=] { return relu + log1p_of_small(exp_value(-a)); };
     if constexpr (V<T>::table_entries == 32)
       return unless(lt(x, V<T>::set1(-SoftplusTable::limit)), relu + by_table<SoftplusTable>(a), by_exp);
     else

@@ -134,6 +134,8 @@ inline M<float> unordered(V<float> a, V<float> b) { return {_mm256_cmp_ps(a.v, b
 inline M<double> unordered(V<double> a, V<double> b) { return {_mm256_cmp_pd(a.v, b.v, _CMP_UNORD_Q)}; }
 inline V<float> select(M<float> m, V<float> a, V<float> b) { return {_mm256_blendv_ps(b.v, a.v, m.v)}; }
 inline V<double> select(M<double> m, V<double> a, V<double> b) { return {_mm256_blendv_pd(b.v, a.v, m.v)}; }
+inline V<float> by_sign(V<float> x, V<float> a, V<float> b) { return {_mm256_blendv_ps(b.v, a.v, x.v)}; }
+inline V<double> by_sign(V<double> x, V<double> a, V<double> b) { return {_mm256_blendv_pd(b.v, a.v, x.v)}; }
 
 // 2^n as a float by writing its exponent field, n in the normal range.
 inline V<float> power2(V<float> n) {

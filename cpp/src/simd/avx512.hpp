@@ -168,6 +168,10 @@ inline V<float> select(M<float> m, V<float> a, V<float> b) { return {_mm512_mask
 inline V<double> select(M<double> m, V<double> a, V<double> b) {
   return {_mm512_mask_blend_pd(m.v, b.v, a.v)};
 }
+template <class T>
+inline V<T> by_sign(V<T> x, V<T> a, V<T> b) {
+  return select(lt(x, V<T>::set1(T(0))), a, b);
+}
 inline float sum(V<float> a) { return _mm512_reduce_add_ps(a.v); }
 inline double sum(V<double> a) { return _mm512_reduce_add_pd(a.v); }
 inline float largest(V<float> a) { return _mm512_reduce_max_ps(a.v); }

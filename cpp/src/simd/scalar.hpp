@@ -20,10 +20,13 @@
 //   abs copysign(m,s)     of the magnitude of m with the sign of s
 //   sqrt round            correctly rounded; to the nearest integer, ties to even
 //   scale2(x,n)           x * 2^n for integral n, |n| < 250 (float) or 2000 (double): rounded once,
-//                         subnormals right, where x * 2^(n/2) is normal, 0, inf or NaN; NaN if x is NaN
+//                         subnormals right, where x * 2^(n/2) is normal, 0, inf or NaN; NaN if x is NaN. For
+//                         a table of 128 bytes in registers n may be any number, of which it takes the floor
 //   exponent(x)           floor(log2 |x|) for finite x != 0, subnormals included
 //   mantissa(x)           |x| / 2^exponent(x), in [1, 2), for the same x
 //   lt le eq unordered    masks M<T>; & | ! on masks; select(m,a,b); any(m); count(m)
+//   by_sign(x,a,b)        a where x < 0, b where x > 0, one of them where x is 0 or NaN: without a comparison
+//                         where that is cheaper
 //   transpose(r)          the lanes x lanes matrix of the rows r[0], r[1], ...
 //   table_entries         how many numbers V looks up in registers: 0, or
 //   lookup(t,x)           of 32 floats or 16 doubles t that at the lowest 5 or 4 bits of x
@@ -159,6 +162,10 @@ inline M<T> unordered(V<T> a, V<T> b) {
 template <class T>
 inline V<T> select(M<T> m, V<T> a, V<T> b) {
   return m.v ? a : b;
+}
+template <class T>
+inline V<T> by_sign(V<T> x, V<T> a, V<T> b) {
+  return x.v < T(0) ? a : b;
 }
 template <class T>
 inline T sum(V<T> a) {

@@ -143,6 +143,10 @@ inline M<float> unordered(V<float> a, V<float> b) { return {_mm_cmpunord_ps(a.v,
 inline M<double> unordered(V<double> a, V<double> b) { return {_mm_cmpunord_pd(a.v, b.v)}; }
 inline V<float> select(M<float> m, V<float> a, V<float> b) { return {_mm_blendv_ps(b.v, a.v, m.v)}; }
 inline V<double> select(M<double> m, V<double> a, V<double> b) { return {_mm_blendv_pd(b.v, a.v, m.v)}; }
+template <class T>
+inline V<T> by_sign(V<T> x, V<T> a, V<T> b) {
+  return select(lt(x, V<T>::set1(T(0))), a, b);
+}
 
 // Veltkamp splitting and Dekker's sum, as in scalar.hpp.
 template <class T>
