@@ -23,7 +23,7 @@ def case(N: int, C: int, dtype: str, mean: float = 0.3) -> tuple[Array, ...]:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("centred", [True, False], ids=["mean taken out", "rms"])
 @pytest.mark.parametrize(
-    ("N", "C", "groups"), [(1, 1, 1), (3, 5, 1), (7, 24, 3), (2, 1100, 1), (5, 1030, 2), (4, 6, 6)]
+    ("N", "C", "groups"), [(1, 1, 1), (3, 5, 1), (7, 24, 3), (2, 1100, 1), (5, 1030, 2), (4, 6, 6), (70, 33, 3)]
 )
 def test_forward_and_backward(N: int, C: int, groups: int, centred: bool, dtype: str, isa: str) -> None:
     x, dy, gamma, beta = case(N, C, dtype)
@@ -66,6 +66,15 @@ def test_a_constant_row_is_beta() -> None:
     np.testing.assert_array_equal(dgamma, np.zeros(7))
     np.testing.assert_array_equal(dbeta, dy.sum(0))
     np.testing.assert_allclose(dx, (dy - dy.mean(1, keepdims=True)) / np.sqrt(1e-5), rtol=1e-6)
+
+
+def test_no_rows_have_gradients_of_zero() -> None:
+    x = np.ones((3, 4))
+    kernels.group_norm_backward(x, x, kernels.group_norm_forward(x, 1)[1])  # leaves sums in memory that is used again
+    none = np.empty((0, 4))
+    _, cache = kernels.group_norm_forward(none, 1)
+    for gradient in kernels.group_norm_backward(none, none, cache)[1:]:
+        np.testing.assert_array_equal(gradient, np.zeros(4))
 
 
 def test_squares_do_not_overflow() -> None:

@@ -5,6 +5,7 @@
 #include "cpu.hpp"
 #include "dispatch.hpp"
 #include "error.hpp"
+#include "group_norm.hpp"
 #include "loops/parallel.hpp"
 #include "losses.hpp"
 #include "memory.hpp"
@@ -604,19 +605,40 @@ gm_status gm_group_norm_backward(gm_dtype dtype, int64_t N, int64_t C, const voi
   GM_TRY(check_group_norm(e, dtype, N, C, norm));
   if (!cache)
     return fail(e, GM_INVALID_ARGUMENT, "cache", "cache is null; expected what the forward pass wrote");
+  const SampleBlocks blocks = {N, rows_a_block(N), C};
+  const int members = team_for(N * C, kElementsPerThread);
+  const int64_t bytes = blocks.doubles() * static_cast<int64_t>(sizeof(double));
+  const Scratch scratch(0, bytes);
+  double* sums = static_cast<double*>(scratch.data());
+  if (!sums) return out_of_memory(e, "x", bytes);
+  for (int64_t i = 0; N == 0 && i < 2 * C; i++) sums[i] = 0;
   with_type(dtype, [&](auto zero) {
     using T = decltype(zero);
     const Kernels<T>& k = of<T>(kernels());
-    const T *xs = static_cast<const T*>(x), *dys = static_cast<const T*>(dy);
-    parallel_apart(team_for(N * C, kElementsPerThread), [&](Team team) {
-      const Range r = team.share(N), c = team.share(C, 16);
-      if (dx)
-        k.group_norm_backward(r.size(), C, norm->groups, norm->centred != 0, xs + r.begin * C,
-                              cache + 2 * norm->groups * r.begin, static_cast<const T*>(norm->gamma),
-                              dys + r.begin * C, static_cast<T*>(dx) + r.begin * C);
-      if (dgamma || dbeta)
-        k.group_norm_parameters(N, C, norm->groups, xs, cache, dys, c.begin, c.end, static_cast<T*>(dgamma),
-                                static_cast<T*>(dbeta), accumulate != 0);
+    const GroupNorm<T> g = {N,
+                            C,
+                            norm->groups,
+                            norm->centred != 0,
+                            static_cast<const T*>(x),
+                            cache,
+                            static_cast<const T*>(norm->gamma),
+                            static_cast<const T*>(dy)};
+    const bool far = N * C * static_cast<int64_t>(sizeof(T)) >= kFarRows, summed = dgamma || dbeta;
+    parallel(members, [&](Team team) {
+      const Range mine = team.share(blocks.count());
+      for (int64_t i = mine.begin; i < mine.end; i++)
+        group_norm_block(k, g, blocks.samples({i, i + 1}), static_cast<T*>(dx), far,
+                         summed ? sums + 2 * C * i : nullptr);
+      if (!summed) return;
+      team.barrier();
+      const Range c = team.share(C, 16);
+      double *sum = sums + c.begin, *dot = sum + C;
+      for (int64_t i = 1; i < blocks.count(); i++) {
+        add_to(c.size(), sum + 2 * C * i, sum);
+        add_to(c.size(), dot + 2 * C * i, dot);
+      }
+      write_parameters(c.size(), sum, dot, shifted(static_cast<T*>(dgamma), c.begin),
+                       shifted(static_cast<T*>(dbeta), c.begin), accumulate != 0);
     });
   });
   return ok(e);

@@ -117,6 +117,9 @@ struct Loss {
 
 // Samples and channels of a batch norm: element (n, c, l) of x, and of y, dy and dx, lies at n ld + c L + l.
 constexpr int64_t kBatchNormChannels = 1024;
+// Rows of this many bytes are not looked for in a cache. 4096 x 1024 floats are that, on one and on two
+// threads.
+constexpr int64_t kFarRows = 8 << 20;
 template <class T>
 struct BatchNorm {
   int64_t N, C, L, ld;
@@ -273,14 +276,15 @@ struct Kernels {
 
   // Norm over `groups` equal groups of features of each row of x (N, C), rows C apart; mean and
   // 1 / sqrt(var + eps) of each group are written to cache (2 N groups). Not centred: the mean is 0 and var
-  // the mean square. gamma, beta (C), null for 1 and 0. backward: dx, which may be dy; parameters: dgamma and
-  // dbeta over all rows for the columns c0 to c1, null where not wanted, added to under accumulate.
+  // the mean square. gamma, beta (C), null for 1 and 0. backward: dx, which may be dy; far: as above. sums
+  // (group_norm.hpp puts them together): for the columns c0 to c1 sum[c - c0] = sum over rows of dy, dot[c -
+  // c0] of dy (x - mean) rstd, from zero or, under `add`, from what is there.
   void (*group_norm_forward)(int64_t N, int64_t C, int64_t groups, bool centred, double eps, const T* x,
                              const T* gamma, const T* beta, T* y, double* cache);
   void (*group_norm_backward)(int64_t N, int64_t C, int64_t groups, bool centred, const T* x,
-                              const double* cache, const T* gamma, const T* dy, T* dx);
-  void (*group_norm_parameters)(int64_t N, int64_t C, int64_t groups, const T* x, const double* cache,
-                                const T* dy, int64_t c0, int64_t c1, T* dgamma, T* dbeta, bool accumulate);
+                              const double* cache, const T* gamma, const T* dy, T* dx, bool far);
+  void (*group_norm_sums)(int64_t N, int64_t C, int64_t groups, const T* x, const double* cache, const T* dy,
+                          int64_t c0, int64_t c1, bool add, double* sum, double* dot);
 
   // x, and w x for x <= 0, over (N, C), rows C apart; weight: one for all where `shared`, else (C). y may be
   // x, dx may be dy. parameters: dweight over all rows for the columns c0 to c1 (where shared: all, by the

@@ -113,7 +113,7 @@ constexpr Kernels<T> kernels() {
           batch_norm_backward<T>,
           group_norm_forward<T>,
           group_norm_backward<T>,
-          group_norm_parameters<T>,
+          group_norm_sums<T>,
           prelu_forward<T>,
           prelu_backward<T>,
           prelu_parameters<T>,

@@ -12,6 +12,7 @@
 #include <math.h>
 
 #include "kernel_table.hpp"
+#include "loops/far.hpp"
 #include "simd/lanes.hpp"
 
 namespace gradiometer {
@@ -25,36 +26,30 @@ inline void for_rows(int64_t N, F f) {
   for (; n < N; n++) f(n, Count<1>{});
 }
 
-// Whether lines are asked for ahead: where rows are long and come from memory, sums and dx gain, y, which
-// reads one stream, does not.
-template <class T>
-inline bool asks_ahead(bool far, int64_t row) {
-  return far && row * static_cast<int64_t>(sizeof(T)) >= 2048;
-}
-
 // With v = x - middle and u = dy, or v where there is none: sum = sum of u, dot = sum of u v.
 //
 // Rows of a matrix stream past accumulators that stay in L1, several rows a time: a channel is summed in the
-// order of its rows. What comes from memory goes by in few streams. 8192 x 1024 floats, one thread, AVX-512,
-// ms, rows at once and rows asked for ahead: of x 8 and 8 0.86, 2 and 8 0.77, 2 and 4 0.63, 2 and 2 0.78, 1
-// and 2 0.82; of x and dy 4 and 8 2.3, 2 and 8 2.0, 1 and 8 1.87, 1 and 4 1.51, 1 and 2 1.40, 1 and 1 1.59.
+// order of its rows. What comes from memory is asked for in the order of its addresses, whatever the rows in
+// step (8192 x 1024 floats, one Zen 4 thread, AVX-512, ms, the rows in step asked for ahead, and so: of
+// x 1.42 and 1.03, of x and dy 3.1 and 2.1).
 template <bool slope, class T>
 void batch_norm_column_sums(int64_t N, int64_t C, int64_t ld, const T* x, const double* middle, const T* dy,
                             bool far, double* sum, double* dot) {
   constexpr int W = V<double>::lanes;
+  const bool ask = far && ld == C;
   for (int64_t c = 0; c < C; c++) sum[c] = dot[c] = 0;
-  const auto add_rows = [=](int64_t n, auto some, auto ahead) {
+  for_rows<slope ? 4 : 8>(N, [=](int64_t n, auto some) {
+    constexpr int64_t R = decltype(some)::value, line = 64 / sizeof(T);
     for_lanes<W>(C, [=](int64_t c, auto lanes) {
       const V<double> m = load(middle + c, lanes);
       V<double> s = load(static_cast<const double*>(sum) + c, lanes);
       V<double> p = load(static_cast<const double*>(dot) + c, lanes);
-      if (ahead.value > 0 && c * static_cast<int64_t>(sizeof(T)) % 64 == 0)
-        for (int r = 0; r < some.value; r++) {
-          const int64_t i = (n + r + ahead.value) * ld + c;
-          __builtin_prefetch(x + i);
-          if (slope) __builtin_prefetch(dy + i);
+      if (ask && R > 1)
+        for (int64_t i = 0; i < R * W; i += line) {
+          ask_ahead(x + n * ld + R * c + i);
+          if (slope) ask_ahead(dy + n * ld + R * c + i);
         }
-      for (int r = 0; r < some.value; r++) {
+      for (int r = 0; r < R; r++) {
         const int64_t i = (n + r) * ld + c;
         const V<double> v = widen(x + i, lanes) - m, u = slope ? widen(dy + i, lanes) : v;
         s = s + u;
@@ -63,11 +58,7 @@ void batch_norm_column_sums(int64_t N, int64_t C, int64_t ld, const T* x, const 
       store(s, sum + c, lanes);
       store(p, dot + c, lanes);
     });
-  };
-  if (asks_ahead<T>(far, C))
-    for_rows<slope ? 1 : 2>(N, [=](int64_t n, auto some) { add_rows(n, some, Count < slope ? 2 : 4 > {}); });
-  else
-    for_rows<slope ? 4 : 8>(N, [=](int64_t n, auto some) { add_rows(n, some, Count<0>{}); });
+  });
 }
 
 // A channel's line of L values goes through K vectors of sums, sample after sample; a few channels at a time,
@@ -170,10 +161,11 @@ inline V<double> gamma_of(const BatchNorm<T>& b, int64_t c, Lanes lanes) {
 }
 
 // out = f(i, lanes, constants of the element's channel), i the offset in x and out. From memory and where
-// rows are short in the order of the elements; else several rows share what is loaded of the constants: 128 x
-// 256 y 3.5 us, then 2.3, 1024 x 1024 120 and 101, 2 or 8 rows for 4 97 and 113, dx 185 and 224 for 161.
+// rows are short in the order of the elements; else R rows share what is loaded of the constants: 128 x 256 y
+// 3.5 us, then 2.3, 1024 x 1024 120 and 101 (Zen 5), 2 or 8 rows for 4 97 and 113; Zen 4 225, and 199, 185
+// and 455 with 2, 4 and 8.
 constexpr int64_t kNarrow = 64;
-template <int K, class T, class F>
+template <int K, int R, class T, class F>
 inline void for_channels(const BatchNorm<T>& b, bool far, ChannelConstants<K>& k, T* out, F f) {
   constexpr int W = V<double>::lanes;
   const int64_t C = b.C, L = b.L;
@@ -205,7 +197,7 @@ inline void for_channels(const BatchNorm<T>& b, bool far, ChannelConstants<K>& k
         return f(n * b.ld + c, lanes, constants);
       });
   } else {
-    for_rows<4>(b.N, [&](int64_t n, auto some) {
+    for_rows<R>(b.N, [&](int64_t n, auto some) {
       for_lanes<W>(C, [&](int64_t c, auto lanes) {
         V<double> constants[K];
         for (int j = 0; j < K; j++) constants[j] = V<double>::load(k.of[j] + c);
@@ -228,13 +220,17 @@ void batch_norm_forward(const BatchNorm<T>& b, T* y, bool far) {
     store(gamma_of(b, c, lanes) / root_of(b, c, lanes), k.of[1] + c, lanes);
     store(b.beta ? widen(b.beta + c, lanes) : V<double>::set1(0), k.of[2] + c, lanes);
   });
-  for_channels<3>(b, far, k, y, [x = b.x](int64_t i, auto lanes, const V<double>(&of)[3]) {
+  for_channels<3, 4>(b, far, k, y, [x = b.x, far](int64_t i, auto lanes, const V<double>(&of)[3]) {
+    if (far) ask_ahead(x + i);
     return fma(widen(x + i, lanes) - of[0], of[1], of[2]);
   });
 }
 
 // dx = gamma rstd (dy - sum / n - (x - mean) rstd² dot / n), without the last two terms where mean and var
-// are constants (sum and dot null).
+// are constants (sum and dot null). Of float32 as (dy - (x b + c)) a: x b + c loses of a mean far from zero
+// no more than the mean's own rounding does, which float64 would show. Two rows share constants: of four that
+// are 4 KiB apart x, dy and dx do not fit a set of an L1 of 8 ways (1024 x 1024 floats, one Zen 4 thread, us:
+// 256 and 348, in the order of the elements 284; with the mean taken out first, four rows, 373).
 template <class T>
 void batch_norm_backward(const BatchNorm<T>& b, double n, const T* dy, const double* sum, const double* dot,
                          T* dx, bool far) {
@@ -243,30 +239,32 @@ void batch_norm_backward(const BatchNorm<T>& b, double n, const T* dy, const dou
     for_lanes<V<double>::lanes>(b.C, [&](int64_t c, auto lanes) {
       store(gamma_of(b, c, lanes) / root_of(b, c, lanes), k.of[0] + c, lanes);
     });
-    return for_channels<1>(b, far, k, dx, [dy](int64_t i, auto lanes, const V<double>(&of)[1]) {
+    return for_channels<1, 4>(b, far, k, dx, [dy, far](int64_t i, auto lanes, const V<double>(&of)[1]) {
+      if (far) ask_ahead(dy + i);
       return widen(dy + i, lanes) * of[0];
     });
   }
+  constexpr bool wide = sizeof(T) == 8;
   ChannelConstants<4> k;
   const V<double> one = V<double>::set1(1), count = V<double>::set1(n);
   for_lanes<V<double>::lanes>(b.C, [&](int64_t c, auto lanes) {
     const V<double> rstd = one / root_of(b, c, lanes);
-    store(load(b.mean + c, lanes), k.of[0] + c, lanes);
-    store(gamma_of(b, c, lanes) * rstd, k.of[1] + c, lanes);
-    store(load(sum + c, lanes) / count, k.of[2] + c, lanes);
-    store(load(dot + c, lanes) * rstd * (rstd / count), k.of[3] + c, lanes);
+    const V<double> slope = load(dot + c, lanes) * rstd * (rstd / count);
+    const V<double> mean = load(b.mean + c, lanes), least = -(load(sum + c, lanes) / count);
+    store(gamma_of(b, c, lanes) * rstd, k.of[0] + c, lanes);
+    store(slope, k.of[1] + c, lanes);
+    store(wide ? least : fma(mean, slope, least), k.of[2] + c, lanes);
+    store(mean, k.of[3] + c, lanes);
   });
-  for_channels<4>(
-      b, far, k, dx,
-      [x = b.x, dy, ask = asks_ahead<T>(far, b.ld)](int64_t i, auto lanes, const V<double>(&of)[4]) {
-        if (ask) {
-          constexpr int64_t ahead = 8192 / sizeof(T);
-          __builtin_prefetch(x + i + ahead);
-          __builtin_prefetch(dy + i + ahead);
-        }
-        const V<double> d = widen(dy + i, lanes) - of[2];
-        return fnma(widen(x + i, lanes) - of[0], of[3], d) * of[1];
-      });
+  for_channels<4, 2>(b, far, k, dx, [x = b.x, dy, far](int64_t i, auto lanes, const V<double>(&of)[4]) {
+    if (far) {
+      ask_ahead(x + i);
+      ask_ahead(dy + i);
+    }
+    V<double> v = widen(x + i, lanes);
+    if (wide) v = v - of[3];
+    return (widen(dy + i, lanes) + fnma(v, of[1], of[2])) * of[0];
+  });
 }
 
 }  // namespace GM_ISA

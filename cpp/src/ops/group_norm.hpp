@@ -8,47 +8,60 @@
 #include <math.h>
 
 #include "kernel_table.hpp"
-#include "loops/map.hpp"
+#include "loops/far.hpp"
 #include "ops/batch_norm.hpp"
 #include "simd/lanes.hpp"
 
 namespace gradiometer {
 namespace GM_ISA {
 
-// Sums of two terms, f(i, lanes, a, b) giving both, as sum_over has them.
+// Sums of two terms, f(i, lanes, s, t) adding both, in four vectors each, as sum_over has them.
 template <class F>
 inline void two_sums_over(int64_t n, F f, double* first, double* second) {
   constexpr int W = V<double>::lanes, K = 4;
   V<double> s[K], t[K];
   for (int k = 0; k < K; k++) s[k] = t[k] = V<double>::set1(0);
-  const auto add = [&](int64_t i, int k, auto lanes) {
-    V<double> a, b;
-    f(i, lanes, a, b);
-    s[k] = s[k] + a;
-    t[k] = t[k] + b;
-  };
   int64_t i = 0;
   for (; i + K * W <= n; i += K * W)
-    for (int k = 0; k < K; k++) add(i + k * W, k, Whole{});
-  for_lanes<W>(n - i, [&](int64_t j, auto lanes) { add(i + j, 0, lanes); });
+    for (int k = 0; k < K; k++) f(i + k * W, Whole{}, s[k], t[k]);
+  for_lanes<W>(n - i, [&](int64_t j, auto lanes) { f(i + j, lanes, s[0], t[0]); });
   *first = sum((s[0] + s[1]) + (s[2] + s[3]));
   *second = sum((t[0] + t[1]) + (t[2] + t[3]));
+}
+
+// f(scale, shift), which give those of feature i: widened once for all rows where they fit into L1.
+template <class T, class F>
+inline void with_affine(const T* gamma, const T* beta, int64_t C, F f) {
+  const V<double> one = V<double>::set1(1), zero = V<double>::set1(0);
+  const auto scale = [=](int64_t i, auto lanes) { return gamma ? widen(gamma + i, lanes) : one; };
+  const auto shift = [=](int64_t i, auto lanes) { return beta ? widen(beta + i, lanes) : zero; };
+  if (C > kBatchNormChannels) return f(scale, shift);
+  alignas(64) double scales[kBatchNormChannels], shifts[kBatchNormChannels];
+  for_lanes<V<double>::lanes>(C, [&](int64_t i, auto lanes) {
+    store(scale(i, lanes), scales + i, lanes);
+    store(shift(i, lanes), shifts + i, lanes);
+  });
+  f([&](int64_t i, auto lanes) { return load(static_cast<const double*>(scales) + i, lanes); },
+    [&](int64_t i, auto lanes) { return load(static_cast<const double*>(shifts) + i, lanes); });
 }
 
 // With d = x - pivot, the pivot the first value, so that a constant group is its own mean exactly: mean =
 // pivot + sum d / n, n var = sum d² - (sum d)² / n, which loses at most a factor n of float64's digits, where
 // the first value is an outlier. float64 has none to lose: the squares of x - mean, in a second pass.
 template <class T>
-void group_norm_statistics(int64_t n, bool centred, double eps, const T* x, double* mean, double* rstd) {
+void group_norm_statistics(int64_t n, bool centred, double eps, const T* x, double* mean, double* rstd,
+                           bool far = false) {
   const double first = static_cast<double>(x[0]), pivot = centred && isfinite(first) ? first : 0;
   const double count = static_cast<double>(n);
   const V<double> p = V<double>::set1(pivot), zero = V<double>::set1(0);
   double off, squares;
   two_sums_over(
       n,
-      [=](int64_t i, auto lanes, V<double>& a, V<double>& b) {
-        a = within(widen(x + i, lanes) - p, zero, lanes);
-        b = a * a;
+      [=](int64_t i, auto lanes, V<double>& s, V<double>& t) {
+        if (far) ask_ahead(x + i);
+        const V<double> d = within(widen(x + i, lanes) - p, zero, lanes);
+        s = s + d;
+        t = fma(d, d, t);
       },
       &off, &squares);
   *mean = centred ? pivot + off / count : 0;
@@ -65,126 +78,120 @@ void group_norm_statistics(int64_t n, bool centred, double eps, const T* x, doub
   *rstd = 1 / ::sqrt(squares / count + eps);
 }
 
-// Whether so many rows are written past the caches, as element-wise work is. 4096 x 1024 floats, one thread,
-// AVX-512: y 1.34 ms, with the next rows asked for ahead 1.06, and past the caches 0.69.
-template <class T>
-inline bool past_caches(int64_t N, int64_t C) {
-  return N * C * static_cast<int64_t>(sizeof(T)) >= kPastCaches;
-}
-
-// y = (x - mean) rstd gamma + beta. The statistics of four rows are taken together, as none waits for
-// another's, and near memory the rows share what is widened of gamma and beta: 128 x 256 8.0 us, then 5.8.
+// y = (x - mean) rstd gamma + beta. Near memory four rows share what is loaded of gamma and beta.
 template <class T>
 void group_norm_forward(int64_t N, int64_t C, int64_t groups, bool centred, double eps, const T* x,
                         const T* gamma, const T* beta, T* y, double* cache) {
   constexpr int W = V<double>::lanes, R = 4;
   const int64_t n = C / groups;
-  const bool far = past_caches<T>(N, C);
-  const V<double> one = V<double>::set1(1), zero = V<double>::set1(0);
-  for_rows<R>(N, [=](int64_t r, auto some) {
-    for (int64_t g = 0; g < groups; g++) {
-      const int64_t c0 = g * n, start = r * C + c0;
-      const auto scale = [=](int64_t i, auto lanes) { return gamma ? widen(gamma + c0 + i, lanes) : one; };
-      const auto shift = [=](int64_t i, auto lanes) { return beta ? widen(beta + c0 + i, lanes) : zero; };
-      V<double> m[R], s[R];
-      for (int k = 0; k < some.value; k++) {
-        double* saved = cache + 2 * ((r + k) * groups + g);
-        group_norm_statistics(n, centred, eps, x + start + k * C, saved, saved + 1);
-        m[k] = V<double>::set1(saved[0]), s[k] = V<double>::set1(saved[1]);
-      }
-      if (far)
-        for (int k = 0; k < some.value; k++)
-          narrow_line(n, true, y + start + k * C, [=, m = m[k], s = s[k]](int64_t i, auto lanes) {
-            const T* p = x + start + k * C + i;
-            __builtin_prefetch(p + R * C);
-            return fma((widen(p, lanes) - m) * s, scale(i, lanes), shift(i, lanes));
+  const bool far = far_rows<T>(N, C);
+  with_affine(gamma, beta, C, [=](auto scale, auto shift) {
+    for_rows<R>(N, [=](int64_t r, auto some) {
+      for (int64_t g = 0; g < groups; g++) {
+        const int64_t c0 = g * n, start = r * C + c0;
+        V<double> m[R], s[R];
+        for (int k = 0; k < some.value; k++) {
+          double* saved = cache + 2 * ((r + k) * groups + g);
+          group_norm_statistics(n, centred, eps, x + start + k * C, saved, saved + 1, far);
+          m[k] = V<double>::set1(saved[0]), s[k] = V<double>::set1(saved[1]);
+        }
+        if (far)
+          for (int k = 0; k < some.value; k++)
+            narrow_line(n, true, y + start + k * C, [=, m = m[k], s = s[k]](int64_t i, auto lanes) {
+              return fma((widen(x + start + k * C + i, lanes) - m) * s, scale(c0 + i, lanes),
+                         shift(c0 + i, lanes));
+            });
+        else
+          for_lanes<W>(n, [&](int64_t i, auto lanes) {
+            const V<double> by = scale(c0 + i, lanes), add = shift(c0 + i, lanes);
+            for (int k = 0; k < some.value; k++) {
+              const int64_t at = start + k * C + i;
+              narrow(fma((widen(x + at, lanes) - m[k]) * s[k], by, add), y + at, lanes);
+            }
           });
-      else
-        for_lanes<W>(n, [&](int64_t i, auto lanes) {
-          const V<double> by = scale(i, lanes), add = shift(i, lanes);
-          for (int k = 0; k < some.value; k++) {
-            const int64_t at = start + k * C + i;
-            narrow(fma((widen(x + at, lanes) - m[k]) * s[k], by, add), y + at, lanes);
-          }
-        });
-    }
+      }
+    });
   });
   if (far) fence();
 }
 
-// With h = (x - mean) rstd and d = dy gamma: dx = rstd (d - sum d / n - h sum(d h) / n), without the second
-// term where the mean was not taken out. A row at a time: 4096 x 1024 floats, one thread, AVX-512, 1.1 ms,
-// two or four at once 1.9.
+// With s = rstd and d = dy gamma: dx = s (d - sum d / n - (x - mean) s² sum(d (x - mean)) / n), without the
+// second term where the mean was not taken out; of float32 as s (d - x k + c), as in batch_norm.hpp. A row at
+// a time: two or four at once were slower (Zen 5, 4096 x 1024 floats, 1.1 ms and 1.9).
 template <class T>
 void group_norm_backward(int64_t N, int64_t C, int64_t groups, bool centred, const T* x, const double* cache,
-                         const T* gamma, const T* dy, T* dx) {
+                         const T* gamma, const T* dy, T* dx, bool far) {
   const int64_t n = C / groups;
-  const bool far = past_caches<T>(N, C);
   const double count = static_cast<double>(n);
-  const V<double> one = V<double>::set1(1);
-  for (int64_t r = 0; r < N; r++)
-    for (int64_t g = 0; g < groups; g++) {
-      const int64_t c0 = g * n;
-      const T *row = x + r * C + c0, *drow = dy + r * C + c0;
-      T* out = dx + r * C + c0;
-      const double* saved = cache + 2 * (r * groups + g);
-      const V<double> m = V<double>::set1(saved[0]), s = V<double>::set1(saved[1]);
-      auto d = [=](int64_t i, auto lanes) {
-        return widen(drow + i, lanes) * (gamma ? widen(gamma + c0 + i, lanes) : one);
-      };
-      auto h = [=](int64_t i, auto lanes) { return (widen(row + i, lanes) - m) * s; };
-      double sum_d, sum_dh;
-      two_sums_over(
-          n,
-          [=](int64_t i, auto lanes, V<double>& a, V<double>& b) {
-            a = d(i, lanes);
-            b = a * h(i, lanes);
-          },
-          &sum_d, &sum_dh);
-      const V<double> dot = V<double>::set1(sum_dh / count);
-      const V<double> middle = V<double>::set1(centred ? sum_d / count : 0);
-      narrow_line(n, far, out,
-                  [=](int64_t i, auto lanes) { return fnma(h(i, lanes), dot, d(i, lanes) - middle) * s; });
-    }
+  with_affine<T>(gamma, nullptr, C, [=](auto scale, auto) {
+    for (int64_t r = 0; r < N; r++)
+      for (int64_t g = 0; g < groups; g++) {
+        const int64_t c0 = g * n;
+        const T *row = x + r * C + c0, *drow = dy + r * C + c0;
+        const double mean = cache[2 * (r * groups + g)], rstd = cache[2 * (r * groups + g) + 1];
+        const V<double> m = V<double>::set1(mean), s = V<double>::set1(rstd);
+        const auto slope = [=](int64_t i, auto lanes) {
+          return widen(drow + i, lanes) * scale(c0 + i, lanes);
+        };
+        double sum_d, dot;
+        two_sums_over(
+            n,
+            [=](int64_t i, auto lanes, V<double>& sums, V<double>& dots) {
+              if (far) {
+                ask_ahead(row + i);
+                ask_ahead(drow + i);
+              }
+              const V<double> d = slope(i, lanes);
+              sums = sums + d;
+              dots = fma(d, widen(row + i, lanes) - m, dots);
+            },
+            &sum_d, &dot);
+        const double by = dot * rstd * (rstd / count);
+        const V<double> k = V<double>::set1(by);
+        constexpr bool wide = sizeof(T) == 8;
+        const V<double> c = V<double>::set1((wide ? 0 : mean * by) - (centred ? sum_d / count : 0));
+        narrow_line(n, far, dx + r * C + c0, [=](int64_t i, auto lanes) {
+          V<double> v = widen(row + i, lanes);
+          if (wide) v = v - m;
+          return (slope(i, lanes) + fnma(v, k, c)) * s;
+        });
+      }
+  });
   if (far) fence();
 }
 
-// dgamma = sum over rows of dy h, dbeta = sum of dy, for the columns from c0 to c1, in the order of the rows.
+// sum[c - c0] = sum over rows of dy, dot[c - c0] of dy (x - mean) rstd, for the columns from c0 to c1, in the
+// order of the rows; several of them pass by the sums, which stay in L1.
 template <class T>
-void group_norm_parameters(int64_t N, int64_t C, int64_t groups, const T* x, const double* cache, const T* dy,
-                           int64_t c0, int64_t c1, T* dgamma, T* dbeta, bool accumulate) {
-  constexpr int W = V<double>::lanes;
+void group_norm_sums(int64_t N, int64_t C, int64_t groups, const T* x, const double* cache, const T* dy,
+                     int64_t c0, int64_t c1, bool add, double* sum, double* dot) {
+  constexpr int R = 4;
   const int64_t n = C / groups;
-  const bool far = past_caches<T>(N, C);
-  // The columns of one group and one block, whose sums stay in L1.
-  for (int64_t c = c0, end; c < c1; c = end) {
-    end = (c / n + 1) * n;
-    if (end > c1) end = c1;
-    if (end - c > kBatchNormChannels) end = c + kBatchNormChannels;
-    const int64_t B = end - c;
-    double sum[kBatchNormChannels], dot[kBatchNormChannels];
-    for (int64_t i = 0; i < B; i++) sum[i] = dot[i] = 0;
-    for (int64_t r = 0; r < N; r++) {
-      const double* saved = cache + 2 * (r * groups + c / n);
-      const V<double> m = V<double>::set1(saved[0]), s = V<double>::set1(saved[1]);
+  for (int64_t c = 0; !add && c < c1 - c0; c++) sum[c] = dot[c] = 0;
+  for_rows<R>(N, [=](int64_t r, auto some) {
+    for (int64_t c = c0, end; c < c1; c = end) {
+      end = (c / n + 1) * n;
+      if (end > c1) end = c1;
+      V<double> m[R], s[R];
+      for (int k = 0; k < some.value; k++) {
+        const double* saved = cache + 2 * ((r + k) * groups + c / n);
+        m[k] = V<double>::set1(saved[0]), s[k] = V<double>::set1(saved[1]);
+      }
       const T *row = x + r * C + c, *drow = dy + r * C + c;
-      for_lanes<W>(B, [&](int64_t i, auto lanes) {
-        if (far) {
-          __builtin_prefetch(row + 2 * C + i);
-          __builtin_prefetch(drow + 2 * C + i);
+      double *sums = sum + (c - c0), *dots = dot + (c - c0);
+      for_lanes<V<double>::lanes>(end - c, [&](int64_t i, auto lanes) {
+        V<double> total = load(static_cast<const double*>(sums) + i, lanes);
+        V<double> product = load(static_cast<const double*>(dots) + i, lanes);
+        for (int k = 0; k < some.value; k++) {
+          const V<double> d = widen(drow + k * C + i, lanes);
+          total = total + d;
+          product = fma(d, (widen(row + k * C + i, lanes) - m[k]) * s[k], product);
         }
-        V<double> d = widen(drow + i, lanes);
-        store(load(static_cast<const double*>(sum) + i, lanes) + d, sum + i, lanes);
-        store(fma(d, (widen(row + i, lanes) - m) * s, load(static_cast<const double*>(dot) + i, lanes)),
-              dot + i, lanes);
+        store(total, sums + i, lanes);
+        store(product, dots + i, lanes);
       });
     }
-    for (int64_t i = 0; i < B; i++) {
-      if (dgamma)
-        dgamma[c + i] = static_cast<T>((accumulate ? static_cast<double>(dgamma[c + i]) : 0) + dot[i]);
-      if (dbeta) dbeta[c + i] = static_cast<T>((accumulate ? static_cast<double>(dbeta[c + i]) : 0) + sum[i]);
-    }
-  }
+  });
 }
 
 }  // namespace GM_ISA

@@ -452,8 +452,9 @@ struct LstmNorm {
       two_sums_over(
           n,
           [=](int64_t i, auto lanes, V<double>& a, V<double>& b) {
-            a = widen(dy + i, lanes) * widen(gain + i, lanes);
-            b = a * widen(y + i, lanes);
+            const V<double> d = widen(dy + i, lanes) * widen(gain + i, lanes);
+            a = a + d;
+            b = b + d * widen(y + i, lanes);
           },
           &sum, &product);
       middle = V<T>::set1(static_cast<T>(sum / static_cast<double>(n)));

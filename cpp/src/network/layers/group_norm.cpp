@@ -1,5 +1,7 @@
 // Layer norm, RMS norm and group norm over (N, C): one kernel, rows-types. cache: mean and 1 / sqrt(var +
 // eps) of every group of every row.
+#include "../../group_norm.hpp"
+
 #include "../layer_type.hpp"
 
 namespace gradiometer {
@@ -49,13 +51,14 @@ void backward(const Call<T>& c, Range rows) {
   const int64_t C = c.node.features, at = rows.begin * C;
   c.k.group_norm_backward(rows.size(), C, groups(c.node), c.node.attributes[kCentred] != 0, c.x[0] + at,
                           c.cache + 2 * rows.begin * groups(c.node),
-                          c.node.parameter_count > 0 ? c.parameters[0] : nullptr, c.dy + at, c.dx + at);
+                          c.node.parameter_count > 0 ? c.parameters[0] : nullptr, c.dy + at, c.dx + at,
+                          false);
 }
 
 template <class T>
 void parameter_gradient(const Call<T>& c, Range columns) {
-  c.k.group_norm_parameters(c.N, c.node.features, groups(c.node), c.x[0], c.cache, c.dy, columns.begin,
-                            columns.end, c.gradients[0], c.gradients[1], c.accumulate);
+  group_norm_parameters(c.k, {c.N, c.node.features, groups(c.node), true, c.x[0], c.cache, nullptr, c.dy},
+                        columns, c.gradients[0], c.gradients[1], c.accumulate);
 }
 
 template <class T>
