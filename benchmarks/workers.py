@@ -120,7 +120,7 @@ def _serve(library: str, path: str | None = None) -> None:
                 run()
                 once = max(time.perf_counter() - began, 1e-7)
                 times, latency = max(1, min(20_000, int(_SAMPLE / once))), case.latency
-                samples = max(1, min(_SAMPLES, int(_FIGURE / (times * once))))
+                samples = max(1, min(_SAMPLES, int(_FIGURE / (times * once))) - 1 | 1)
         elif "memory" in order:
             suite, case = SUITES[order["memory"][0]], cases[tuple(order["memory"])]
             make, made = getattr(suite, library, None), None

@@ -88,7 +88,7 @@ double between_samples(const Blocks& blocks, int64_t C, V v, double* off, double
       }
     }
     for (int64_t c = 0; c < C && seen > 1; c++)
-      between += squares[c] - off[c] * off[c] / static_cast<double>(seen);
+      between += squares[c] - off[c] / static_cast<double>(seen) * off[c];
   }
   return between > 0 ? between : 0;
 }
