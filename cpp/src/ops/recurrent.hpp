@@ -403,11 +403,11 @@ struct LstmNorm {
     return rstd;
   }
   template <class T>
-  static void keep(T* row, int64_t H, int which, double value) {
+  static void keep(T* row, int64_t H, size_t which, double value) {
     __builtin_memcpy(reinterpret_cast<char*>(row + 10 * H) + which * sizeof value, &value, sizeof value);
   }
   template <class T>
-  static double kept(const T* row, int64_t H, int which) {
+  static double kept(const T* row, int64_t H, size_t which) {
     double value;
     __builtin_memcpy(&value, reinterpret_cast<const char*>(row + 10 * H) + which * sizeof value,
                      sizeof value);
