@@ -29,6 +29,18 @@ def test_sequences() -> None:
         assert made[index].lengths.tolist() == [1, 6]
 
 
+def test_one_of_the_sequences_is_as_long_as_it_is() -> None:
+    arrays = [np.full((n, 2), n, np.float32) for n in (3, 1, 4)]
+    sequences = gm.Sequences.of(arrays)
+    for got, expected in zip(sequences, arrays, strict=True):
+        np.testing.assert_array_equal(got, expected)
+    np.testing.assert_array_equal(sequences[np.int64(-1)], arrays[-1])
+    with pytest.raises(IndexError):
+        sequences[3]
+    with pytest.raises(TypeError, match="a number, a slice, an index array or a mask"):
+        sequences[True]  # type: ignore[index]
+
+
 def test_what_is_beyond_a_length_is_zero_and_the_array_given_is_kept() -> None:
     x = np.full((2, 3, 1), math.nan)
     x[:, 0] = 7
@@ -57,8 +69,6 @@ def test_bad_sequences(x: Any, lengths: Any, error: type[Exception], message: st
 def test_sequences_of_other_widths() -> None:
     with pytest.raises(ValueError, match="expected \\(T_n, C\\) with the same C"):
         gm.Sequences.of([np.ones((2, 3)), np.ones((2, 4))])
-    with pytest.raises(TypeError, match="cut by a slice"):
-        gm.Sequences.of([np.ones((2, 3))])[0]  # type: ignore[index]
 
 
 @pytest.mark.parametrize(

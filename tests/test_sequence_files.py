@@ -124,6 +124,7 @@ def test_what_is_wrong_with_an_array_is_said(tmp_path: Path, more: dict[str, Any
 def test_other_files_are_refused(tmp_path: Path) -> None:
     for arrays, message in [
         ({"z": np.ones(3)}, "must hold arrays x and y (and lengths), or x_train"),
+        ({**made(), "length": LENGTHS}, "has an array length; expected lengths"),
         ({"x": np.ones((3, 2, 2)), "y": np.arange(3)}, "has 3 sequences, expected at least 10"),
     ]:
         with pytest.raises(ValueError, match=re.escape(message)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -44,6 +44,8 @@ class Sequences:
     Sequences(2 of 2 to 4 steps x 3, float64)
     >>> both[1:].lengths
     array([4])
+    >>> both[0].shape  # a sample by itself, as long as it is
+    (2, 3)
     """
 
     x: NDArray[Any]
@@ -116,10 +118,16 @@ class Sequences:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         raise TypeError("an array would lose the lengths; expected .x and .lengths")
 
-    def __getitem__(self, index: slice | NDArray[Any] | list[int] | list[bool]) -> Sequences:
-        """Some of the samples: by a slice, an array of indices or a mask."""
+    @overload
+    def __getitem__(self, index: int) -> NDArray[Any]: ...
+    @overload
+    def __getitem__(self, index: slice | NDArray[Any] | list[int] | list[bool]) -> Sequences: ...
+    def __getitem__(self, index: Any) -> Sequences | NDArray[Any]:
+        """Some of the samples: by a slice, an array of indices or a mask. By a number one of them, (T_n, C)."""
+        if isinstance(index, int | np.integer) and not isinstance(index, bool):
+            return np.asarray(self.x[index, : self.lengths[index]])
         if not isinstance(index, slice | np.ndarray | list):
-            raise TypeError(f"sequences are cut by a slice, an index array or a mask, got {index!r}")
+            raise TypeError(f"sequences are cut by a number, a slice, an index array or a mask, got {index!r}")
         return Sequences(self.x[index], self.lengths[index])
 
     def __repr__(self) -> str:

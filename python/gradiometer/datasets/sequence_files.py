@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -133,6 +134,10 @@ def _labels(y: NDArray[Any]) -> bool:
 def _arrays(path: Path) -> tuple[NDArray[np.float64], NDArray[Any], NDArray[np.int64], NDArray[np.str_] | None]:
     """x (N, T, C), y, lengths, and the part of every sequence where the file says it."""
     arrays = read_arrays(path)
+    for name in arrays:
+        meant, part = get_close_matches(name.partition("_")[0], ("x", "y", "lengths"), 1), name.partition("_")[2]
+        if meant == ["lengths"] and not name.startswith("lengths"):
+            raise ValueError(f"{path} has an array {name}; expected lengths{'_' * bool(part)}{part}")
     if {"x", "y"} <= arrays.keys():
         return (*_part(path, arrays, ""), None)
     if not {"x_train", "y_train", "x_test", "y_test"} <= arrays.keys():

@@ -209,7 +209,7 @@ def trained(cures: CureResult) -> list[tuple[str, str]]:
             f"batches of {cures.batch_size}, the same in the same order for all, seed {cures.seed}; steps: "
             f"{rounds_in_words(cures)}; in the last round the rate falls to x0.3 and x0.09",
         ),
-        ("choice", "by the validation set alone; the test set was looked at once, at the end"),
+        ("choice", "order and rates by validation alone; test was looked at once, at the end, for the numbers"),
         ("cost", "time of a training step on one thread, relative to the network as given"),
         ("budget", f"{cures.budget:g} s planned, {cures.seconds:.1f} s taken"),
     ]

@@ -54,7 +54,7 @@ def check(measurement: Measurement) -> Finding | None:
     if arrives >= WARN or not (high < 1.0 or far.decay.factor < 1.0):
         if arrives > 1.0:
             return None
-        return Finding("vanishing-through-time", "ok", f"gradient {times(far.decay.factor)} a step", where, evidence)
+        return Finding("vanishing-through-time", "ok", f"gradient {decay_in_words(far.decay)}", where, evidence)
     status = "fail" if arrives < FAIL and not high >= 1.0 else "warn"
     return Finding(
         "vanishing-through-time",
