@@ -229,8 +229,9 @@ void batch_norm_forward(const BatchNorm<T>& b, T* y, bool far) {
 // dx = gamma rstd (dy - sum / n - (x - mean) rstd² dot / n), without the last two terms where mean and var
 // are constants (sum and dot null). Of float32 as (dy - (x b + c)) a: x b + c loses of a mean far from zero
 // no more than the mean's own rounding does, which float64 would show. Two rows share constants: of four that
-// are 4 KiB apart x, dy and dx do not fit a set of an L1 of 8 ways (1024 x 1024 floats, one Zen 4 thread, us:
-// 256 and 348, in the order of the elements 284; with the mean taken out first, four rows, 373).
+// are 4 KiB apart x, dy and dx do not fit a set of an L1 of 8 ways (1024 x 1024 floats, one Zen 4 thread, in
+// a form with one operation less, us: 256 and 348, in the order of the elements 284; with the mean taken out
+// first, four rows, 373).
 template <class T>
 void batch_norm_backward(const BatchNorm<T>& b, double n, const T* dy, const double* sum, const double* dot,
                          T* dx, bool far) {
