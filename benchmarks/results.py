@@ -73,4 +73,6 @@ def markdown(about: dict[str, str], rows: list[dict[str, Any]]) -> str:
 if __name__ == "__main__":
     runs = [json.loads(Path(name).read_text()) for name in sys.argv[1:]]
     about = {key: value for run in runs for key, value in run["about"].items()}
-    print(markdown(about, [r for run in runs for r in run["rows"]]))
+    # where a case was measured again, the later run's figures stand
+    rows = {tuple(r[k] for k in ("suite", "case", "dtype", "threads", "isa")): r for run in runs for r in run["rows"]}
+    print(markdown(about, list(rows.values())))
