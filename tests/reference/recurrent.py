@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -286,3 +287,16 @@ def run(
             dh, dc = back["dh_old"], back["dc_old"]
         out["dh0"][n], out["dc0"][n] = dh, dc
     return out | {"measured": measured, "terms": terms}
+
+
+def slopes(value: Callable[[], float], array: Array) -> Array:
+    """Difference quotients of a value by the elements of an array that it is computed from."""
+    found = np.zeros_like(array)
+    for at in np.ndindex(array.shape):
+        kept, ends = array[at], []
+        for step in (1e-5, -1e-5):
+            array[at] = kept + step
+            ends.append(value())
+        array[at] = kept
+        found[at] = (ends[0] - ends[1]) / 2e-5
+    return found
